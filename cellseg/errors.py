@@ -1,0 +1,79 @@
+"""Errors this package raises on purpose.
+
+The tree::
+
+    CellsegError
+    ├── SlideError       an image or slide cannot be opened, read, or lacks its pixel size
+    ├── BundleError      a .cellseg file is missing, damaged or not what it says
+    ├── EngineError      an inference engine is missing or failed
+    ├── TilePlanError    tile, halo, stride and extent do not fit together
+    ├── StoreError       a result folder belongs to another run, is in use or cannot be written
+    ├── RecipeError      a training recipe is wrong
+    ├── DataError        training or evaluation images do not fit together
+    └── ExportError      a model cannot be exported or misses its quality bar
+
+``str(error)`` is the message; ``error.hint`` says how to mend it, where that is known.
+The command line prints them as ``error: …`` and ``hint: …`` and exits with 1.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BundleError",
+    "CellsegError",
+    "DataError",
+    "EngineError",
+    "ExportError",
+    "RecipeError",
+    "SlideError",
+    "StoreError",
+    "TilePlanError",
+]
+
+
+class CellsegError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        The rule that was broken, then ``Received: name=value.``
+    hint : str, optional
+        One sentence that says how to mend it.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SlideError(CellsegError, ValueError):
+    """An image or slide cannot be opened or read, or lacks its pixel size."""
+
+
+class BundleError(CellsegError, ValueError):
+    """A ``.cellseg`` file is missing, damaged or not what its manifest says."""
+
+
+class EngineError(CellsegError, RuntimeError):
+    """An inference engine is not installed, refused the model or failed while running."""
+
+
+class TilePlanError(CellsegError, ValueError):
+    """Tile, halo, stride and slide extent do not fit together."""
+
+
+class StoreError(CellsegError, RuntimeError):
+    """A result folder belongs to another run, is in use, or cannot be written."""
+
+
+class RecipeError(CellsegError, ValueError):
+    """A training recipe holds an unknown key or an impossible value."""
+
+
+class DataError(CellsegError, ValueError):
+    """Images, masks and labels do not fit together."""
+
+
+class ExportError(CellsegError, RuntimeError):
+    """A model cannot be exported, or the exported one misses its quality bar."""

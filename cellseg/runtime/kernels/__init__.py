@@ -1,0 +1,1 @@
+"""Numba kernels: take and fill arrays, release the GIL, each with a NumPy twin in the tests."""
