@@ -1,0 +1,68 @@
+# Needs Python >= 3.10 and make; everything else is installed into .venv.
+#
+#   make demo     install the runtime, segment a small real slide, say where the pictures are
+#   make test     install everything and run the tests
+#   make check    ruff, mypy, codespell
+#   make fmt      let ruff rewrite what it can
+#   make bench    measure engines on the demo slide
+#
+# PYTHON=python3.12 make test   picks another interpreter (for a new .venv).
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_SLIDE := examples/cmu-1-small-region.svs
+DEMO_OUT ?= cellseg-out
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt check test bench demo clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'error: cellseg needs Python 3.10 or newer. hint: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo 'hint: on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+# A stamp holds the time of the last install, so that only a changed pyproject.toml installs again.
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet -e '.[dev,train,export,wsi]'
+	@touch $@ $(VENV)/.core
+
+setup: $(VENV)/.dev
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m cellseg.bench
+
+demo: $(VENV)/.core
+	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT)
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Runs a bundle over slides, images and frames. Never imports Keras, TensorFlow or onnx."""

@@ -1,0 +1,26 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Folder that holds pyproject.toml."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real annotated images and slides; skips the test where it is absent."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("CELLSEG_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; set CELLSEG_SHARED_DATA")
+    return folder
