@@ -31,6 +31,7 @@ _WHOLE_IMAGE_PX = 4_000_000
 _LEVEL_MIN_PX = 1_000_000
 _LEVEL_MAX_PX = 32_000_000
 _BAND_PX = 4_000_000
+_COUNT_SAMPLES = 1_000_000
 _GRID_WINDOWS = 16
 _GRID_WINDOW_PX = 256
 
@@ -221,7 +222,13 @@ def _grid_spans(extent_px: int) -> list[tuple[int, int]]:
 
 
 def _count(image: NDArray[Any]) -> NDArray[np.int64]:
-    return np.bincount(image.ravel(), minlength=_level_count(image.dtype)).astype(np.int64)
+    """Count the samples of each value; in pieces, because bincount widens what it is given."""
+    counts = np.zeros(_level_count(image.dtype), np.int64)
+    samples = image.reshape(-1)
+    for start in range(0, samples.size, _COUNT_SAMPLES):
+        piece = samples[start : start + _COUNT_SAMPLES]
+        counts += np.bincount(piece, minlength=counts.size)
+    return counts
 
 
 def _range_from_counts(

@@ -1,0 +1,390 @@
+"""A slide: levels of one image, read window by window.
+
+Coordinates. A window is an origin and a size in pixels of the level it is read from, as arrays are
+indexed: ``(y, x)`` and ``(height, width)``. ``downsample`` leads from there to level 0. Readers whose
+library wants other frames convert inside and nowhere else.
+
+Every reader gives RGB in the file's own depth (uint8 or uint16): grey becomes three equal channels,
+and an alpha channel is composited on white, pixel by pixel, so that no result depends on the window.
+
+:func:`open_slide` picks the reader by what the file *holds*; only formats that wear another one's
+clothes (an NDPI file is a TIFF, an MRXS file is a JPEG) are picked by their suffix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from cellseg.errors import SlideError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ArraySlide",
+    "Level",
+    "Slide",
+    "check_window",
+    "open_slide",
+    "rgb_from_samples",
+    "slide_identity",
+]
+
+AlphaKind = Literal["straight", "premultiplied", "ignore"]
+
+OPENSLIDE_SUFFIXES = frozenset(
+    {".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".dcm", ".svslide", ".bif", ".czi"}
+)
+_IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FORMATS_HINT = (
+    "Give a slide (tiled TIFF, SVS, OME-TIFF; NDPI, MRXS, SCN, VMS or DICOM with cellseg[wsi]) "
+    "or an image (PNG, JPEG, BMP, TIFF)."
+)
+_IDENTITY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid."""
+
+    width_px: int
+    """Width in pixels of this level."""
+
+    height_px: int
+    """Height in pixels of this level."""
+
+    downsample: float
+    """Level-0 pixels per pixel of this level; 1.0 at level 0."""
+
+
+class Slide(Protocol):
+    """An image of any size that gives windows of itself."""
+
+    @property
+    def path(self) -> str:
+        """Where it was opened, for messages and records."""
+        ...
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Pyramid, level 0 (full resolution) first."""
+        ...
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Microns per level-0 pixel, (x, y); None where the file does not say."""
+        ...
+
+    @property
+    def kind(self) -> Literal["slide", "image"]:
+        """``image``: without mpp it is taken to be at the model's; ``slide``: mpp is needed."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of what ``read_region`` returns: uint8 or uint16."""
+        ...
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Facts for people: format, compression, vendor, tile size."""
+        ...
+
+    def read_region(
+        self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]
+    ) -> NDArray[Any]:
+        """Read a window of one level; may be called from several threads at once.
+
+        Parameters
+        ----------
+        level : int
+            Index into ``levels``.
+        l_yx : (int, int)
+            Top-left corner in pixels of that level.
+        hw : (int, int)
+            Height and width in pixels of that level; the window lies inside the level.
+
+        Returns
+        -------
+        uint8 or uint16, shape (h, w, 3)
+            RGB; not to be written into.
+
+        Raises
+        ------
+        SlideError
+            If the window reaches outside the level, or the file is damaged there.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file; reading afterwards is an error."""
+        ...
+
+
+class ArraySlide:
+    """An array in memory, or a memory map, as a slide of one level.
+
+    Parameters
+    ----------
+    array : uint8, uint16 or bool, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+        Grey, RGB or RGBA (composited on white). It is not copied: bool becomes 0 and 255, grey
+        becomes three channels window by window.
+    mpp : float or (float, float), optional
+        Microns per pixel, or (x, y) microns per pixel.
+    path : str, optional
+        Name for messages.
+
+    Raises
+    ------
+    SlideError
+        If shape or dtype is another one, or a side is 0.
+
+    Examples
+    --------
+    >>> slide = ArraySlide(np.full((2, 3), 7, np.uint8), mpp=0.5)
+    >>> slide.read_region(0, (0, 1), (1, 2)).tolist()
+    [[[7, 7, 7], [7, 7, 7]]]
+    """
+
+    kind: Literal["slide", "image"] = "image"
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        mpp: float | tuple[float, float] | None = None,
+        *,
+        path: str = "<array>",
+    ) -> None:
+        _check_array(array)
+        self._array = array
+        self.path = path
+        self.mpp = _mpp_pair(mpp)
+        self.levels = (Level(array.shape[1], array.shape[0], 1.0),)
+        self.dtype = np.dtype(np.uint8) if array.dtype == bool else array.dtype
+        self.properties = {"format": "array", "dtype": str(array.dtype)}
+
+    def read_region(
+        self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]
+    ) -> NDArray[Any]:
+        """Read a window; see :meth:`Slide.read_region`."""
+        check_window(self, level, l_yx, hw)
+        (y0, x0), (h, w) = l_yx, hw
+        return rgb_from_samples(self._array[y0 : y0 + h, x0 : x0 + w])
+
+    def digest(self) -> str:
+        """Return the sha256 of shape, dtype and pixels."""
+        head = f"{self._array.shape} {self._array.dtype}".encode()
+        found = hashlib.sha256(head)
+        rows = max(1, _IDENTITY_BYTES // max(1, self._array[0].nbytes))
+        for y0 in range(0, self._array.shape[0], rows):
+            found.update(np.ascontiguousarray(self._array[y0 : y0 + rows]).data)
+        return found.hexdigest()
+
+    def close(self) -> None:
+        """Do nothing: the array belongs to the caller."""
+
+
+def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
+    """Open a slide or an image with the reader that its content calls for.
+
+    Parameters
+    ----------
+    path : path
+        A file, or a folder of DICOM files.
+    mpp : float, optional
+        Microns per level-0 pixel; overrides what the file says.
+
+    Returns
+    -------
+    Slide
+        Open; the caller closes it.
+
+    Raises
+    ------
+    SlideError
+        If there is no such file, it is empty, damaged, too large to open safely, of a format or
+        pixel type that cannot be read, or ``mpp`` is not positive.
+    """
+    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
+        raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
+    where = Path(path)
+    try:
+        return _open_by_content(where, mpp)
+    except OSError as error:
+        raise SlideError(f"{where}: cannot be read: {error.strerror or error}.") from error
+
+
+def slide_identity(slide: Slide) -> str:
+    """Return a sha256 that changes when a slide is replaced by another one.
+
+    Parameters
+    ----------
+    slide : Slide
+        Open slide.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits over the file's size, its first and last megabyte and the levels; not
+        over its name or modification time, so that a slide may be moved. For a slide of several
+        files each of them counts; an array counts whole.
+    """
+    found = hashlib.sha256()
+    for level in slide.levels:
+        found.update(f"{level.width_px}x{level.height_px}@{level.downsample!r};".encode())
+    if isinstance(slide, ArraySlide) and not Path(slide.path).is_file():
+        found.update(slide.digest().encode())
+        return found.hexdigest()
+    for file in _files_of(Path(slide.path)):
+        _hash_ends(file, found.update)
+    return found.hexdigest()
+
+
+def check_window(slide: Slide, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> None:
+    """Raise a SlideError unless a window lies inside a level of the slide."""
+    if not 0 <= level < len(slide.levels):
+        raise SlideError(
+            f"Level must be one of 0..{len(slide.levels) - 1}. Received: level={level}."
+        )
+    extent = slide.levels[level]
+    (y0, x0), (h, w) = l_yx, hw
+    inside_y = 0 <= y0 and 0 < h and y0 + h <= extent.height_px
+    inside_x = 0 <= x0 and 0 < w and x0 + w <= extent.width_px
+    if not (inside_y and inside_x):
+        raise SlideError(
+            f"A window must lie inside its level of {extent.height_px} x {extent.width_px} (h, w). "
+            f"Received: level={level}, l_yx={l_yx}, hw={hw}."
+        )
+
+
+def rgb_from_samples(samples: NDArray[Any], alpha: AlphaKind = "straight") -> NDArray[Any]:
+    """Turn decoded samples into RGB of the same depth.
+
+    Parameters
+    ----------
+    samples : uint8, uint16 or bool, shape (h, w) or (h, w, 1..4)
+        Grey, grey + alpha, RGB or RGBA. bool becomes 0 and 255.
+    alpha : {"straight", "premultiplied", "ignore"}
+        How colours relate to the alpha channel, which is composited on white.
+
+    Returns
+    -------
+    uint8 or uint16, shape (h, w, 3)
+        Contiguous; may share memory with ``samples``.
+    """
+    if samples.dtype == bool:
+        samples = samples.astype(np.uint8) * np.uint8(255)
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    colour = samples
+    if samples.shape[2] in (2, 4):
+        colour = _on_white(samples[..., :-1], samples[..., -1:], alpha)
+    if colour.shape[2] == 1:
+        colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
+    return np.ascontiguousarray(colour)
+
+
+def _on_white(colour: NDArray[Any], opacity: NDArray[Any], alpha: AlphaKind) -> NDArray[Any]:
+    white = np.iinfo(colour.dtype).max
+    if alpha == "ignore" or (opacity == white).all():
+        return colour
+    wide, cover = colour.astype(np.uint32), opacity.astype(np.uint32)
+    if alpha == "premultiplied":
+        mixed = np.minimum(wide + (white - cover), white)
+    else:
+        mixed = (wide * cover + white * (white - cover) + white // 2) // white
+    return mixed.astype(colour.dtype)
+
+
+def _check_array(array: NDArray[Any]) -> None:
+    if array.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise SlideError(
+            f"Images must hold uint8, uint16 or bool. Received: dtype={array.dtype}.",
+            hint="Scale the image to one of them before you pass it.",
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise SlideError(
+            "Images must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). "
+            f"Received: shape={array.shape}."
+        )
+    if 0 in array.shape:
+        raise SlideError(f"Images must have at least one pixel. Received: shape={array.shape}.")
+
+
+def _mpp_pair(mpp: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    if mpp is None:
+        return None
+    x, y = (mpp, mpp) if isinstance(mpp, (int, float)) else mpp
+    if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
+        raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
+    return float(x), float(y)
+
+
+def _open_by_content(path: Path, mpp: float | None) -> Slide:
+    if not path.exists():
+        raise SlideError(f"{path}: no such file or folder.")
+    if path.is_dir():
+        return _open_folder(path, mpp)
+    with path.open("rb") as file:
+        head = file.read(132)
+    if not head:
+        raise SlideError(f"{path}: the file is empty (0 bytes).", hint="Copy or export it again.")
+    if path.suffix.lower() in OPENSLIDE_SUFFIXES or head[128:] == b"DICM":
+        from cellseg.runtime.openslide import open_openslide
+
+        return open_openslide(path, mpp)
+    if head.startswith(_TIFF_MAGIC):
+        from cellseg.runtime.tiff import open_tiff
+
+        return open_tiff(path, mpp)
+    if head.startswith(_IMAGE_MAGIC):
+        from cellseg.runtime.images import open_image
+
+        return open_image(path, mpp)
+    raise SlideError(f"{path}: not a slide or image of a known format.", hint=_FORMATS_HINT)
+
+
+def _open_folder(path: Path, mpp: float | None) -> Slide:
+    """Open a folder of DICOM files, the one slide format that is a folder."""
+    dicom = next((file for file in sorted(path.iterdir()) if _is_dicom(file)), None)
+    if dicom is None:
+        raise SlideError(f"{path}: a folder, but not of DICOM files.", hint=_FORMATS_HINT)
+    from cellseg.runtime.openslide import open_openslide
+
+    return open_openslide(dicom, mpp)
+
+
+def _is_dicom(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """Yield the file, and what lies in the folder that an MRXS or DICOM slide consists of."""
+    yield path
+    companion = path.with_suffix("")
+    if path.suffix.lower() == ".mrxs" and companion.is_dir():
+        yield from sorted(file for file in companion.iterdir() if file.is_file())
+    if path.suffix.lower() == ".dcm":
+        yield from sorted(file for file in path.parent.glob("*.dcm") if file != path)
+
+
+def _hash_ends(path: Path, update: Any) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        update(f"{size};".encode())
+        update(file.read(_IDENTITY_BYTES))
+        file.seek(max(0, size - _IDENTITY_BYTES))
+        update(file.read(_IDENTITY_BYTES))
