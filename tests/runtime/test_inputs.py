@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cellseg.errors import SlideError
+from cellseg.runtime.inputs import expand_inputs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.svs", "a.tif", "c.PNG", "notes.txt", "deep/d.tif"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_a_folder_gives_its_slides_sorted_and_nothing_else(folder: Path) -> None:
+    assert names(expand_inputs([str(folder)])) == ["a.tif", "b.svs", "c.PNG"]
+
+
+def test_a_glob_may_reach_into_folders(folder: Path) -> None:
+    assert names(expand_inputs([f"{folder}/**/*.tif"])) == ["a.tif", "d.tif"]
+
+
+def test_a_file_named_twice_is_run_once(folder: Path) -> None:
+    slide = folder / "a.tif"
+    assert expand_inputs([str(slide), f"{folder}/*.tif"]) == [slide]
+
+
+def test_a_file_is_taken_whatever_its_suffix(folder: Path) -> None:
+    assert names(expand_inputs([str(folder / "notes.txt")])) == ["notes.txt"]
+
+
+def test_a_folder_of_dicom_files_is_one_slide(tmp_path: Path) -> None:
+    for name in ("level0.dcm", "level1.dcm"):
+        (tmp_path / name).touch()
+    assert expand_inputs([str(tmp_path)]) == [tmp_path]
+
+
+def test_a_misspelled_file_names_its_neighbour(folder: Path) -> None:
+    with pytest.raises(SlideError, match="no such file") as caught:
+        expand_inputs([str(folder / "b.sv")])
+    assert caught.value.hint == f"Did you mean {folder / 'b.svs'}?"
+
+
+@pytest.mark.parametrize("pattern", ["", "*.svs"])
+def test_an_empty_folder_or_pattern_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(SlideError, match="no slide or image|matches no file"):
+        expand_inputs([str(tmp_path / pattern)])
