@@ -1,0 +1,91 @@
+"""How good a segmentation is: Dice of pixels, F1 of objects, error of counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Objects of one image, matched one to one."""
+
+    true_positives: int
+    """Predicted objects with a partner in the truth."""
+    false_positives: int
+    """Predicted objects without one."""
+    false_negatives: int
+    """True objects without one."""
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN); 1 where there is nothing on either side."""
+        both = 2 * self.true_positives + self.false_positives + self.false_negatives
+        return 1.0 if both == 0 else 2 * self.true_positives / both
+
+
+def dice(predicted: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Dice of two masks: 2 |A and B| / (|A| + |B|); 1 where both are empty.
+
+    Parameters
+    ----------
+    predicted, truth : bool, shape (H, W)
+    """
+    both = int(np.count_nonzero(predicted)) + int(np.count_nonzero(truth))
+    shared = int(np.count_nonzero(np.logical_and(predicted, truth)))
+    return 1.0 if both == 0 else 2.0 * shared / both
+
+
+def match_objects(predicted: NDArray[Any], truth: NDArray[Any], min_iou: float = 0.5) -> Matches:
+    """Match objects whose intersection over union is above ``min_iou``.
+
+    Parameters
+    ----------
+    predicted, truth : int, shape (H, W)
+        Label maps, 0 = background.
+    min_iou : float
+        At least 0.5, where no object can have two partners, so no assignment is needed.
+
+    References
+    ----------
+    .. [1] Caicedo et al., Nature Methods 16, 1247-1253 (2019): F1 at an IoU threshold.
+    """
+    if min_iou < 0.5:
+        raise ValueError(f"min_iou must be >= 0.5, or matches are not unique. Received: {min_iou}.")
+    overlap = _overlap(predicted, truth)
+    area_p, area_t = overlap.sum(1, keepdims=True), overlap.sum(0, keepdims=True)
+    iou = overlap / np.maximum(area_p + area_t - overlap, 1)
+    found = int(np.count_nonzero(iou[1:, 1:] > min_iou))
+    return Matches(found, overlap.shape[0] - 1 - found, overlap.shape[1] - 1 - found)
+
+
+def object_f1(predicted: NDArray[Any], truth: NDArray[Any], min_iou: float = 0.5) -> float:
+    """F1 of the objects of one image; see `match_objects`."""
+    return match_objects(predicted, truth, min_iou).f1
+
+
+def count_error(predicted: int, truth: int) -> float:
+    """|predicted - truth| / truth; 0 where both are 0, 1 where only the truth is."""
+    if truth == 0:
+        return 0.0 if predicted == 0 else 1.0
+    return abs(predicted - truth) / truth
+
+
+def _overlap(predicted: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.int64]:
+    """Pixels shared by each pair, shape (1 + predicted, 1 + true); index 0 is background."""
+    rows, columns = _dense(predicted), _dense(truth)
+    shape = (int(rows.max(initial=0)) + 1, int(columns.max(initial=0)) + 1)
+    flat = rows.astype(np.int64) * shape[1] + columns
+    return np.bincount(flat.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _dense(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Ids 1..n without gaps, 0 kept as background."""
+    ids, inverse = np.unique(labels, return_inverse=True)
+    shift = 0 if ids.size and ids[0] == 0 else 1
+    return (inverse + shift).reshape(labels.shape)

@@ -1,0 +1,180 @@
+"""Labelled images in memory, and the endless, repeatable stream of training crops.
+
+Images are read once, brought to 0..255 by the same function that inference uses, and kept as
+uint8. Crop ``index`` of ``epoch`` depends on the seed alone, so a resumed run sees the same crops.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import keras
+import numpy as np
+
+from cellseg.errors import DataError
+from cellseg.runtime.normalize import apply_lut, build_lut, percentile_range
+from cellseg.train.augment import jitter_intensity, random_affine, warp
+from cellseg.train.targets import interior_border, normalized_distance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellseg.train.recipe import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image with its instances."""
+
+    source: str
+    """Name of the source it belongs to."""
+    stem: str
+    """File name without suffix."""
+    image: NDArray[np.uint8]
+    """RGB, shape (H, W, 3), intensities brought to 0..255."""
+    labels: NDArray[np.uint16]
+    """Instance ids, shape (H, W), 0 = background."""
+
+
+def load_source(
+    source: SourceRecipe, root: Path, split: str, normalize: NormalizeRecipe
+) -> list[LabelledImage]:
+    """Read the images of one source that belong to ``split``.
+
+    Parameters
+    ----------
+    source : SourceRecipe
+        Folder, and the part of it to take.
+    root : Path
+        Folder that ``source.path`` is relative to.
+    split : str
+        "train", "valid" or "test".
+    normalize : NormalizeRecipe
+        Intensity range, measured per image.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing, an image has no labels, or their sizes differ.
+    """
+    folder = root / source.path / split
+    if not (folder / "images").is_dir():
+        raise DataError(
+            f"a source holds {split}/images and {split}/labels. Received: {folder}.",
+            hint="check --data, or the source's path in the recipe.",
+        )
+    wanted = _selected_stems(source, root)
+    paths = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return [
+        load_labelled(path, folder / "labels", source.name, normalize)
+        for path in paths
+        if wanted is None or path.stem in wanted
+    ]
+
+
+def load_labelled(
+    path: Path, labels_dir: Path, source: str, normalize: NormalizeRecipe
+) -> LabelledImage:
+    """Read one image and its label map, and bring its intensities to 0..255."""
+    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    labels = _read(labels_dir / f"{path.stem}.png", cv2.IMREAD_UNCHANGED)
+    if labels.ndim != 2 or labels.shape != image.shape[:2]:
+        raise DataError(
+            "a label map has one channel and its image's size. "
+            f"Received: image={image.shape}, labels={labels.shape}, file={path.name}.",
+            hint="export the labels again from the same image.",
+        )
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    return LabelledImage(source, path.stem, normalized(rgb, normalize), labels.astype(np.uint16))
+
+
+def normalized(
+    image: NDArray[np.uint8] | NDArray[np.uint16], normalize: NormalizeRecipe
+) -> NDArray[np.uint8]:
+    """Bring a whole image's intensities to 0..255, as inference does for a whole slide."""
+    if normalize.kind == "none" and image.dtype == np.uint8:
+        return image
+    found = percentile_range(image, normalize.low, normalize.high)
+    return apply_lut(image, build_lut(found, image.dtype))
+
+
+def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.float32]:
+    """Class and distance as the loss reads them, shape (H, W, 2)."""
+    classes = interior_border(labels, target.border_px, target.gap_px)
+    distance = normalized_distance(labels) if target.distance else np.zeros_like(classes)
+    return np.stack([classes.astype(np.float32), distance.astype(np.float32)], axis=-1)
+
+
+class CropSequence(keras.utils.PyDataset):
+    """Endless random crops; item ``i`` of an epoch is the same in every run with the same seed.
+
+    Parameters
+    ----------
+    images : list of list of LabelledImage
+        One list a source.
+    recipe : Recipe
+        Crop size, batch, weights of the sources, augmentation, seed.
+    """
+
+    def __init__(self, images: list[list[LabelledImage]], recipe: Recipe, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        shares = np.array([source.weight for source in recipe.sources], float)
+        self._images, self._recipe = images, recipe
+        self._shares = shares / shares.sum()
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._recipe.fit.steps_per_epoch
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        fit = self._recipe.fit
+        rng = np.random.default_rng((fit.seed, self.epoch, index))
+        pairs = [self.crop(rng) for _ in range(fit.batch)]
+        images, labels = zip(*pairs, strict=True)
+        targets = [pack_target(ids, self._recipe.target) for ids in labels]
+        return np.stack(images).astype(np.float32), np.stack(targets)
+
+    def crop(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """One augmented crop: RGB uint8 (S, S, 3) and instance ids uint16 (S, S)."""
+        recipe = self._recipe
+        group = self._images[rng.choice(len(self._images), p=self._shares)]
+        item = group[rng.integers(len(group))]
+        size = recipe.fit.crop_px
+        matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
+        image, labels = warp(item.image, item.labels, matrix, size)
+        return jitter_intensity(image, rng, recipe.augment), labels
+
+    def on_epoch_end(self) -> None:
+        """Move on to the next epoch's crops."""
+        self.epoch += 1
+
+
+def padded_to(array: NDArray[Any], stride: int) -> NDArray[Any]:
+    """Repeat the last row and column until both sides are multiples of ``stride``."""
+    height, width = array.shape[:2]
+    margins = [(0, -height % stride), (0, -width % stride)] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, margins, mode="edge")
+
+
+def _selected_stems(source: SourceRecipe, root: Path) -> set[str] | None:
+    if source.table is None:
+        return None
+    path = root / source.path / source.table
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values}
+
+
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    if not path.is_file():
+        raise DataError(f"every image needs a label map of its name. Received: {path} is missing.")
+    array = cv2.imread(str(path), flags)
+    if array is None:
+        raise DataError(f"an image or label map cannot be decoded. Received: {path}.")
+    return array

@@ -1,0 +1,195 @@
+"""The training recipe: one TOML file says everything that a run depends on.
+
+Every key has a default and its unit in the description; an unknown key is an error that names
+the nearest known one. A recipe is looked up by name among the shipped ones (``nuclei``) or by path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cellseg.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RECIPES_DIR = Path(__file__).parent / "recipes"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRecipe(_Section):
+    """The network."""
+
+    family: Literal["unet"] = Field("unet", description="model family")
+    base_filters: int = Field(24, ge=1, description="filters of the first level")
+    levels: int = Field(4, ge=1, le=8, description="resolution levels, the bridge included")
+    stem: bool = Field(True, description="stride-2 stem: the UNet works at half resolution")
+    head_filters: int = Field(16, ge=1, description="filters of the stem's full-resolution head")
+
+
+class SourceRecipe(_Section):
+    """One folder of ``train|valid|test/{images,labels}``, or the part of it that a table names."""
+
+    name: str = Field(description="name in reports")
+    path: str = Field(description="folder, relative to --data")
+    weight: float = Field(1.0, gt=0, description="share of the training crops, relative")
+    table: str | None = Field(None, description="CSV beside the splits with a `stem` column")
+    column: str | None = Field(None, description="column of that table to select by")
+    values: tuple[str, ...] = Field((), description="values of that column to take")
+
+
+class NormalizeRecipe(_Section):
+    """How intensities are brought to 0..255 before the network, as in the bundle."""
+
+    kind: Literal["none", "slide-percentile"] = Field("slide-percentile", description="method")
+    low: float = Field(0.5, ge=0, le=100, description="percentile that becomes 0")
+    high: float = Field(99.8, ge=0, le=100, description="percentile that becomes 255")
+
+
+class TargetRecipe(_Section):
+    """What the network learns to say of each pixel."""
+
+    border_px: int = Field(
+        2, ge=1, description="thickness of the border class inside a nucleus, px"
+    )
+    gap_px: int = Field(2, ge=1, description="background this near to two nuclei is border too, px")
+    distance: bool = Field(False, description="add a channel: distance to the border, 0..1")
+
+
+class AugmentRecipe(_Section):
+    """Random changes of a training crop; each pair is a range, each `_p` a probability."""
+
+    scale: tuple[float, float] = Field((0.65, 1.5), description="zoom, log-uniform")
+    rotate: bool = Field(True, description="any angle and mirrored")
+    gamma: tuple[float, float] = Field((0.65, 1.5), description="gamma, log-uniform")
+    contrast: tuple[float, float] = Field((0.7, 1.2), description="gain about the mean")
+    brightness: float = Field(0.12, ge=0, description="offset, of full range, +-")
+    colour: float = Field(0.12, ge=0, description="gain per colour channel, +-")
+    grey_p: float = Field(0.1, ge=0, le=1, description="colour image to grey")
+    invert_p: float = Field(0.12, ge=0, le=1, description="inverted contrast")
+    blur_p: float = Field(0.25, ge=0, le=1, description="Gaussian blur")
+    blur_sigma_px: tuple[float, float] = Field((0.4, 1.6), description="its sigma, px")
+    noise_p: float = Field(0.3, ge=0, le=1, description="Gaussian noise")
+    noise_sigma: float = Field(0.06, ge=0, description="its largest sigma, of full range")
+
+
+class FitRecipe(_Section):
+    """The optimization."""
+
+    seed: int = Field(0, description="seed of weights, order and augmentation")
+    crop_px: int = Field(256, ge=16, description="side of a training crop, px")
+    batch: int = Field(4, ge=1, description="crops a step")
+    steps_per_epoch: int = Field(100, ge=1, description="steps between two looks at validation")
+    epochs: int = Field(40, ge=1, description="epochs of the learning-rate schedule")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the cosine schedule")
+    warmup_steps: int = Field(100, ge=0, description="linear warm-up, steps")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
+    clipnorm: float = Field(1.0, gt=0, description="gradient clipping, global norm")
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running mean")
+    border_weight: float = Field(2.0, gt=0, description="weight of border pixels in the loss")
+    patience: int = Field(12, ge=1, description="epochs without a better validation before a stop")
+
+
+class BundleRecipe(_Section):
+    """What the bundle says of the model."""
+
+    version: str = Field("1.0", description="version of the model")
+    description: str = Field("", description="one sentence")
+    license: str = Field("Apache-2.0", description="licence of the weights")
+    mpp: float | None = Field(0.5, description="pixel size the model expects, µm")
+    class_name: str = Field("nucleus", description="name of the foreground class")
+    class_color: tuple[int, int, int] = Field((230, 60, 60), description="its RGB colour")
+    threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
+    seed_threshold: float = Field(0.5, gt=0, lt=1, description="interior probability of a seed")
+    min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
+
+
+class Recipe(_Section):
+    """A whole training run."""
+
+    name: str = Field(description="name of the model")
+    model: ModelRecipe = ModelRecipe()
+    sources: tuple[SourceRecipe, ...] = Field(min_length=1, description="where images come from")
+    normalize: NormalizeRecipe = NormalizeRecipe()
+    target: TargetRecipe = TargetRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    fit: FitRecipe = FitRecipe()
+    bundle: BundleRecipe = BundleRecipe()
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes inside the package."""
+    return sorted(path.stem for path in RECIPES_DIR.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Read and validate a recipe.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A shipped recipe's name or a TOML file.
+    overrides : dict, optional
+        Dotted keys that replace values of the file: ``{"fit.epochs": 2}``.
+
+    Raises
+    ------
+    RecipeError
+        If the file is missing, not TOML, or a key or value is wrong.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES_DIR / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise RecipeError(
+            f"a recipe is a TOML file or a shipped name. Received: {name_or_path}.",
+            hint=f"shipped recipes: {', '.join(shipped_recipes())}.",
+        )
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+    for dotted, value in (overrides or {}).items():
+        _set(tree, dotted, value)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(path, error) from error
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = value
+
+
+def _explain(path: Path, error: ValidationError) -> RecipeError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return RecipeError(f"{path}: {where}: {first['msg']}. Received: {first['input']!r}.")
+    known = _known_keys(first["loc"][:-1])
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+    return RecipeError(f"{path}: unknown key '{where}'.", hint=hint)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: Any = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        section = annotation if isinstance(annotation, type) else annotation.__args__[0]
+    return list(section.model_fields)
