@@ -1,0 +1,93 @@
+"""Small bundles for tests: a real (if tiny) ONNX network in a real bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRIDE = 4
+
+
+def card_fields(**changes: Any) -> dict[str, Any]:
+    """Fields of a two-class model card, with changes."""
+    fields: dict[str, Any] = {
+        "name": "tiny",
+        "version": "1",
+        "description": "A network for tests.",
+        "license": "CC0-1.0",
+        "classes": [
+            {"name": "background", "color": [0, 0, 0]},
+            {"name": "nucleus", "color": [255, 200, 0]},
+        ],
+        "channels": [
+            {"name": "background", "class_index": 0},
+            {"name": "nucleus", "class_index": 1},
+        ],
+        "head": {"kind": "softmax", "instances": None},
+        "stride": STRIDE,
+    }
+    return fields | changes
+
+
+def variant_fields(data: bytes, **changes: Any) -> dict[str, Any]:
+    """Entry of a manifest that fits the data."""
+    fields: dict[str, Any] = {
+        "file": "model.fp32.onnx",
+        "format": "onnx",
+        "precision": "fp32",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+    }
+    return fields | changes
+
+
+def make_manifest(*variants: dict[str, Any], **changes: Any) -> Manifest:
+    """Manifest of a model with a receptive-field radius of 2 px."""
+    measured = {"halo_px": STRIDE, "receptive_field_px": 2, "variants": list(variants)}
+    return Manifest.model_validate(card_fields() | measured | changes)
+
+
+def make_bundle(path: Path, data: bytes | None = None, **changes: Any) -> Bundle:
+    """Write a bundle of one fp32 variant."""
+    data = tiny_onnx() if data is None else data
+    manifest = make_manifest(variant_fields(data), **changes)
+    return write_bundle(path, manifest, {"model.fp32.onnx": data})
+
+
+def tiny_onnx(seed: int = 0) -> bytes:
+    """Two 3x3 convolutions and a softmax over two channels, uint8 NHWC in, float32 NHWC out."""
+    rng = np.random.default_rng(seed)
+    weights = {
+        "w1": rng.normal(0, 0.02, (8, 3, 3, 3)),
+        "b1": rng.normal(0, 0.1, 8),
+        "w2": rng.normal(0, 0.3, (2, 8, 3, 3)),
+        "b2": rng.normal(0, 0.1, 2),
+    }
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("Transpose", ["image"], ["chw"], perm=[0, 3, 1, 2]),
+            node("Cast", ["chw"], ["x0"], to=TensorProto.FLOAT),
+            node("Conv", ["x0", "w1", "b1"], ["x1"], pads=[1, 1, 1, 1]),
+            node("Relu", ["x1"], ["x2"]),
+            node("Conv", ["x2", "w2", "b2"], ["x3"], pads=[1, 1, 1, 1]),
+            node("Softmax", ["x3"], ["x4"], axis=1),
+            node("Transpose", ["x4"], ["probabilities"], perm=[0, 2, 3, 1]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", "H", "W", 2])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
