@@ -68,7 +68,8 @@ def _slides_in(folder: Path) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    matched = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    # Path.glob takes no absolute pattern.
+    matched = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
     slides = [path for path in matched if path.is_file()]
     if not slides:
         raise SlideError(f"{pattern}: the pattern matches no file.")
