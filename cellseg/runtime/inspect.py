@@ -1,0 +1,231 @@
+"""A slide or a bundle in words: what it holds, before anything is run.
+
+``describe_*`` return plain values, as ``--json`` prints them; ``format_description`` says them in
+lines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.slide import Level, Slide
+
+__all__ = ["describe_bundle", "describe_slide", "format_description", "is_bundle_name"]
+
+
+def is_bundle_name(target: str) -> bool:
+    """Return whether ``target`` means a bundle: a ``.cellseg`` path or a shipped model's name."""
+    from cellseg.runtime.bundle import shipped_models
+
+    return Path(target).suffix == ".cellseg" or target in shipped_models()
+
+
+def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
+    """Describe a slide or an image without decoding more than its headers.
+
+    Parameters
+    ----------
+    path : str
+        Slide or image file.
+    mpp : float, optional
+        Microns per level-0 pixel; overrides what the file says.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``path``, ``bytes``, ``width_px``, ``height_px``, ``mpp`` [x, y] or None, ``mm``
+        [width, height] or None, ``dtype``, ``levels`` and the reader's ``properties``.
+
+    Raises
+    ------
+    SlideError
+        If the file cannot be read as a slide or image.
+    """
+    from cellseg.runtime.slide import open_slide
+
+    slide = open_slide(path, mpp)
+    try:
+        return _slide_facts(slide)
+    finally:
+        slide.close()
+
+
+def describe_bundle(name_or_path: str) -> dict[str, Any]:
+    """Describe a bundle: its manifest, its sha256 and its size.
+
+    Parameters
+    ----------
+    name_or_path : str
+        Shipped model's name or ``.cellseg`` file.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``path``, ``bytes``, ``sha256`` and the ``manifest``.
+
+    Raises
+    ------
+    BundleError
+        If it is missing, damaged or not what it says.
+    """
+    from cellseg.runtime.bundle import Bundle
+
+    return _bundle_facts(Bundle.open(name_or_path))
+
+
+def format_description(facts: dict[str, Any]) -> str:
+    """Return a description as lines for people."""
+    lines = _bundle_lines(facts) if facts["kind"] == "bundle" else _slide_lines(facts)
+    return "\n".join(lines)
+
+
+# --- slides --------------------------------------------------------------------------------------
+
+
+def _slide_facts(slide: Slide) -> dict[str, Any]:
+    base = slide.levels[0]
+    return {
+        "kind": slide.kind,
+        "path": slide.path,
+        "bytes": Path(slide.path).stat().st_size,
+        "width_px": base.width_px,
+        "height_px": base.height_px,
+        "mpp": slide.mpp and list(slide.mpp),
+        "mm": slide.mpp and _extent_mm(base, slide.mpp),
+        "dtype": str(slide.dtype),
+        "levels": [_level_facts(level, slide.mpp) for level in slide.levels],
+        "properties": dict(slide.properties),
+    }
+
+
+def _extent_mm(level: Level, mpp: tuple[float, float]) -> list[float]:
+    return [level.width_px * mpp[0] / 1000, level.height_px * mpp[1] / 1000]
+
+
+def _level_facts(level: Level, mpp: tuple[float, float] | None) -> dict[str, Any]:
+    return {
+        "width_px": level.width_px,
+        "height_px": level.height_px,
+        "downsample": level.downsample,
+        "mpp": mpp and [mpp[0] * level.downsample, mpp[1] * level.downsample],
+    }
+
+
+def _slide_lines(facts: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{facts['kind']:<12}{facts['path']} ({_size(facts['bytes'])})",
+        f"{'size':<12}{facts['width_px']} x {facts['height_px']} px{_mm_text(facts['mm'])}",
+        f"{'pixel size':<12}{_mpp_text(facts['mpp'], facts['kind'])}",
+        f"{'depth':<12}{facts['dtype']}",
+    ]
+    lines += [f"{name:<12}{value}" for name, value in facts["properties"].items()]
+    lines += ["", f"{'level':>5} {'width':>8} {'height':>8} {'downsample':>11} {'µm/px':>8}"]
+    lines += [_level_line(index, level) for index, level in enumerate(facts["levels"])]
+    return lines
+
+
+def _mm_text(mm: list[float] | None) -> str:
+    return f", {mm[0]:.2f} x {mm[1]:.2f} mm" if mm else ""
+
+
+def _mpp_text(mpp: list[float] | None, kind: str) -> str:
+    if mpp is None:
+        known = "taken to be the model's" if kind == "image" else "give it with --mpp"
+        return f"not stated; {known}"
+    return f"{mpp[0]:.4g} x {mpp[1]:.4g} µm"
+
+
+def _level_line(index: int, level: dict[str, Any]) -> str:
+    mpp = f"{level['mpp'][0]:.4g}" if level["mpp"] else "-"
+    extent = f"{level['width_px']:>8} {level['height_px']:>8}"
+    return f"{index:>5} {extent} {level['downsample']:>11.4g} {mpp:>8}"
+
+
+# --- bundles -------------------------------------------------------------------------------------
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "kind": "bundle",
+        "path": str(bundle.path),
+        "bytes": bundle.path.stat().st_size,
+        "sha256": bundle.sha256,
+        "manifest": bundle.manifest.model_dump(mode="json", by_alias=True),
+    }
+
+
+def _bundle_lines(facts: dict[str, Any]) -> list[str]:
+    manifest = facts["manifest"]
+    lines = [
+        f"{'bundle':<12}{manifest['name']} {manifest['version']}: {manifest['description']}",
+        f"{'file':<12}{facts['path']} ({_size(facts['bytes'])})",
+        f"{'sha256':<12}{facts['sha256']}",
+        f"{'licence':<12}{manifest['license']}",
+        f"{'classes':<12}{', '.join(_class_text(each) for each in manifest['classes'])}",
+        f"{'cells':<12}{_instances_text(manifest['head'])}",
+        f"{'pixel size':<12}{_model_mpp_text(manifest['mpp'])}",
+        f"{'intensities':<12}{_normalize_text(manifest['input']['normalize'])}",
+        f"{'tiles':<12}{_geometry_text(manifest)}",
+        "",
+    ]
+    for variant in manifest["variants"]:
+        lines += _variant_lines(variant)
+    return lines
+
+
+def _class_text(each: dict[str, Any]) -> str:
+    return f"{each['name']} #{bytes(each['color']).hex()}"
+
+
+def _instances_text(head: dict[str, Any]) -> str:
+    instances = head["instances"]
+    return f"told apart by {instances['kind']}" if instances else "not told apart"
+
+
+def _model_mpp_text(mpp: float | None) -> str:
+    return f"{mpp:g} µm; other slides are resampled" if mpp else "any; slides are read at level 0"
+
+
+def _normalize_text(normalize: dict[str, Any]) -> str:
+    if normalize["kind"] == "none":
+        return "taken as they are"
+    return f"percentile {normalize['low']:g} to 0, {normalize['high']:g} to 255, over the slide"
+
+
+def _geometry_text(manifest: dict[str, Any]) -> str:
+    tolerance = manifest["halo_tolerance"]
+    exact = "exact" if tolerance == 0 else f"within {tolerance:g}"
+    reach = f"network reaches {manifest['receptive_field_px']} px"
+    return f"halo {manifest['halo_px']} px ({exact}; {reach}), multiples of {manifest['stride']} px"
+
+
+def _variant_lines(variant: dict[str, Any]) -> list[str]:
+    kind = f"{variant['format']} {variant['precision']}"
+    kept = _kept_text(variant["vs_fp32"])
+    lines = [f"{kind:<12}{variant['file']} ({_size(variant['bytes'])}){kept}"]
+    lines += [f"{'':<12}{_quality_text(quality)}" for quality in variant["quality"]]
+    return lines
+
+
+def _kept_text(versus: dict[str, Any] | None) -> str:
+    if versus is None:
+        return ""
+    dice, f1 = versus["dice_ratio"], versus["object_f1_ratio"]
+    return f", keeps {dice:.1%} of fp32's Dice" + ("" if f1 is None else f", {f1:.1%} of its F1")
+
+
+def _quality_text(quality: dict[str, Any]) -> str:
+    parts = [f"Dice {name} {value:.3f}" for name, value in quality["dice"].items()]
+    if quality["object_f1"] is not None:
+        parts.append(f"object F1 {quality['object_f1']:.3f}")
+    if quality["count_error"] is not None:
+        parts.append(f"count error {quality['count_error']:.1%}")
+    engine = f", {quality['engine']}" if quality["engine"] else ""
+    return f"{quality['dataset']} ({quality['images']} images{engine}): {', '.join(parts)}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
