@@ -1,0 +1,124 @@
+"""What a user may choose about a run, and what the run says of itself while it lasts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cellseg.errors import CellsegError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["OUTPUTS", "InferOptions", "Progress", "ProgressCallback"]
+
+OUTPUTS = ("classes", "overlay")
+"""Files that ``InferOptions.write`` may name; ``run.json`` is always written."""
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """How a slide or image is to be run. None leaves the choice to us.
+
+    Raises
+    ------
+    CellsegError
+        If a number is out of range or an output is unknown.
+    """
+
+    model: str | Path = "nuclei"
+    """Name of a shipped bundle, or path of a ``.cellseg`` file."""
+
+    engine: str = "auto"
+    """``auto`` or the name of an engine."""
+
+    precision: str = "auto"
+    """``auto``, ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
+
+    threads: int | None = None
+    """Threads inside the engine."""
+
+    tile_px: int | None = None
+    """Side of what a tile reads, a multiple of the model's stride."""
+
+    batch: int | None = None
+    """Tiles that wait ready for the engine. Never changes a byte of the result."""
+
+    workers: int | None = None
+    """Threads that read and decode. Never changes a byte of the result."""
+
+    max_ram_bytes: int | None = None
+    """Memory the run may use, bytes; refused beforehand where the plan cannot fit."""
+
+    mpp: float | None = None
+    """Microns per level-0 pixel; overrides what the file says."""
+
+    threshold: float | None = None
+    """Foreground from this probability on, in (0, 1); None: the bundle's own rule."""
+
+    tissue_mask: bool = True
+    """Leave out what holds no tissue (slides only; plain images are always run whole)."""
+
+    restart: bool = False
+    """Drop an unfinished or finished result in the folder and start over."""
+
+    write: tuple[str, ...] = OUTPUTS
+    """Which files to make, of `OUTPUTS`."""
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "tile_px", "batch", "workers", "max_ram_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise CellsegError(f"{name} must be at least 1. Received: {name}={value}.")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise CellsegError(
+                f"A threshold lies between 0 and 1. Received: threshold={self.threshold}."
+            )
+        if self.mpp is not None and not (math.isfinite(self.mpp) and self.mpp > 0):
+            raise CellsegError(f"Microns per pixel must be positive. Received: mpp={self.mpp}.")
+        unknown = [name for name in self.write if name not in OUTPUTS]
+        if unknown:
+            raise CellsegError(
+                f"Outputs are {', '.join(OUTPUTS)}. Received: write={','.join(unknown)}."
+            )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a run at one moment."""
+
+    phase: Literal["open", "tissue", "tiles", "cells", "write"]
+    """What is being done; the tile counts below move only in ``tiles``."""
+
+    tiles_done: int
+    """Tiles finished, those of earlier sessions included."""
+
+    tiles_total: int
+    """Tiles to run: those without tissue are not among them."""
+
+    tiles_resumed: int
+    """Tiles that an earlier session had finished."""
+
+    elapsed_s: float
+    """Seconds since this session began to run tiles."""
+
+    throughput_mpx_s: float | None
+    """Kept working-level megapixels per second, this session; None before the first tile."""
+
+    mm2_per_s: float | None
+    """The same in mm²; None where the pixel size is not known."""
+
+    eta_s: float | None
+    """Seconds left for the tiles at this pace; None before the first tile."""
+
+    bottleneck: str | None
+    """Stage that holds the run back: ``read``, ``infer``, ``stitch`` or ``write``."""
+
+    bottleneck_share: float | None
+    """Part of the time for which all of that stage's threads were busy, 0 to 1."""
+
+
+ProgressCallback = "Callable[[Progress], None]"
+"""Called from the thread that called `infer_slide`, about ten times a second."""
