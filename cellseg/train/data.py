@@ -1,7 +1,7 @@
-"""Labelled images in memory, and the endless, repeatable stream of training crops.
+"""Labelled images in memory, and the repeatable stream of training crops.
 
 Images are read once, brought to 0..255 by the same function that inference uses, and kept as
-uint8. Crop ``index`` of ``epoch`` depends on the seed alone, so a resumed run sees the same crops.
+uint8. The crops of a step depend on seed and step alone, so a resumed run sees the same ones.
 """
 
 from __future__ import annotations
@@ -113,29 +113,38 @@ def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.
 
 
 class CropSequence(keras.utils.PyDataset):
-    """Endless random crops; item ``i`` of an epoch is the same in every run with the same seed.
+    """Random crops for every step of a run; a step's are the same in every run with the same seed.
 
     Parameters
     ----------
     images : list of list of LabelledImage
         One list a source.
     recipe : Recipe
-        Crop size, batch, weights of the sources, augmentation, seed.
+        Crop size, batch, weights of the sources, augmentation, seed, number of steps.
+    first_step : int
+        Step that item 0 belongs to: where a resumed run goes on.
     """
 
-    def __init__(self, images: list[list[LabelledImage]], recipe: Recipe, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        images: list[list[LabelledImage]],
+        recipe: Recipe,
+        first_step: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         shares = np.array([source.weight for source in recipe.sources], float)
         self._images, self._recipe = images, recipe
         self._shares = shares / shares.sum()
-        self.epoch = 0
+        self._first_step = first_step
 
     def __len__(self) -> int:
-        return self._recipe.fit.steps_per_epoch
+        fit = self._recipe.fit
+        return fit.epochs * fit.steps_per_epoch - self._first_step
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         fit = self._recipe.fit
-        rng = np.random.default_rng((fit.seed, self.epoch, index))
+        rng = np.random.default_rng((fit.seed, self._first_step + index))
         pairs = [self.crop(rng) for _ in range(fit.batch)]
         images, labels = zip(*pairs, strict=True)
         targets = [pack_target(ids, self._recipe.target) for ids in labels]
@@ -150,10 +159,6 @@ class CropSequence(keras.utils.PyDataset):
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
         image, labels = warp(item.image, item.labels, matrix, size)
         return jitter_intensity(image, rng, recipe.augment), labels
-
-    def on_epoch_end(self) -> None:
-        """Move on to the next epoch's crops."""
-        self.epoch += 1
 
 
 def padded_to(array: NDArray[Any], stride: int) -> NDArray[Any]:

@@ -95,18 +95,17 @@ class EpochEnd(keras.callbacks.Callback):
         recipe: Recipe,
         folder: Path,
         state: RunState,
-        crops: CropSequence,
         validation: list[LabelledImage],
     ) -> None:
         super().__init__()
         self._recipe, self._folder, self._state = recipe, folder, state
-        self._crops, self._validation = crops, validation
+        self._validation = validation
         self._loss = InteriorBorderLoss(recipe.fit.border_weight)
         self._started = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Start the clock and put the crops on this epoch."""
-        self._crops.epoch, self._started = epoch, time.perf_counter()
+        """Start the clock."""
+        self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Validate, save, and decide whether to go on."""
@@ -161,8 +160,7 @@ def evaluate_crops(
     losses: dict[str, list[float]] = {}
     dices: dict[str, list[float]] = {}
     for item in images:
-        batch = item.image[None].astype(np.float32)
-        predicted = np.asarray(model.predict_on_batch(batch))
+        predicted = predict(model, item.image)[None]
         target = pack_target(item.labels, recipe.target)[None]
         losses.setdefault(item.source, []).append(float(loss(target, predicted)))
         dices.setdefault(item.source, []).append(
@@ -170,6 +168,13 @@ def evaluate_crops(
         )
     row = {"val_loss": round(float(np.mean([np.mean(v) for v in losses.values()])), 5)}
     return row | {f"val_dice_{name}": round(float(np.mean(v)), 4) for name, v in dices.items()}
+
+
+def predict(model: keras.Model, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Probabilities (H, W, C) of one RGB image (H, W, 3), sides multiples of the stride."""
+    # Called, not `predict_on_batch`, which compiles anew for every image size.
+    batch = model(image[None].astype(np.float32), training=False)
+    return np.asarray(keras.ops.convert_to_numpy(batch)[0])
 
 
 def foreground_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -208,8 +213,9 @@ def train(recipe: Recipe, data_root: Path, folder: Path, resume: bool = False) -
             f"every source needs training images. Received none for {', '.join(empty)}."
         )
     validation = load_validation(recipe, data_root)
-    crops = CropSequence(groups, recipe, workers=1, use_multiprocessing=False, max_queue_size=6)
     model, state = _model_and_state(recipe, folder, resume)
+    first_step = state.epoch * recipe.fit.steps_per_epoch
+    crops = CropSequence(groups, recipe, first_step, workers=1, max_queue_size=6)
     facts = (
         model.count_params(),
         kflop_per_pixel(model),
@@ -218,19 +224,21 @@ def train(recipe: Recipe, data_root: Path, folder: Path, resume: bool = False) -
     )
     log.info("parameters=%d kflop_per_px=%.1f images=%s validation=%d", *facts)
     write_model_facts(recipe, model, folder)
-    steps_before = state.epoch * recipe.fit.steps_per_epoch
     model.fit(
         crops,
+        steps_per_epoch=recipe.fit.steps_per_epoch,
         epochs=recipe.fit.epochs,
         initial_epoch=state.epoch,
+        shuffle=False,  # or Keras reorders the steps, and a resumed run differs
         verbose=0,
         callbacks=[
-            MeanWeights(recipe.fit.ema, state, steps_before),
-            EpochEnd(recipe, folder, state, crops, validation),
+            MeanWeights(recipe.fit.ema, state, first_step),
+            EpochEnd(recipe, folder, state, validation),
         ],
     )
     best = keras.saving.load_model(folder / "best.keras", compile=False)
-    save_contact_sheet(best, validation, folder / "contact.jpg")
+    predicted = [predict(best, item.image) for item in validation]
+    save_contact_sheet(validation, predicted, folder / "contact.jpg")
     return folder
 
 

@@ -11,7 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import keras
     from numpy.typing import NDArray
 
     from cellseg.train.data import LabelledImage
@@ -44,15 +43,16 @@ def plot_metrics(table: Path, picture: Path) -> None:
     plt.close(figure)
 
 
-def save_contact_sheet(model: keras.Model, images: list[LabelledImage], picture: Path) -> None:
+def save_contact_sheet(
+    images: list[LabelledImage], predicted: list[NDArray[np.float32]], picture: Path
+) -> None:
     """Write image, truth and predicted classes side by side, one image a row of three."""
     from cellseg.train.targets import interior_border
 
     rows = []
-    for item in images:
-        predicted = np.asarray(model.predict_on_batch(item.image[None].astype(np.float32)))[0]
+    for item, probabilities in zip(images, predicted, strict=True):
         truth = CLASS_COLOURS[interior_border(item.labels)]
-        found = CLASS_COLOURS[predicted[..., :3].argmax(-1)]
+        found = CLASS_COLOURS[probabilities[..., :3].argmax(-1)]
         rows.append(np.hstack([_thumb(part) for part in (item.image, truth, found)]))
     while len(rows) % 3:
         rows.append(np.full_like(rows[0], 255))

@@ -1,0 +1,54 @@
+"""Interior, border and distance from labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellseg.train.targets import BACKGROUND, BORDER, INTERIOR, interior_border, normalized_distance
+
+
+def test_a_square_keeps_an_interior_inside_its_border() -> None:
+    labels = np.zeros((12, 12), np.uint16)
+    labels[2:10, 2:10] = 5
+    classes = interior_border(labels, border_px=2, gap_px=2)
+    assert (classes[4:8, 4:8] == INTERIOR).all()
+    assert (classes[labels > 0] == BORDER).sum() == 64 - 16
+    assert (classes[labels == 0] == BACKGROUND).all()
+
+
+def test_a_thin_gap_between_two_nuclei_is_border() -> None:
+    labels = np.zeros((9, 21), np.uint16)
+    labels[:, :10], labels[:, 11:] = 1, 2
+    assert (interior_border(labels)[:, 10] == BORDER).all()
+
+
+def test_an_object_cut_by_the_crop_has_no_border_there() -> None:
+    labels = np.ones((8, 8), np.uint16)
+    assert (interior_border(labels) == INTERIOR).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_classes_equal_a_window_by_window_look(seed: int, radius: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.kron(rng.integers(0, 4, (4, 5)), np.ones((4, 4), int)).astype(np.uint16)
+    found = interior_border(labels, radius, radius)
+    for y, x in np.ndindex(labels.shape):
+        window = labels[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+        inside = set(window[window > 0].tolist())
+        if labels[y, x]:
+            expected = INTERIOR if window.min() == window.max() else BORDER
+        else:
+            expected = BORDER if len(inside) > 1 else BACKGROUND
+        assert found[y, x] == expected
+
+
+def test_distance_is_one_in_the_middle_of_every_nucleus_and_zero_outside() -> None:
+    labels = np.zeros((20, 40), np.uint16)
+    labels[2:18, 2:18], labels[8:11, 25:30] = 1, 2
+    distance = normalized_distance(labels)
+    assert distance[labels == 1].max() == 1.0
+    assert distance[labels == 2].max() == 1.0
+    assert distance[labels == 0].max() == 0.0
