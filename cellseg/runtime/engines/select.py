@@ -1,0 +1,213 @@
+"""Which engine and variant to run: what was asked for, or the fastest that is good enough.
+
+``auto`` takes the variants whose measured quality (in the manifest) keeps at least ``min_quality``
+of fp32, runs each engine on them for a moment, and picks the fastest. The choice is kept in
+``engines.json`` in the user's cache folder, by machine, bundle, versions and size of tile, so that
+a resumed run takes the same engine.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellseg.errors import EngineError
+from cellseg.runtime.engines.base import Engine, EngineOptions
+from cellseg.runtime.engines.measure import Measurement, measure_speed
+from cellseg.runtime.engines.memory import recall, remember
+from cellseg.runtime.engines.table import ENGINES
+from cellseg.runtime.machine import this_machine, usable_cores
+
+if TYPE_CHECKING:
+    from cellseg.runtime.bundle import Bundle, Variant
+
+__all__ = ["Choice", "choose_engine", "open_engine"]
+
+_LOG = logging.getLogger(__name__)
+_TRIAL_SIDES_PX = (128, 256, 512)  # sizes of trial tiles; larger ones keep the order of engines
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, a precision and the file it runs."""
+
+    engine: str
+    precision: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+def open_engine(
+    bundle: Bundle,
+    engine: str = "auto",
+    precision: str = "auto",
+    tile_hw: tuple[int, int] = (1024, 1024),
+    threads: int | None = None,
+    min_quality: float = 0.99,
+) -> Engine:
+    """Open a bundle's model for tiles of one shape.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    engine : str
+        A name in ``ENGINES``, or ``auto``.
+    precision : str
+        ``fp32``, ``bf16``, ``fp16``, ``int8`` or ``auto``.
+    tile_hw : (int, int)
+        Height and width of every tile, multiples of the bundle's stride.
+    threads : int, optional
+        Threads to compute with; by default every core this process may use.
+    min_quality : float
+        Smallest share of the fp32 quality that ``precision="auto"`` accepts, 0..1.
+
+    Raises
+    ------
+    EngineError
+        If the engine is not installed, does not run the precision, or the tile does not fit.
+    """
+    _check_tile(tile_hw, bundle.manifest.stride)
+    threads = usable_cores() if threads is None else max(1, threads)
+    choice = choose_engine(bundle, engine, precision, tile_hw, threads, min_quality)
+    return _open(bundle, choice, tile_hw, threads)
+
+
+def choose_engine(
+    bundle: Bundle,
+    engine: str,
+    precision: str,
+    tile_hw: tuple[int, int],
+    threads: int,
+    min_quality: float = 0.99,
+) -> Choice:
+    """Decide which engine and variant to run; measures only where there is a choice.
+
+    Parameters are those of :func:`open_engine`; the reason is logged.
+    """
+    choices = _candidates(bundle, engine, precision, min_quality)
+    if len(choices) == 1:
+        _LOG.info("engine: %s (the only one that fits)", choices[0])
+        return choices[0]
+    side_px = _trial_side(tile_hw, bundle.manifest.stride)
+    key = _memory_key(bundle, choices, side_px, threads)
+    known = recall(key)
+    for choice in choices:
+        if known == str(choice):
+            _LOG.info("engine: %s (measured earlier on this machine)", choice)
+            return choice
+    best = _fastest(bundle, choices, side_px, threads)
+    remember(key, str(best))
+    return best
+
+
+def _candidates(bundle: Bundle, engine: str, precision: str, min_quality: float) -> list[Choice]:
+    """List what fits the request, in the order of the table, or say why nothing does."""
+    if engine != "auto" and engine not in ENGINES:
+        raise EngineError(
+            f"engine must be one of {['auto', *ENGINES]}. Received: engine={engine!r}."
+        )
+    if engine != "auto":
+        ENGINES[engine].require(engine)
+    names = [engine] if engine != "auto" else [n for n, e in ENGINES.items() if e.is_available()]
+    if not names:
+        raise EngineError(
+            "At least one inference engine must be installed. Received: none.",
+            hint=f"pip install {' '.join(entry.pip for entry in ENGINES.values())}",
+        )
+    choices = [
+        Choice(name, run, variant.file)
+        for name in names
+        for run, needs in ENGINES[name].runs.items()
+        if (variant := needs.pick(bundle.variants)) is not None
+        and (run == precision or (precision == "auto" and _is_good(run, variant, min_quality)))
+    ]
+    if not choices:
+        raise EngineError(
+            "The bundle must hold a variant that the engine runs. Received: "
+            f"engine={engine!r}, precision={precision!r}, "
+            f"bundle with {sorted({v.precision for v in bundle.variants})}, "
+            f"engines with {sorted({run for name in names for run in ENGINES[name].runs})}.",
+            hint="Leave --engine and --precision at auto, or export the bundle with it.",
+        )
+    return choices
+
+
+def _is_good(run: str, variant: Variant, min_quality: float) -> bool:
+    """Only what was measured counts: computing an fp32 file in bf16 was not."""
+    kept = variant.retained if run == variant.precision else None
+    return kept is not None and kept >= min_quality
+
+
+def _fastest(bundle: Bundle, choices: list[Choice], side_px: int, threads: int) -> Choice:
+    tile_hw = (side_px, side_px)
+    tried = {choice: _try_open(bundle, choice, tile_hw, threads) for choice in choices}
+    engines = {choice: engine for choice, engine in tried.items() if engine is not None}
+    if not engines:
+        raise EngineError(
+            f"At least one engine must open the model. Received: {[*map(str, choices)]} failed.",
+            hint="See the warnings above, or run 'cellseg-cli doctor'.",
+        )
+    try:
+        measured = measure_speed(engines)
+    finally:
+        for engine in engines.values():
+            engine.close()
+    return _log_and_pick(measured, side_px)
+
+
+def _log_and_pick(measured: dict[Choice, Measurement], side_px: int) -> Choice:
+    ranked = sorted(measured, key=lambda choice: -measured[choice].px_per_s)
+    table = ", ".join(f"{c} {measured[c].px_per_s / 1e6:.2f} MP/s" for c in ranked)
+    _LOG.info("engine: %s is the fastest on %d px tiles here (%s)", ranked[0], side_px, table)
+    return ranked[0]
+
+
+def _try_open(
+    bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int
+) -> Engine | None:
+    try:
+        return _open(bundle, choice, tile_hw, threads)
+    except EngineError as error:
+        _LOG.warning("engine: %s cannot be used: %s", choice, error)
+        return None
+
+
+def _open(bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int) -> Engine:
+    adapter = ENGINES[choice.engine].load(choice.engine)
+    options = EngineOptions(choice.precision, tile_hw, len(bundle.manifest.channels), threads)
+    engine: Engine = adapter(bundle.read_variant(choice.file), options)
+    return engine
+
+
+def _check_tile(tile_hw: tuple[int, int], stride: int) -> None:
+    if any(size < 1 or size % stride for size in tile_hw):
+        raise EngineError(
+            f"Tile height and width must be multiples of the model's stride, {stride}. "
+            f"Received: tile_hw={tile_hw}."
+        )
+
+
+def _trial_side(tile_hw: tuple[int, int], stride: int) -> int:
+    largest = max(tile_hw)
+    side = next((side for side in _TRIAL_SIDES_PX if side >= largest), _TRIAL_SIDES_PX[-1])
+    return -(-side // stride) * stride
+
+
+def _memory_key(
+    bundle: Bundle, choices: list[Choice], side_px: int, threads: int
+) -> dict[str, object]:
+    machine = this_machine()
+    return {
+        "bundle": bundle.sha256,
+        "cpu": machine.cpu,
+        "flags": machine.cpu_flags,
+        "cores": machine.cores,
+        "threads": threads,
+        "tile_px": side_px,
+        "choices": [str(choice) for choice in choices],
+        "versions": {c.engine: ENGINES[c.engine].installed_version for c in choices},
+    }
