@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellseg.errors import CellsegError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["OUTPUTS", "InferOptions", "Progress", "ProgressCallback"]
@@ -120,5 +120,5 @@ class Progress:
     """Part of the time for which all of that stage's threads were busy, 0 to 1."""
 
 
-ProgressCallback = "Callable[[Progress], None]"
+ProgressCallback: TypeAlias = Callable[[Progress], None]
 """Called from the thread that called `infer_slide`, about ten times a second."""

@@ -1,0 +1,211 @@
+"""Memory of a run: a budget turned into threads, queues, buffers and caches.
+
+The whole of a run's memory is a sum over things whose number is known beforehand; nothing in it
+grows with the slide::
+
+    base                      interpreter, libraries, model weights          BASE_BYTES
+    + concurrency  x tile_px  x ENGINE_BYTES_PER_PX                          activations
+    + workers      x source_px x 3 x depth x 2                               decoded windows, LUT
+    + (workers + batch + concurrency) x tile_px x 3                          uint8 tiles
+    + outputs      x tile_px  x channels x 4                                 float32 probabilities
+    + reserve                                                                instances of small images
+    + cache                                                                  decoded TIFF tiles
+
+``ENGINE_BYTES_PER_PX`` is an estimate of ours, not a promise of the engines: activations of a UNet
+of base 16 at float32, twice. A network with a wider first level needs more.
+
+A budget is spent in this order: everything at its least, then workers, then waiting tiles, then
+the cache. What does not fit at its least is refused before anything is read.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cellseg.errors import TilePlanError
+
+__all__ = ["MemoryPlan", "TileCost", "peak_rss_mb", "plan_memory", "reset_peak_rss"]
+
+BASE_BYTES = 350 * 2**20
+ENGINE_BYTES_PER_PX = 384
+CACHE_BYTES = 256 * 2**20
+MIN_CACHE_BYTES = 16 * 2**20
+MAX_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class TileCost:
+    """What one tile costs; see the module's formula."""
+
+    tile_hw: tuple[int, int]
+    """Height and width that a tile reads, working-level pixels."""
+
+    source_per_wl: float
+    """Pixels of the level that is read, per working-level pixel, along one axis."""
+
+    source_bytes: int
+    """Bytes of one sample of the slide: 1 or 2."""
+
+    channels: int
+    """Channels of the network's output."""
+
+    concurrency: int
+    """Tiles that the engine works on at once."""
+
+    reserve_bytes: int = 0
+    """What else the run must hold."""
+
+    @property
+    def tile_px(self) -> int:
+        """Pixels of a tile."""
+        return self.tile_hw[0] * self.tile_hw[1]
+
+    @property
+    def output_bytes(self) -> int:
+        """One tile's probabilities."""
+        return self.tile_px * self.channels * 4
+
+    @property
+    def read_bytes(self) -> int:
+        """What one reader holds while it makes a tile."""
+        return round(self.tile_px * self.source_per_wl**2) * 3 * self.source_bytes * 2
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How many of each thing a run may hold."""
+
+    workers: int
+    """Threads that read and decode."""
+
+    batch: int
+    """Tiles that wait ready for the engine."""
+
+    outputs: int
+    """Buffers for probabilities: the engine's, and one that waits to be stitched."""
+
+    cache_bytes: int
+    """Decoded TIFF tiles kept for neighbours."""
+
+    cost: TileCost
+    """What was planned with."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Estimate for the whole process."""
+        cost = self.cost
+        tiles = self.workers + self.batch + cost.concurrency
+        return (
+            BASE_BYTES
+            + cost.concurrency * cost.tile_px * ENGINE_BYTES_PER_PX
+            + self.workers * cost.read_bytes
+            + tiles * cost.tile_px * 3
+            + self.outputs * cost.output_bytes
+            + cost.reserve_bytes
+            + self.cache_bytes
+        )
+
+
+def plan_memory(
+    cost: TileCost,
+    *,
+    max_ram_bytes: int | None = None,
+    workers: int | None = None,
+    batch: int | None = None,
+    cores: int = 1,
+) -> MemoryPlan:
+    """Choose threads, queues and caches for a budget.
+
+    Parameters
+    ----------
+    cost : TileCost
+        What one tile costs.
+    max_ram_bytes : int, optional
+        Budget for the process; None: the defaults below.
+    workers, batch : int, optional
+        The user's choice; by default a reader a core and a tile ready for each engine thread and
+        one more. Both are lowered where the budget asks for it.
+    cores : int
+        Cores of this machine.
+
+    Returns
+    -------
+    MemoryPlan
+        Its ``total_bytes`` is at most the budget.
+
+    Raises
+    ------
+    TilePlanError
+        If one reader, one waiting tile and the smallest cache do not fit.
+    """
+    wanted_workers = workers or min(MAX_WORKERS, max(2, cores))
+    wanted_batch = batch or cost.concurrency + 1
+    least = MemoryPlan(1, 1, cost.concurrency + 1, MIN_CACHE_BYTES, cost)
+    if max_ram_bytes is None:
+        return replace(least, workers=wanted_workers, batch=wanted_batch, cache_bytes=CACHE_BYTES)
+    if least.total_bytes > max_ram_bytes:
+        raise _too_small(least, max_ram_bytes)
+    plan = _grow(least, "workers", wanted_workers, max_ram_bytes)
+    plan = _grow(plan, "batch", wanted_batch, max_ram_bytes)
+    spare = max_ram_bytes - plan.total_bytes
+    return replace(plan, cache_bytes=min(CACHE_BYTES, plan.cache_bytes + spare))
+
+
+def reset_peak_rss() -> None:
+    """Forget the process' peak memory, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_rss_mb() -> float | None:
+    """Return the process' largest resident set since `reset_peak_rss`, MiB; None if unknown."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    return _peak_windows() if sys.platform == "win32" else _peak_rusage()
+
+
+def _peak_rusage() -> float | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _peak_windows() -> float | None:
+    if sys.platform != "win32":
+        return None
+    import ctypes
+
+    # PROCESS_MEMORY_COUNTERS: two 32-bit counts, then sizes; the first size is the peak.
+    size_t = ctypes.c_size_t
+    fields = [("cb", ctypes.c_uint32), ("faults", ctypes.c_uint32)]
+    fields += [(f"size_{i}", size_t) for i in range(8)]
+    counters = type("Counters", (ctypes.Structure,), {"_fields_": fields})()
+    counters.cb = ctypes.sizeof(counters)
+    process = ctypes.windll.kernel32.GetCurrentProcess()
+    known = ctypes.windll.psapi.GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
+    return round(counters.size_0 / 2**20, 1) if known else None
+
+
+def _grow(plan: MemoryPlan, field: str, wanted: int, max_ram_bytes: int) -> MemoryPlan:
+    """Raise one count, 1 so far, as high as the budget allows."""
+    each = replace(plan, **{field: 2}).total_bytes - plan.total_bytes
+    affordable = 1 + (max_ram_bytes - plan.total_bytes) // each
+    return replace(plan, **{field: min(wanted, affordable)})
+
+
+def _too_small(least: MemoryPlan, max_ram_bytes: int) -> TilePlanError:
+    tile = "x".join(str(side) for side in least.cost.tile_hw)
+    needed = -(-least.total_bytes // 2**20)
+    return TilePlanError(
+        f"Tiles of {tile} px need about {needed} MiB. "
+        f"Received: max_ram={max_ram_bytes // 2**20} MiB.",
+        hint=f"Use --max-ram {needed}M or more, or smaller tiles (--tile).",
+    )

@@ -1,0 +1,55 @@
+"""A budget becomes threads, queues and caches; what cannot fit is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellseg.errors import TilePlanError
+from cellseg.runtime.memory import (
+    CACHE_BYTES,
+    MIN_CACHE_BYTES,
+    TileCost,
+    peak_rss_mb,
+    plan_memory,
+    reset_peak_rss,
+)
+
+COST = TileCost((1024, 1024), source_per_wl=2.0, source_bytes=1, channels=3, concurrency=2)
+LEAST_BYTES = plan_memory(COST, workers=1, batch=1).total_bytes - CACHE_BYTES + MIN_CACHE_BYTES
+
+
+@given(st.integers(LEAST_BYTES, 2**33), st.integers(1, 64), st.integers(1, 10**6))
+def test_the_plan_never_exceeds_the_budget(budget: int, workers: int, batch: int) -> None:
+    plan = plan_memory(COST, max_ram_bytes=budget, workers=workers, batch=batch)
+    assert plan.total_bytes <= budget
+    assert 1 <= plan.workers <= workers
+    assert 1 <= plan.batch <= batch
+    assert MIN_CACHE_BYTES <= plan.cache_bytes <= CACHE_BYTES
+
+
+@given(st.integers(LEAST_BYTES, 2**32))
+def test_a_larger_budget_never_gives_less(budget: int) -> None:
+    small, large = (plan_memory(COST, max_ram_bytes=b, cores=8) for b in (budget, 2 * budget))
+    assert (large.workers, large.batch) >= (small.workers, small.batch)
+
+
+def test_a_budget_that_cannot_fit_is_refused_with_one_that_does() -> None:
+    with pytest.raises(TilePlanError, match=r"1024x1024 px need about \d+ MiB") as caught:
+        plan_memory(COST, max_ram_bytes=LEAST_BYTES - 1)
+    assert caught.value.hint is not None
+    megabytes = int(caught.value.hint.split("--max-ram ")[1].split("M")[0])
+    plan_memory(COST, max_ram_bytes=megabytes * 2**20)
+
+
+def test_without_a_budget_the_users_choice_holds() -> None:
+    plan = plan_memory(COST, workers=5, batch=7, cores=2)
+    assert (plan.workers, plan.batch, plan.outputs) == (5, 7, COST.concurrency + 1)
+    assert plan_memory(COST, cores=2).workers == 2
+
+
+def test_peak_memory_is_known_here() -> None:
+    reset_peak_rss()
+    peak = peak_rss_mb()
+    assert peak is None or peak > 1
