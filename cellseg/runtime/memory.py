@@ -8,7 +8,7 @@ grows with the slide::
     + workers      x source_px x 3 x depth x 2                               decoded windows, LUT
     + (workers + batch + concurrency) x tile_px x 3                          uint8 tiles
     + outputs      x tile_px  x channels x 4                                 float32 probabilities
-    + reserve                                                                instances of small images
+    + reserve                                                 instances of small images
     + cache                                                                  decoded TIFF tiles
 
 ``ENGINE_BYTES_PER_PX`` is an estimate of ours, not a promise of the engines: activations of a UNet
@@ -148,8 +148,10 @@ def plan_memory(
         return replace(least, workers=wanted_workers, batch=wanted_batch, cache_bytes=CACHE_BYTES)
     if least.total_bytes > max_ram_bytes:
         raise _too_small(least, max_ram_bytes)
-    plan = _grow(least, "workers", wanted_workers, max_ram_bytes)
-    plan = _grow(plan, "batch", wanted_batch, max_ram_bytes)
+    tile_bytes = cost.tile_px * 3
+    workers = _affordable(least, wanted_workers, cost.read_bytes + tile_bytes, max_ram_bytes)
+    plan = replace(least, workers=workers)
+    plan = replace(plan, batch=_affordable(plan, wanted_batch, tile_bytes, max_ram_bytes))
     spare = max_ram_bytes - plan.total_bytes
     return replace(plan, cache_bytes=min(CACHE_BYTES, plan.cache_bytes + spare))
 
@@ -166,39 +168,31 @@ def peak_rss_mb() -> float | None:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return round(int(line.split()[1]) / 1024, 1)
-    return _peak_windows() if sys.platform == "win32" else _peak_rusage()
+    return _peak_of_process()
 
 
-def _peak_rusage() -> float | None:
+def _peak_of_process() -> float | None:
     if sys.platform == "win32":
-        return None
-    import resource
+        import ctypes
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+        # PROCESS_MEMORY_COUNTERS: two 32-bit counts, then sizes; the first size is the peak.
+        fields = [("cb", ctypes.c_uint32), ("faults", ctypes.c_uint32)]
+        fields += [(f"size_{i}", ctypes.c_size_t) for i in range(8)]
+        counters = type("Counters", (ctypes.Structure,), {"_fields_": fields})()
+        counters.cb = size = ctypes.sizeof(counters)
+        process = ctypes.windll.kernel32.GetCurrentProcess()
+        known = ctypes.windll.psapi.GetProcessMemoryInfo(process, ctypes.byref(counters), size)
+        return round(counters.size_0 / 2**20, 1) if known else None
+    else:
+        import resource
 
-
-def _peak_windows() -> float | None:
-    if sys.platform != "win32":
-        return None
-    import ctypes
-
-    # PROCESS_MEMORY_COUNTERS: two 32-bit counts, then sizes; the first size is the peak.
-    size_t = ctypes.c_size_t
-    fields = [("cb", ctypes.c_uint32), ("faults", ctypes.c_uint32)]
-    fields += [(f"size_{i}", size_t) for i in range(8)]
-    counters = type("Counters", (ctypes.Structure,), {"_fields_": fields})()
-    counters.cb = ctypes.sizeof(counters)
-    process = ctypes.windll.kernel32.GetCurrentProcess()
-    known = ctypes.windll.psapi.GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb)
-    return round(counters.size_0 / 2**20, 1) if known else None
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _grow(plan: MemoryPlan, field: str, wanted: int, max_ram_bytes: int) -> MemoryPlan:
-    """Raise one count, 1 so far, as high as the budget allows."""
-    each = replace(plan, **{field: 2}).total_bytes - plan.total_bytes
-    affordable = 1 + (max_ram_bytes - plan.total_bytes) // each
-    return replace(plan, **{field: min(wanted, affordable)})
+def _affordable(plan: MemoryPlan, wanted: int, each_bytes: int, max_ram_bytes: int) -> int:
+    """Return how many of a thing, of which the plan holds one, the budget allows."""
+    return min(wanted, 1 + (max_ram_bytes - plan.total_bytes) // each_bytes)
 
 
 def _too_small(least: MemoryPlan, max_ram_bytes: int) -> TilePlanError:
