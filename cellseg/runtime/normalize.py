@@ -120,9 +120,9 @@ def build_lut(
     low, high = value_range
     values = np.arange(_level_count(dtype))
     if (low, high) == full_range(dtype):
-        return (values >> (0 if values.size == 256 else 8)).astype(np.uint8)
+        return np.asarray(values >> (0 if values.size == 256 else 8), np.uint8)
     unit = np.clip((values - low) / max(high - low, 1.0), 0.0, 1.0)
-    return np.floor(unit * 255.0 + 0.5).astype(np.uint8)
+    return np.asarray(np.floor(unit * 255.0 + 0.5), np.uint8)
 
 
 def apply_lut(image: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -231,9 +231,7 @@ def _count(image: NDArray[Any]) -> NDArray[np.int64]:
     return counts
 
 
-def _range_from_counts(
-    counts: NDArray[np.int64], low: float, high: float
-) -> tuple[float, float]:
+def _range_from_counts(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
     below = np.cumsum(counts)
     total = int(below[-1])
     if total == 0:

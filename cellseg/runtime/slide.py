@@ -1,11 +1,11 @@
 """A slide: levels of one image, read window by window.
 
 Coordinates. A window is an origin and a size in pixels of the level it is read from, as arrays are
-indexed: ``(y, x)`` and ``(height, width)``. ``downsample`` leads from there to level 0. Readers whose
-library wants other frames convert inside and nowhere else.
+indexed: ``(y, x)`` and ``(height, width)``. ``downsample`` leads from there to level 0. Readers
+whose library wants other frames convert inside and nowhere else.
 
 Every reader gives RGB in the file's own depth (uint8 or uint16): grey becomes three equal channels,
-and an alpha channel is composited on white, pixel by pixel, so that no result depends on the window.
+and an alpha channel is composited on white, pixel by pixel: no result depends on the window.
 
 :func:`open_slide` picks the reader by what the file *holds*; only formats that wear another one's
 clothes (an NDPI file is a TIFF, an MRXS file is a JPEG) are picked by their suffix.
@@ -34,7 +34,9 @@ __all__ = [
     "Level",
     "Slide",
     "check_window",
+    "level_downsample",
     "open_slide",
+    "paste",
     "rgb_from_samples",
     "slide_identity",
 ]
@@ -100,9 +102,7 @@ class Slide(Protocol):
         """Facts for people: format, compression, vendor, tile size."""
         ...
 
-    def read_region(
-        self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]
-    ) -> NDArray[Any]:
+    def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
         """Read a window of one level; may be called from several threads at once.
 
         Parameters
@@ -173,9 +173,7 @@ class ArraySlide:
         self.dtype = np.dtype(np.uint8) if array.dtype == bool else array.dtype
         self.properties = {"format": "array", "dtype": str(array.dtype)}
 
-    def read_region(
-        self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]
-    ) -> NDArray[Any]:
+    def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
         """Read a window; see :meth:`Slide.read_region`."""
         check_window(self, level, l_yx, hw)
         (y0, x0), (h, w) = l_yx, hw
@@ -267,6 +265,34 @@ def check_window(slide: Slide, level: int, l_yx: tuple[int, int], hw: tuple[int,
         )
 
 
+def level_downsample(full_hw: tuple[int, int], part_hw: tuple[int, int]) -> float:
+    """Return the level-0 pixels a level pixel.
+
+    Rounding to whole pixels hides the true ratio of a small level: 97 pixels of 100000 are 1024
+    times fewer, not 1030.9. So the nearest power of 2 is taken where it explains both sides to
+    within a pixel, else the nearest whole number, else the mean of the two ratios.
+
+    Examples
+    --------
+    >>> level_downsample((100_000, 50_000), (97, 48)), level_downsample((900, 1000), (300, 333))
+    (1024.0, 3.0)
+    """
+    sides = tuple(zip(full_hw, part_hw, strict=True))
+    mean = sum(full / part for full, part in sides) / 2
+    for guess in (2.0 ** round(math.log2(mean)), float(round(mean))):
+        if all(abs(full / guess - part) <= 1 for full, part in sides):
+            return guess
+    return mean
+
+
+def paste(window: NDArray[Any], tile: NDArray[Any], origin_yx: tuple[int, int]) -> None:
+    """Copy the part of a tile that lies inside the window."""
+    (y, x), (h, w) = origin_yx, window.shape[:2]
+    y1, x1 = min(h, y + tile.shape[0]), min(w, x + tile.shape[1])
+    y0, x0 = max(0, y), max(0, x)
+    window[y0:y1, x0:x1] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
+
+
 def rgb_from_samples(samples: NDArray[Any], alpha: AlphaKind = "straight") -> NDArray[Any]:
     """Turn decoded samples into RGB of the same depth.
 
@@ -303,7 +329,8 @@ def _on_white(colour: NDArray[Any], opacity: NDArray[Any], alpha: AlphaKind) -> 
         mixed = np.minimum(wide + (white - cover), white)
     else:
         mixed = (wide * cover + white * (white - cover) + white // 2) // white
-    return mixed.astype(colour.dtype)
+    composite: NDArray[Any] = mixed.astype(colour.dtype)
+    return composite
 
 
 def _check_array(array: NDArray[Any]) -> None:

@@ -1,0 +1,169 @@
+"""The TIFF family: tiled and stripped, pyramidal and flat, SVS and OME-TIFF.
+
+tifffile reads the structure, imagecodecs the pixels; only tiles that a window touches are decoded,
+each by one thread, and kept while the cache has room. Files that are TIFF in name only (NDPI, SCN,
+BIF) are handed on to OpenSlide.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cellseg.errors import SlideError
+from cellseg.runtime.segments import ByteSource, LevelSegments
+from cellseg.runtime.slide import Level, check_window, level_downsample, paste
+from cellseg.runtime.tiff_metadata import find_mpp, read_ome
+from cellseg.runtime.tiff_pages import find_levels
+from cellseg.runtime.tilecache import TileCache
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from tifffile import TiffFile, TiffPage
+
+    from cellseg.runtime.slide import Slide
+    from cellseg.runtime.tiff_pages import LevelPages
+
+__all__ = ["TiffSlide", "open_tiff"]
+
+CACHE_BYTES = 128 << 20
+_IMAGE_MAX_PX = 64_000_000
+
+
+class TiffSlide:
+    """A TIFF file as a slide.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    tif : TiffFile
+        The same, open; needed here only.
+    mpp : float, optional
+        Overrides what the file says.
+    cache_bytes : int
+        Decoded tiles to keep, in bytes.
+
+    Raises
+    ------
+    SlideError
+        If the file is damaged or holds something other than one grey or RGB image.
+    """
+
+    def __init__(
+        self, path: Path, tif: TiffFile, mpp: float | None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.path = str(path)
+        first = tif.pages.first
+        ome = read_ome(first.description, self.path)
+        pages = find_levels(tif, ome)
+        found, mpp_source = find_mpp(first if tif.is_svs else pages[0][0], ome)
+        self.mpp = found if mpp is None else (mpp, mpp)
+        base = pages[0][0]
+        self.levels = tuple(_level_of(base, level[0]) for level in pages)
+        self.kind: Literal["slide", "image"] = _kind_of(pages)
+        self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
+        self.cache = TileCache(cache_bytes)
+        self._source = ByteSource(path)
+        try:
+            self._segments = [
+                LevelSegments(level, self._source, f"{path}: level {index}")
+                for index, level in enumerate(pages)
+            ]
+        except BaseException:
+            self._source.close()
+            raise
+        self.dtype = self._segments[0].dtype
+
+    def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
+        """Read a window; see :meth:`cellseg.runtime.slide.Slide.read_region`."""
+        check_window(self, level, l_yx, hw)
+        grid = self._segments[level].grid
+        (y0, x0), (h, w) = l_yx, hw
+        window = np.empty((h, w, 3), self.dtype)
+        for row in range(y0 // grid.tile_h, (y0 + h - 1) // grid.tile_h + 1):
+            for col in range(x0 // grid.tile_w, (x0 + w - 1) // grid.tile_w + 1):
+                origin = (row * grid.tile_h - y0, col * grid.tile_w - x0)
+                paste(window, self._tile(level, row, col), origin)
+        return window
+
+    def close(self) -> None:
+        """Close the file and drop the decoded tiles."""
+        self.cache.clear()
+        self._source.close()
+
+    def _tile(self, level: int, row: int, col: int) -> NDArray[Any]:
+        segments = self._segments[level]
+        return self.cache.get((level, row, col), lambda: segments.read(row, col))
+
+
+def open_tiff(path: Path, mpp: float | None = None) -> Slide:
+    """Open a TIFF file, with OpenSlide where it is TIFF in name only.
+
+    Raises
+    ------
+    SlideError
+        If it cannot be read.
+    """
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(path) as tif:
+            if not (tif.is_ndpi or tif.is_scn or tif.is_bif):
+                return TiffSlide(path, tif, mpp)
+    except (SlideError, OSError):
+        raise
+    except Exception as error:  # tifffile raises many kinds on damaged files
+        raise SlideError(
+            f"{path}: the TIFF structure is damaged: {error}.", hint="Copy or export it again."
+        ) from error
+    from cellseg.runtime.openslide import open_openslide
+
+    return open_openslide(path, mpp)
+
+
+def _level_of(base: TiffPage, page: TiffPage) -> Level:
+    full_hw, part_hw = ((p.imagelength, p.imagewidth) for p in (base, page))
+    return Level(page.imagewidth, page.imagelength, level_downsample(full_hw, part_hw))
+
+
+def _kind_of(pages: tuple[LevelPages, ...]) -> Literal["slide", "image"]:
+    base = pages[0][0]
+    is_small = base.imagewidth * base.imagelength <= _IMAGE_MAX_PX
+    return "image" if len(pages) == 1 and not base.is_tiled and is_small else "slide"
+
+
+def _properties(tif: TiffFile, pages: tuple[LevelPages, ...], mpp_source: str) -> dict[str, str]:
+    base = pages[0][0]
+    is_tiled = base.is_tiled
+    return {
+        "format": _format_of(tif),
+        "vendor": _vendor_of(tif),
+        "compression": getattr(base.compression, "name", str(base.compression)).lower(),
+        "photometric": getattr(base.photometric, "name", str(base.photometric)).lower(),
+        "samples": str(max(len(pages[0]), base.samplesperpixel)),
+        "bits": str(base.bitspersample),
+        "tile": f"{base.tilewidth}x{base.tilelength}"
+        if is_tiled
+        else f"strips of {base.rowsperstrip}",
+        "byte order": "little" if tif.byteorder == "<" else "big",
+        "mpp from": mpp_source,
+    }
+
+
+def _format_of(tif: TiffFile) -> str:
+    kind = "BigTIFF" if tif.is_bigtiff else "TIFF"
+    if tif.is_svs:
+        return f"Aperio SVS ({kind})"
+    return f"OME-TIFF ({kind})" if tif.is_ome else kind
+
+
+def _vendor_of(tif: TiffFile) -> str:
+    if tif.is_svs:
+        return "aperio"
+    if tif.is_philips:
+        return "philips"
+    return str(tif.pages.first.software or "unknown")
