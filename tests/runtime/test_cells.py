@@ -39,7 +39,7 @@ def two_touching_discs() -> np.ndarray:
 
 
 def flood_with_a_heap(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The kernel's NumPy twin: the same order, kept by a heap of (level, arrival)."""
+    """Flood as the kernel does, with the queue kept by a heap of (level, arrival)."""
     labels, arrival, heap = seeds.copy(), 0, []
     for y, x in zip(*np.nonzero(labels * mask), strict=True):
         heap.append((int(elevation[y, x]), arrival, y, x))

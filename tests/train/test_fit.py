@@ -1,4 +1,4 @@
-"""A run end to end on small images: it learns, resumes to the same weights, and refuses mistakes."""
+"""A run end to end on small images: it learns, resumes to the same weights, names mistakes."""
 
 from __future__ import annotations
 
