@@ -297,7 +297,7 @@ def write_model_facts(recipe: Recipe, model: keras.Model, folder: Path) -> None:
         "threshold": bundle.threshold,
         "mpp": bundle.mpp,
         "stride": network_stride(recipe.model),
-        "normalize": recipe.normalize.model_dump(),
+        "input": {"normalize": recipe.normalize.model_dump()},
         "provenance": {
             "recipe": recipe.model_dump(mode="json"),
             "parameters": model.count_params(),
