@@ -1,0 +1,199 @@
+"""How good a model is on labelled images: per image, per source, and the worst ones as a picture.
+
+Works on anything that turns a normalized RGB image into probabilities: a Keras run while its head
+is being chosen, or any variant of a bundle through the engine that will run it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import cv2
+import numpy as np
+
+from cellseg.runtime.cells import InstanceRule, instances_from_probabilities
+from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellseg.train.data import LabelledImage
+
+    Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+WORST_SHOWN = 4
+PANEL_PX = 300
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """What one image got."""
+
+    source: str
+    """Source of the image."""
+    stem: str
+    """Its file name without suffix."""
+    dice: float
+    """Foreground Dice."""
+    f1: float
+    """F1 of objects at IoU 0.5."""
+    matches: Matches
+    """Objects found, missed and made up."""
+    predicted: int
+    """Objects found."""
+    truth: int
+    """Objects there are."""
+
+
+@dataclass(frozen=True)
+class SourceScore:
+    """Means over the images of one source."""
+
+    images: int
+    """Number of images."""
+    dice: float
+    """Mean per-image foreground Dice."""
+    f1: float
+    """Mean per-image F1 of objects at IoU 0.5."""
+    f1_pooled: float
+    """F1 with the objects of all images counted together."""
+    count_error: float
+    """|found - true| / true, over all objects of the source."""
+
+
+def score_image(
+    item: LabelledImage,
+    probabilities: NDArray[np.float32],
+    rule: InstanceRule,
+    threshold: float | None = 0.5,
+) -> ImageScore:
+    """Score one prediction (H, W, C) against the image's labels (H, W)."""
+    labels = instances_from_probabilities(probabilities, rule, threshold)
+    foreground = 1.0 - probabilities[..., 0] >= (0.5 if threshold is None else threshold)
+    matches = match_objects(labels, item.labels)
+    return ImageScore(
+        source=item.source,
+        stem=item.stem,
+        dice=dice(foreground, item.labels > 0),
+        f1=matches.f1,
+        matches=matches,
+        predicted=matches.true_positives + matches.false_positives,
+        truth=matches.true_positives + matches.false_negatives,
+    )
+
+
+def score_images(
+    images: Iterable[LabelledImage],
+    predict: Predict,
+    rule: InstanceRule,
+    threshold: float | None = 0.5,
+) -> list[ImageScore]:
+    """Predict and score images one after the other."""
+    return [score_image(item, predict(item.image), rule, threshold) for item in images]
+
+
+def summarize(scores: list[ImageScore]) -> dict[str, SourceScore]:
+    """Average the scores of each source."""
+    groups: dict[str, list[ImageScore]] = {}
+    for score in scores:
+        groups.setdefault(score.source, []).append(score)
+    return {name: _average(group) for name, group in groups.items()}
+
+
+def write_scores(scores: list[ImageScore], folder: Path) -> dict[str, SourceScore]:
+    """Write ``per-image.csv``, worst first, and ``summary.json``; returns the summary."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "per-image.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["source", "stem", "dice", "f1", "objects_found", "objects_true"])
+        for s in sorted(scores, key=lambda score: (score.source, score.f1)):
+            writer.writerow(
+                [s.source, s.stem, f"{s.dice:.4f}", f"{s.f1:.4f}", s.predicted, s.truth]
+            )
+    summary = summarize(scores)
+    text = json.dumps({name: asdict(score) for name, score in summary.items()}, indent=2)
+    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def save_worst(
+    images: list[LabelledImage],
+    scores: list[ImageScore],
+    predict: Predict,
+    rule: InstanceRule,
+    picture: Path,
+) -> None:
+    """Show the worst images of each source: a row a source, image beside truth and prediction.
+
+    True outlines are green, predicted ones magenta; where both run together they look white.
+    """
+    by_name = {(item.source, item.stem): item for item in images}
+    rows = []
+    for source in dict.fromkeys(score.source for score in scores):
+        group = sorted((s for s in scores if s.source == source), key=lambda s: s.f1)
+        panels = [_panel(by_name[source, s.stem], s, predict, rule) for s in group[:WORST_SHOWN]]
+        blank = np.full((PANEL_PX, 2 * PANEL_PX, 3), 255, np.uint8)
+        rows.append(np.hstack(panels + [blank] * (WORST_SHOWN - len(panels))))
+    cv2.imwrite(str(picture), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+def format_table(summary: dict[str, SourceScore]) -> str:
+    """Format the summary as a Markdown table."""
+    lines = [
+        "| source | images | Dice | F1 (mean per image) | F1 (pooled) | count error |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {s.images} | {s.dice:.3f} | {s.f1:.3f} | {s.f1_pooled:.3f} "
+        f"| {100 * s.count_error:.1f} % |"
+        for name, s in summary.items()
+    ]
+    return "\n".join(lines)
+
+
+def _average(group: list[ImageScore]) -> SourceScore:
+    totals = np.array(
+        [
+            (s.matches.true_positives, s.matches.false_positives, s.matches.false_negatives)
+            for s in group
+        ]
+    ).sum(0)
+    return SourceScore(
+        images=len(group),
+        dice=float(np.mean([s.dice for s in group])),
+        f1=float(np.mean([s.f1 for s in group])),
+        f1_pooled=Matches(*(int(value) for value in totals)).f1,
+        count_error=count_error(sum(s.predicted for s in group), sum(s.truth for s in group)),
+    )
+
+
+def _panel(
+    item: LabelledImage, score: ImageScore, predict: Predict, rule: InstanceRule
+) -> NDArray[np.uint8]:
+    labels = instances_from_probabilities(predict(item.image), rule)
+    side = min(*item.labels.shape, PANEL_PX)
+    plain = item.image[:side, :side]
+    outlined = plain.copy()
+    true, found = (_outline(ids[:side, :side]) for ids in (item.labels, labels))
+    outlined[true] = (0, 220, 0)
+    outlined[found] = (255, 0, 255)
+    outlined[true & found] = (255, 255, 255)
+    both = np.hstack([cv2.resize(part, (PANEL_PX, PANEL_PX)) for part in (plain, outlined)])
+    text = f"{item.source} F1 {score.f1:.2f} Dice {score.dice:.2f}"
+    for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(both, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thick, cv2.LINE_AA)
+    return both
+
+
+def _outline(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Pixels of a label with a neighbour of another label to the right or below."""
+    edge = np.zeros(labels.shape, bool)
+    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edge[:-1] |= labels[:-1] != labels[1:]
+    return edge
