@@ -1,8 +1,9 @@
 """What a TIFF file says about itself beyond its pixels: OME-XML, and microns per pixel.
 
-Vendors put the pixel size in different places; the table ``_SOURCES`` lists them, the most explicit
-first. Magnification is not among them: a 20x scanner may well sample at 0.23 microns.
-Resolutions that no microscope has (72 dpi, left behind by an image editor) are taken for none.
+Vendors put the pixel size in different places; two tables list them, the explicit ones first.
+Magnification is not among them: a 20x scanner may well sample at 0.23 microns. The resolution tags
+every TIFF has are believed only within what a scanner or camera can have: 72 dpi was left behind by
+an image editor.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ __all__ = ["OmeImage", "find_mpp", "plausible_mpp", "read_ome"]
 
 Mpp = tuple[float, float]
 
-_MPP_MIN, _MPP_MAX = 0.05, 20.0
+_EXPLICIT_UM = (0.005, 200.0)
+_IMPLIED_UM = (0.05, 20.0)
 _UM_PER_OME_UNIT = {
     "m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6,
     "Å": 1e-4, "in": 25400.0, "pt": 25400.0 / 72,
@@ -115,16 +117,18 @@ def find_mpp(page: TiffPage, ome: OmeImage | None) -> tuple[Mpp | None, str]:
     """
     if ome is not None and plausible_mpp(ome.mpp):
         return ome.mpp, "OME PhysicalSize"
-    for name, source in _SOURCES.items():
-        mpp = source(page)
-        if plausible_mpp(mpp):
-            return mpp, name
+    for sources, limits in ((_EXPLICIT_SOURCES, _EXPLICIT_UM), (_IMPLIED_SOURCES, _IMPLIED_UM)):
+        for name, source in sources.items():
+            mpp = source(page)
+            if plausible_mpp(mpp, limits):
+                return mpp, name
     return None, "none"
 
 
-def plausible_mpp(mpp: Mpp | None) -> bool:
-    """Say whether a microscope can have this pixel size, near enough to square."""
-    if mpp is None or not all(math.isfinite(v) and _MPP_MIN <= v <= _MPP_MAX for v in mpp):
+def plausible_mpp(mpp: Mpp | None, limits_um: tuple[float, float] = _EXPLICIT_UM) -> bool:
+    """Say whether an instrument can have this pixel size, near enough to square."""
+    lowest, highest = limits_um
+    if mpp is None or not all(math.isfinite(v) and lowest <= v <= highest for v in mpp):
         return False
     return 0.5 <= mpp[0] / mpp[1] <= 2.0
 
@@ -163,10 +167,12 @@ def _mpp_of_resolution(page: TiffPage) -> Mpp | None:
     return _from_resolution(page, _UM_PER_RESOLUTION_UNIT.get(page.tags.valueof(296, 0)))
 
 
-_SOURCES: dict[str, Callable[[TiffPage], Mpp | None]] = {
+_EXPLICIT_SOURCES: dict[str, Callable[[TiffPage], Mpp | None]] = {
     "Aperio MPP": _mpp_of_aperio,
     "Philips DICOM_PIXEL_SPACING": _mpp_of_philips,
     "OpenSlide properties": _mpp_of_openslide,
+}
+_IMPLIED_SOURCES: dict[str, Callable[[TiffPage], Mpp | None]] = {
     "ImageJ unit": _mpp_of_imagej,
     "TIFF resolution": _mpp_of_resolution,
 }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkingView", "axis_weights"]
 
 _NATIVE_TOLERANCE = 0.02
+_MIN_SCALE = 0.25
 _SOURCE_PX = 16_000_000
 _WEIGHT_SUM = 1 << 14
 
@@ -63,7 +64,7 @@ class WorkingView:
     Raises
     ------
     SlideError
-        If the model needs a pixel size and the slide states none.
+        If the model needs a pixel size and the slide states none, or is far coarser.
 
     Examples
     --------
@@ -164,7 +165,7 @@ def choose_level(slide: Slide, model_mpp: float | None) -> tuple[int, float]:
     ------
     SlideError
         If the model wants a pixel size and the slide states none (a plain image is then taken to be
-        at the model's).
+        at the model's), or the slide is over four times coarser: there is nothing to see then.
     """
     if model_mpp is None or (slide.mpp is None and slide.kind == "image"):
         return 0, 1.0
@@ -179,6 +180,12 @@ def choose_level(slide: Slide, model_mpp: float | None) -> tuple[int, float]:
     fine = [i for i, level in enumerate(slide.levels) if l0_mpp * level.downsample <= limit]
     chosen = max(fine, key=lambda i: slide.levels[i].downsample, default=0)
     scale = model_mpp / (l0_mpp * slide.levels[chosen].downsample)
+    if scale < _MIN_SCALE:
+        raise SlideError(
+            f"{slide.path}: the slide's pixels must be at most {1 / _MIN_SCALE:g} times the "
+            f"model's. Received: slide mpp={l0_mpp:g}, model mpp={model_mpp:g}.",
+            hint="This is an overview, or its pixel size is wrong; --mpp overrides it.",
+        )
     return chosen, 1.0 if abs(scale - 1) <= _NATIVE_TOLERANCE else scale
 
 

@@ -1,0 +1,77 @@
+"""The [wsi] adapter: OpenSlide's pixels, window by window, and what is said where it is missing."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellseg.errors import SlideError
+from cellseg.runtime.openslide import OpenSlideSlide
+from cellseg.runtime.slide import open_slide
+from tests.slides import scene, whole, write_svs
+
+
+@pytest.fixture(autouse=True)
+def _wsi_extra(request: pytest.FixtureRequest) -> None:
+    if "missing" not in request.node.name:
+        pytest.importorskip("openslide", reason="the [wsi] extra is not installed")
+
+
+@pytest.mark.parametrize("name", ["fluo-dapi.ndpi", "camelyon-resampled.dcm"])
+def test_real_slide_has_openslides_pixels(shared_data: Path, name: str) -> None:
+    import openslide
+
+    path = shared_data / "slides" / name
+    with closing(open_slide(path)) as slide, openslide.OpenSlide(path) as oracle:
+        assert slide.kind == "slide"
+        level = len(slide.levels) - 1
+        extent = slide.levels[level]
+        size_wh = (extent.width_px, extent.height_px)
+        expected = np.asarray(oracle.read_region((0, 0), level, size_wh).convert("RGB"))
+        assert np.array_equal(whole(slide, level), expected)
+
+
+def test_real_ndpi_states_its_pixel_size(shared_data: Path) -> None:
+    with closing(open_slide(shared_data / "slides" / "fluo-dapi.ndpi")) as slide:
+        assert slide.mpp == pytest.approx((0.2282, 0.2282), abs=1e-4)
+
+
+def test_window_across_blocks_is_the_crop_of_the_whole(shared_data: Path) -> None:
+    with closing(open_slide(shared_data / "slides" / "fluo-dapi.ndpi")) as slide:
+        window = slide.read_region(1, (900, 1000), (300, 200))
+        assert np.array_equal(window, whole(slide, 1)[900:1200, 1000:1200])
+
+
+def test_folder_of_dicom_files_is_opened(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "slides" / "camelyon-resampled.dcm"
+    (tmp_path / "one.dcm").write_bytes(source.read_bytes())
+    with closing(open_slide(tmp_path)) as slide:
+        assert (slide.levels[0].width_px, slide.levels[0].height_px) == (1152, 700)
+
+
+def test_transparent_parts_take_the_background_colour(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", scene(), compression="jpeg", subsampling=(1, 1))
+    with closing(OpenSlideSlide(path)) as slide, closing(open_slide(path)) as ours:
+        assert np.abs(whole(slide).astype(int) - whole(ours)).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["ndpi", "mrxs", "scn", "dcm"])
+def test_damaged_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(b"II*\0" + bytes(200))
+    with pytest.raises(SlideError, match="OpenSlide cannot open it"):
+        open_slide(path)
+
+
+def test_missing_extra_is_said_with_the_line_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    (tmp_path / "a.ndpi").write_bytes(b"II*\0" + bytes(200))
+    with pytest.raises(SlideError, match="needs OpenSlide") as caught:
+        open_slide(tmp_path / "a.ndpi")
+    assert caught.value.hint == "pip install 'cellseg[wsi]'"

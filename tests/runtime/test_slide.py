@@ -1,0 +1,158 @@
+"""What every input has in common: windows, arrays as slides, and the choice of reader."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellseg.errors import SlideError
+from cellseg.runtime.slide import (
+    ArraySlide,
+    level_downsample,
+    open_slide,
+    rgb_from_samples,
+    slide_identity,
+)
+from tests.slides import grey, scene, write_svs
+
+
+@given(st.data())
+def test_window_of_an_array_is_its_crop(data: st.DataObject) -> None:
+    image = scene(13, 17)
+    y0, x0 = data.draw(st.integers(0, 12)), data.draw(st.integers(0, 16))
+    h, w = data.draw(st.integers(1, 13 - y0)), data.draw(st.integers(1, 17 - x0))
+    window = ArraySlide(image).read_region(0, (y0, x0), (h, w))
+    assert np.array_equal(window, image[y0 : y0 + h, x0 : x0 + w])
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_becomes_three_equal_channels(shape: tuple[int, ...], dtype: Any) -> None:
+    image = grey(5, 7, dtype)
+    rgb = ArraySlide(image.reshape(shape)).read_region(0, (0, 0), (5, 7))
+    assert rgb.dtype == dtype
+    assert np.array_equal(rgb, np.dstack([image] * 3))
+
+
+def test_bool_becomes_black_and_white() -> None:
+    slide = ArraySlide(np.array([[True, False]]))
+    assert slide.dtype == np.uint8
+    assert slide.read_region(0, (0, 0), (1, 2))[..., 0].tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_is_composited_on_white(dtype: Any) -> None:
+    top = np.iinfo(dtype).max
+    pixels = np.array([[[0, top, 0, top], [9, 9, 9, 0], [0, 0, 0, top // 2]]], dtype)
+    rgb = ArraySlide(pixels).read_region(0, (0, 0), (1, 3))
+    assert rgb[0, 0].tolist() == [0, top, 0]
+    assert rgb[0, 1].tolist() == [top] * 3
+    assert rgb[0, 2].tolist() == [top - top // 2] * 3
+
+
+def test_premultiplied_colours_only_lack_the_white() -> None:
+    pixel = np.array([[[100, 0, 0, 155]]], np.uint8)
+    assert rgb_from_samples(pixel, "premultiplied").tolist() == [[[200, 100, 100]]]
+    assert rgb_from_samples(pixel, "ignore").tolist() == [[[100, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("level", "l_yx", "hw"),
+    [(1, (0, 0), (1, 1)), (0, (-1, 0), (2, 2)), (0, (0, 0), (6, 1)), (0, (0, 7), (1, 1)),
+     (0, (0, 0), (0, 3))],
+)  # fmt: skip
+def test_window_outside_the_level_is_refused(
+    level: int, l_yx: tuple[int, int], hw: tuple[int, int]
+) -> None:
+    with pytest.raises(SlideError, match=f"level={level}"):
+        ArraySlide(grey(5, 7)).read_region(level, l_yx, hw)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((2, 2), np.float32), np.zeros((2, 2), np.int32), np.zeros((2, 2, 2), np.uint8),
+     np.zeros((2, 2, 3, 1), np.uint8), np.zeros((0, 2), np.uint8), np.zeros(4, np.uint8)],
+    ids=["float", "int32", "two channels", "four axes", "empty", "one axis"],
+)  # fmt: skip
+def test_array_of_another_kind_is_refused(array: Any) -> None:
+    with pytest.raises(SlideError, match="Received"):
+        ArraySlide(array)
+
+
+def test_mpp_may_be_one_number_or_two() -> None:
+    assert ArraySlide(grey(), 0.5).mpp == (0.5, 0.5)
+    assert ArraySlide(grey(), (0.5, 0.25)).mpp == (0.5, 0.25)
+    assert ArraySlide(grey()).mpp is None
+
+
+@pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan"), float("inf")])
+def test_mpp_that_is_not_positive_is_refused(tmp_path: Path, mpp: float) -> None:
+    with pytest.raises(SlideError, match="must be positive"):
+        ArraySlide(grey(), mpp)
+    with pytest.raises(SlideError, match="must be positive"):
+        open_slide(tmp_path / "a.tif", mpp)
+
+
+@pytest.mark.parametrize(
+    ("full", "part", "expected"),
+    [((3567, 4443), (1783, 2221), 2), ((100_000, 50_000), (97, 48), 1024),
+     ((900, 1000), (300, 333), 3), ((100, 100), (40, 40), 2.5)],
+)  # fmt: skip
+def test_downsample_is_what_rounding_hides(
+    full: tuple[int, int], part: tuple[int, int], expected: float
+) -> None:
+    assert level_downsample(full, part) == expected
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match=r"nowhere\.svs: no such file"):
+        open_slide(tmp_path / "nowhere.svs")
+
+
+def test_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"")
+    with pytest.raises(SlideError, match=r"a\.tif: the file is empty"):
+        open_slide(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.xyz"])
+def test_text_by_another_name_is_refused_with_the_list_of_formats(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("not an image\n")
+    with pytest.raises(SlideError, match="not a slide or image") as caught:
+        open_slide(tmp_path / name)
+    assert "OME-TIFF" in str(caught.value.hint)
+
+
+def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match="a folder"):
+        open_slide(tmp_path)
+
+
+def identity(path: Path) -> str:
+    with closing(open_slide(path)) as slide:
+        return slide_identity(slide)
+
+
+def test_identity_follows_the_content_not_the_name(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", scene(300, 400), compression="jpeg")
+    before = identity(path)
+    moved = path.rename(tmp_path / "b.svs")
+    write_svs(path, scene(300, 400)[::-1], compression="jpeg")
+    assert identity(moved) == before
+    assert identity(path) != before
+
+
+def test_identity_of_an_array_covers_every_pixel() -> None:
+    image = scene()
+    changed = image.copy()
+    changed[150, 200, 1] ^= 1
+    assert slide_identity(ArraySlide(image)) == slide_identity(ArraySlide(image.copy()))
+    assert slide_identity(ArraySlide(image)) != slide_identity(ArraySlide(changed))

@@ -1,0 +1,96 @@
+"""Small slides and images that tests write, and what they must read back."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from cellseg.runtime.slide import Slide
+
+APERIO = (
+    "Aperio Image Library v11.2.1 \r\n{w}x{h} [0,0 {w}x{h}] (128x128) JPEG/RGB Q=70"
+    "|AppMag = 20|MPP = {mpp}"
+)
+
+
+def scene(height: int = 301, width: int = 407, dtype: Any = np.uint8) -> NDArray[Any]:
+    """Paint a smooth RGB picture without symmetry, so that mixed-up axes or channels show."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    red, green = 128 + 100 * np.sin(x / 20), 128 + 90 * np.cos(y / 15)
+    blue = 200 * (x + 2 * y) / (width + 2 * height)
+    top = np.iinfo(dtype).max
+    return (np.dstack([red, green, blue]).clip(0, 255) / 255 * top).astype(dtype)
+
+
+def grey(height: int = 301, width: int = 407, dtype: Any = np.uint8) -> NDArray[Any]:
+    """Take one channel of ``scene``."""
+    return np.ascontiguousarray(scene(height, width, dtype)[..., 0])
+
+
+def halved(image: NDArray[Any], times: int = 1) -> NDArray[Any]:
+    """Take every second pixel, ``times`` over."""
+    step = 2**times
+    height, width = (side // step * step for side in image.shape[:2])
+    return np.ascontiguousarray(image[:height:step, :width:step])
+
+
+def write_svs(path: Path, image: NDArray[Any], mpp: str = "0.499", **options: Any) -> Path:
+    """Write a slide as Aperio lays it out: baseline, thumbnail, level 1, label, macro."""
+    h, w = image.shape[:2]
+    description = APERIO.format(w=w, h=h, mpp=mpp)
+    common = {"photometric": "rgb", "metadata": None, "software": False, **options}
+    strips = {"photometric": "rgb", "metadata": None, "rowsperstrip": 16, "compression": "jpeg"}
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(image, tile=(128, 128), description=description, **common)
+        tif.write(halved(image, 2), description="Aperio thumbnail", **strips)
+        tif.write(halved(image), tile=(128, 128), description=description, **common)
+        tif.write(scene(60, 50), description="Aperio label 50x60", **strips)
+        tif.write(scene(40, 120), description="Aperio macro 120x40", **strips)
+    return path
+
+
+def write_pyramid(path: Path, image: NDArray[Any], *, subifds: bool, **options: Any) -> Path:
+    """Write a generic pyramid of three levels, in the chain of pages or in SubIFDs."""
+    common = {"tile": (64, 64), "photometric": "rgb", "metadata": None, **options}
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(image, subifds=2 if subifds else 0, **common)
+        for times in (1, 2):
+            tif.write(halved(image, times), subfiletype=1, **common)
+    return path
+
+
+def tag_value_offset(path: Path, code: int, page: int = 0) -> int:
+    """Find where the value of a tag lies in the file, to damage it."""
+    with tifffile.TiffFile(path) as tif:
+        return int(tif.pages[page].tags[code].valueoffset)  # type: ignore[union-attr]
+
+
+def whole(slide: Slide, level: int = 0) -> NDArray[Any]:
+    """Read a whole level."""
+    extent = slide.levels[level]
+    return slide.read_region(level, (0, 0), (extent.height_px, extent.width_px))
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Damage a file in place."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def loop_pages(path: Path) -> None:
+    """Let the last page of a small-endian classic TIFF lead back to the first."""
+    data = path.read_bytes()
+    first = offset = struct.unpack_from("<I", data, 4)[0]
+    while True:
+        entries = struct.unpack_from("<H", data, offset)[0]
+        link = offset + 2 + 12 * entries
+        offset = struct.unpack_from("<I", data, link)[0]
+        if offset == 0:
+            overwrite(path, link, struct.pack("<I", first))
+            return
