@@ -25,7 +25,8 @@ COMPANION = (
 )
 RENAMED = MULTI_FILE.replace("b.ome.tif", "a.ome.tif").replace("uuid:2<", "uuid:1<")
 VIPS = """<image><properties><property>
-<name>openslide.mpp-x</name><value type="gdouble">0.2457</value></property><property><name>openslide.mpp-y</name><value type="gdouble">0.2459</value></property>
+<name>openslide.mpp-x</name><value type="gdouble">0.2457</value></property><property>
+<name>openslide.mpp-y</name><value type="gdouble">0.2459</value></property>
 </properties></image>"""
 PHILIPS = (
     '<Attribute Name="DICOM_PIXEL_SPACING" Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">'
