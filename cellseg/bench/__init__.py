@@ -1,0 +1,1 @@
+"""Measures the runtime, and makes the slides that it is measured on."""
