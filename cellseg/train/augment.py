@@ -73,12 +73,16 @@ def jitter_intensity(
 def _random_lut(
     rng: np.random.Generator, recipe: AugmentRecipe, is_grey: bool
 ) -> NDArray[np.uint8]:
-    """One 256-entry table a channel, shape (1, 256, 3): gamma, gain, offset, colour gain."""
+    """One 256-entry table a channel, shape (1, 256, 3): gamma, new range, colour gain.
+
+    The new range lies inside 0..1 where it is narrower, so that dim nuclei are never cut off: an
+    offset that pushes them below 0 leaves labels with nothing to see, and training stalls.
+    """
     ramp = np.linspace(0, 1, 256)[:, None]
-    gamma, gain = _log_uniform(rng, recipe.gamma), rng.uniform(*recipe.contrast)
-    offset = rng.uniform(-recipe.brightness, recipe.brightness)
+    gamma, width = _log_uniform(rng, recipe.gamma), rng.uniform(*recipe.contrast)
+    offset = rng.random() * (1 - width)
     colour = rng.uniform(-recipe.colour, recipe.colour, 1 if is_grey else 3)
-    value = ((ramp**gamma - 0.5) * gain + 0.5 + offset) * (1 + colour)
+    value = (ramp**gamma * width + offset) * (1 + colour)
     table = np.clip(np.rint(value * 255), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(table, (256, 3)))[None]
 

@@ -145,20 +145,32 @@ class CropSequence(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         fit = self._recipe.fit
         rng = np.random.default_rng((fit.seed, self._first_step + index))
-        pairs = [self.crop(rng) for _ in range(fit.batch)]
+        pairs = [self.crop(rng, source) for source in self._sources_of_batch(rng)]
         images, labels = zip(*pairs, strict=True)
         targets = [pack_target(ids, self._recipe.target) for ids in labels]
         return np.stack(images).astype(np.float32), np.stack(targets)
 
-    def crop(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """One augmented crop: RGB uint8 (S, S, 3) and instance ids uint16 (S, S)."""
+    def crop(
+        self, rng: np.random.Generator, source: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """One augmented crop of a source: RGB uint8 (S, S, 3) and ids uint16 (S, S)."""
         recipe = self._recipe
-        group = self._images[rng.choice(len(self._images), p=self._shares)]
+        group = self._images[source]
         item = group[rng.integers(len(group))]
         size = recipe.fit.crop_px
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
         image, labels = warp(item.image, item.labels, matrix, size)
         return jitter_intensity(image, rng, recipe.augment), labels
+
+    def _sources_of_batch(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Draw sources by systematic sampling: every batch holds nearly the same mixture.
+
+        BatchNorm needs it. Drawn independently, one batch is all dark fluorescence and the next all
+        bright tissue; its statistics then differ more than the running mean can stand for.
+        """
+        count = self._recipe.fit.batch
+        marks = (np.arange(count) + rng.random()) / count
+        return np.minimum(np.searchsorted(self._shares.cumsum(), marks), len(self._images) - 1)
 
 
 def padded_to(array: NDArray[Any], stride: int) -> NDArray[Any]:

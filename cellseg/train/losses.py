@@ -20,8 +20,11 @@ class InteriorBorderLoss(keras.losses.Loss):
     and F the true foreground::
 
         CE   = mean_px( w_t * -log p_t ),   w = border_weight for border, else 1
-        Dice = 1 - mean_images( (2 sum f F + 1) / (sum f + sum F + 1) )
-        loss = CE + Dice + 2 * mean_px( (d - D)^2 )       the last only with a distance channel
+        Dice = 1 - (2 sum f F + 1) / (sum f + sum F + 1)    sums over the whole batch
+        loss = CE + Dice + 2 * mean_px( (d - D)^2 )         the last only with a distance channel
+
+    The Dice sums run over the batch: taken per crop, one with a few foreground pixels or none
+    outweighs all others, and training stalls.
 
     Parameters
     ----------
@@ -50,8 +53,8 @@ class InteriorBorderLoss(keras.losses.Loss):
 
 
 def soft_dice_loss(truth: Any, probability: Any) -> Any:
-    """1 - Dice of each image with 1 added to both halves, averaged; arrays (N, H, W)."""
+    """1 - Dice of a whole batch, with 1 added to both halves; arrays (N, H, W)."""
     truth = ops.cast(truth, "float32")
-    shared = ops.sum(truth * probability, axis=(1, 2))
-    both = ops.sum(truth, axis=(1, 2)) + ops.sum(probability, axis=(1, 2))
-    return 1.0 - ops.mean((2.0 * shared + 1.0) / (both + 1.0))
+    shared = ops.sum(truth * probability)
+    both = ops.sum(truth) + ops.sum(probability)
+    return 1.0 - (2.0 * shared + 1.0) / (both + 1.0)

@@ -69,33 +69,34 @@ class TargetRecipe(_Section):
 class AugmentRecipe(_Section):
     """Random changes of a training crop; each pair is a range, each `_p` a probability."""
 
-    scale: tuple[float, float] = Field((0.65, 1.5), description="zoom, log-uniform")
+    scale: tuple[float, float] = Field((0.7, 1.4), description="zoom, log-uniform")
     rotate: bool = Field(True, description="any angle and mirrored")
-    gamma: tuple[float, float] = Field((0.65, 1.5), description="gamma, log-uniform")
-    contrast: tuple[float, float] = Field((0.7, 1.2), description="gain about the mean")
-    brightness: float = Field(0.12, ge=0, description="offset, of full range, +-")
-    colour: float = Field(0.12, ge=0, description="gain per colour channel, +-")
+    gamma: tuple[float, float] = Field((0.75, 1.35), description="gamma, log-uniform")
+    contrast: tuple[float, float] = Field(
+        (0.65, 1.1), description="width of the new range, placed at random within or around 0..1"
+    )
+    colour: float = Field(0.08, ge=0, description="gain per colour channel, +-")
     grey_p: float = Field(0.1, ge=0, le=1, description="colour image to grey")
-    invert_p: float = Field(0.12, ge=0, le=1, description="inverted contrast")
+    invert_p: float = Field(0.1, ge=0, le=1, description="inverted contrast")
     blur_p: float = Field(0.25, ge=0, le=1, description="Gaussian blur")
     blur_sigma_px: tuple[float, float] = Field((0.4, 1.6), description="its sigma, px")
-    noise_p: float = Field(0.3, ge=0, le=1, description="Gaussian noise")
-    noise_sigma: float = Field(0.06, ge=0, description="its largest sigma, of full range")
+    noise_p: float = Field(0.2, ge=0, le=1, description="Gaussian noise")
+    noise_sigma: float = Field(0.03, ge=0, description="its largest sigma, of full range")
 
 
 class FitRecipe(_Section):
     """The optimization."""
 
     seed: int = Field(0, description="seed of weights, order and augmentation")
-    crop_px: int = Field(256, ge=16, description="side of a training crop, px")
-    batch: int = Field(4, ge=1, description="crops a step")
+    crop_px: int = Field(192, ge=16, description="side of a training crop, px")
+    batch: int = Field(8, ge=1, description="crops a step")
     steps_per_epoch: int = Field(100, ge=1, description="steps between two looks at validation")
     epochs: int = Field(40, ge=1, description="epochs of the learning-rate schedule")
-    learning_rate: float = Field(2e-3, gt=0, description="peak of the cosine schedule")
+    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
     warmup_steps: int = Field(100, ge=0, description="linear warm-up, steps")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
     clipnorm: float = Field(1.0, gt=0, description="gradient clipping, global norm")
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running mean")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean")
     border_weight: float = Field(2.0, gt=0, description="weight of border pixels in the loss")
     patience: int = Field(12, ge=1, description="epochs without a better validation before a stop")
 
