@@ -112,7 +112,7 @@ class Quality(_Part):
     object_f1: Unit | None = None
     """Mean per-image F1 of objects matched at IoU 0.5; None for a model without instances."""
     count_error: float | None = Field(default=None, ge=0.0)
-    """Mean per-image relative error of the number of objects."""
+    """|found - true| / true, over the objects of all images together."""
     engine: str | None = None
     """Engine that computed it."""
 
@@ -214,7 +214,7 @@ class Manifest(ModelCard):
     halo_px: int = Field(ge=0)
     """Margin of a tile that is read but not kept; a multiple of the stride."""
     receptive_field_px: int = Field(ge=0)
-    """Measured radius: how far an input pixel reaches in the output, at worst."""
+    """Measured: how far past a tile's edge, a multiple of the stride, the output still changes."""
     halo_tolerance: float = Field(default=0.0, ge=0.0, le=1.0)
     """Largest change of a probability that the halo leaves; 0 where it covers the whole field."""
     variants: tuple[Variant, ...] = Field(min_length=1, max_length=16)
