@@ -1,0 +1,10 @@
+"""Turns a trained Keras model into a bundle, and proves what it is worth.
+
+::
+
+    Keras model ─onnx_from_keras─> graph ─passes─> model.fp32.onnx ─quantize─> model.int8.u8s8.onnx
+                                                          │                            │
+                               parity, receptive field <──┴──────────> quality <───────┘
+
+`cellseg.export.export.export_run` does all of it. Nothing here is needed to run a bundle.
+"""

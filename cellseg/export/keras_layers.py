@@ -1,0 +1,309 @@
+"""How each Keras layer reads in ONNX: one function a layer type, one table.
+
+Keras is NHWC and pads "same" at run time, at the bottom and right first; ONNX is NCHW with fixed
+pads. Heights and widths are multiples of the model's stride (the bundle demands it), so a layer of
+kernel k and stride s always needs ``max(k - s, 0)`` rows in all, of which Keras puts the smaller
+half on top: a 3x3 layer of stride 2 pads 0 above and 1 below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.errors import ExportError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellseg.export.builder import GraphBuilder
+
+__all__ = ["convert_layer"]
+
+Converter = Callable[["GraphBuilder", Any, list[str]], str]
+
+_WHOLE_TILE = {  # layers whose output pixel depends on every pixel of the tile
+    "GroupNormalization",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "MultiHeadAttention",
+    "UnitNormalization",
+}
+
+
+def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    """Add one Keras layer to the graph; returns the name of its output.
+
+    Raises
+    ------
+    ExportError
+        If the layer, or one of its settings, has no counterpart here.
+    """
+    kind = type(layer).__name__
+    if kind in _WHOLE_TILE:
+        raise ExportError(
+            "A layer must not look at the whole tile: it makes seams that no halo mends. "
+            f"Received: {_named(layer)}.",
+            hint="Use BatchNormalization, whose statistics are fixed after training.",
+        )
+    converter = _CONVERTERS.get(kind)
+    if converter is None:
+        raise ExportError(
+            f"Every layer must be one of {', '.join(sorted(_CONVERTERS))}. "
+            f"Received: {_named(layer)}."
+        )
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise _refused(layer, "data_format", "'channels_last'")
+    return converter(builder, layer, inputs)
+
+
+def _conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    kernel = _array(layer.kernel).transpose(3, 2, 0, 1)  # (kh, kw, in, out) -> (out, in, kh, kw)
+    return _conv_node(builder, layer, inputs, kernel, group=int(layer.groups))
+
+
+def _depthwise_conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    kernel = _array(layer.kernel)  # (kh, kw, in, multiplier)
+    height, width, channels, _ = kernel.shape
+    kernel = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width)
+    return _conv_node(builder, layer, inputs, kernel, group=channels)
+
+
+def _conv_node(
+    builder: GraphBuilder, layer: Any, inputs: list[str], kernel: NDArray[np.float32], group: int
+) -> str:
+    operands = [*inputs, builder.constant(kernel, f"{layer.name}/kernel"), *_bias(builder, layer)]
+    output = builder.node(
+        "Conv",
+        operands,
+        layer.name,
+        kernel_shape=list(layer.kernel_size),
+        strides=list(layer.strides),
+        dilations=list(layer.dilation_rate),
+        pads=_pads(layer, layer.kernel_size, layer.dilation_rate),
+        group=group,
+    )
+    return _activate(builder, layer, output)
+
+
+def _conv_transpose(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    kernel = _array(layer.kernel).transpose(3, 2, 0, 1)  # (kh, kw, out, in) -> (in, out, kh, kw)
+    if tuple(layer.dilation_rate) != (1, 1):
+        raise _refused(layer, "dilation_rate", "1")
+    if layer.output_padding is not None:
+        raise _refused(layer, "output_padding", "None")
+    if any(k < s for k, s in zip(layer.kernel_size, layer.strides, strict=True)):
+        raise _refused(layer, "kernel_size", "at least strides")
+    operands = [*inputs, builder.constant(kernel, f"{layer.name}/kernel"), *_bias(builder, layer)]
+    output = builder.node(
+        "ConvTranspose",
+        operands,
+        layer.name,
+        kernel_shape=list(layer.kernel_size),
+        strides=list(layer.strides),
+        pads=_pads(layer, layer.kernel_size),
+    )
+    return _activate(builder, layer, output)
+
+
+def _batch_norm(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    _require_channel_axis(layer)
+    mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
+    gamma = _array(layer.gamma) if layer.scale else np.ones_like(mean)
+    beta = _array(layer.beta) if layer.center else np.zeros_like(mean)
+    parts = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    operands = [builder.constant(array, f"{layer.name}/{key}") for key, array in parts.items()]
+    return builder.node(
+        "BatchNormalization", [*inputs, *operands], layer.name, epsilon=float(layer.epsilon)
+    )
+
+
+def _max_pool(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    return _pool_node(builder, layer, inputs, "MaxPool")
+
+
+def _average_pool(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    # Keras leaves padding out of the mean.
+    return _pool_node(builder, layer, inputs, "AveragePool", count_include_pad=0)
+
+
+def _pool_node(
+    builder: GraphBuilder, layer: Any, inputs: list[str], op: str, **attributes: Any
+) -> str:
+    return builder.node(
+        op,
+        inputs,
+        layer.name,
+        kernel_shape=list(layer.pool_size),
+        strides=list(layer.strides),
+        pads=_pads(layer, layer.pool_size),
+        **attributes,
+    )
+
+
+def _upsample(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    modes = {
+        "nearest": {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        },
+        "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    }
+    if layer.interpolation not in modes:
+        raise _refused(layer, "interpolation", "'nearest' or 'bilinear'")
+    scales = np.array([1, 1, *layer.size], np.float32)
+    operands = [*inputs, "", builder.constant(scales, f"{layer.name}/scales")]
+    return builder.node("Resize", operands, layer.name, **modes[layer.interpolation])
+
+
+def _concatenate(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    _require_channel_axis(layer)
+    return builder.node("Concat", inputs, layer.name, axis=1)
+
+
+def _elementwise(op: str) -> Converter:
+    def convert(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+        output = inputs[0]
+        for other in inputs[1:]:
+            output = builder.node(op, [output, other], layer.name)
+        return output
+
+    return convert
+
+
+def _rescaling(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    (output,) = inputs
+    for op, value, neutral in (("Mul", layer.scale, 1.0), ("Add", layer.offset, 0.0)):
+        factor = np.asarray(value, np.float32).reshape(-1, 1, 1)
+        if (factor != neutral).any():
+            key = f"{layer.name}/{op.lower()}"
+            output = builder.node(op, [output, builder.constant(factor, f"{key}/by")], key)
+    return output
+
+
+def _activation_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    return _activate(builder, layer, inputs[0])
+
+
+def _relu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    if layer.threshold != 0:
+        raise _refused(layer, "threshold", "0")
+    if layer.negative_slope != 0:
+        if layer.max_value is not None:
+            raise _refused(layer, "max_value", "None beside a negative_slope")
+        return _leaky_relu(builder, layer, inputs)
+    output = builder.node("Relu", inputs, layer.name)
+    return output if layer.max_value is None else _at_most(builder, output, layer.max_value)
+
+
+def _leaky_relu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    return builder.node("LeakyRelu", inputs, layer.name, alpha=float(layer.negative_slope))
+
+
+def _softmax(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    _require_channel_axis(layer)
+    return builder.node("Softmax", inputs, layer.name, axis=1)
+
+
+def _identity(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    return inputs[0]
+
+
+_CONVERTERS: dict[str, Converter] = {
+    "Activation": _activation_layer,
+    "Add": _elementwise("Add"),
+    "AveragePooling2D": _average_pool,
+    "BatchNormalization": _batch_norm,
+    "Concatenate": _concatenate,
+    "Conv2D": _conv,
+    "Conv2DTranspose": _conv_transpose,
+    "DepthwiseConv2D": _depthwise_conv,
+    "LeakyReLU": _leaky_relu,
+    "MaxPooling2D": _max_pool,
+    "Multiply": _elementwise("Mul"),
+    "ReLU": _relu,
+    "Rescaling": _rescaling,
+    "Softmax": _softmax,
+    "UpSampling2D": _upsample,
+    # Layers that do nothing after training.
+    "Dropout": _identity,
+    "GaussianDropout": _identity,
+    "GaussianNoise": _identity,
+    "Identity": _identity,
+    "SpatialDropout2D": _identity,
+}
+
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "elu": ("Elu", {"alpha": 1.0}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
+    "relu": ("Relu", {}),
+    "relu6": ("Relu", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "softmax": ("Softmax", {"axis": 1}),
+    "tanh": ("Tanh", {}),
+}
+
+
+def _activate(builder: GraphBuilder, layer: Any, value: str) -> str:
+    """Add the layer's activation function."""
+    name = getattr(layer.activation, "__name__", str(layer.activation))
+    if name in ("linear", "None"):
+        return value
+    if name in ("silu", "swish"):
+        gate = builder.node("Sigmoid", [value], f"{layer.name}/gate")
+        return builder.node("Mul", [value, gate], f"{layer.name}/silu")
+    if name not in _ACTIVATIONS:
+        raise _refused(layer, "activation", f"one of {[*_ACTIVATIONS, 'silu', 'linear']}")
+    op, attributes = _ACTIVATIONS[name]
+    output = builder.node(op, [value], f"{layer.name}/{name}", **attributes)
+    return _at_most(builder, output, 6.0) if name == "relu6" else output
+
+
+def _at_most(builder: GraphBuilder, value: str, limit: float) -> str:
+    upper = builder.constant(np.array(limit, np.float32), f"{value}/limit")
+    return builder.node("Clip", [value, "", upper], f"{value}/clip")
+
+
+def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int] = (1, 1)) -> list[int]:
+    """Rows and columns of padding as ONNX lists them: top, left, bottom, right."""
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    total = [max(span - s, 0) for span, s in zip(spans, layer.strides, strict=True)]
+    if layer.padding == "valid" and any(total):
+        raise _refused(layer, "padding", "'same', so that output and input fit")
+    before = [size // 2 for size in total]
+    return [*before, *(size - first for size, first in zip(total, before, strict=True))]
+
+
+def _bias(builder: GraphBuilder, layer: Any) -> list[str]:
+    if not layer.use_bias:
+        return []
+    return [builder.constant(_array(layer.bias), f"{layer.name}/bias")]
+
+
+def _array(variable: Any) -> NDArray[np.float32]:
+    """Copy a variable of any backend."""
+    from keras import ops
+
+    return np.asarray(ops.convert_to_numpy(variable), np.float32)
+
+
+def _require_channel_axis(layer: Any) -> None:
+    axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
+    if axis not in (-1, 3):
+        raise _refused(layer, "axis", "the last")
+
+
+def _refused(layer: Any, setting: str, rule: str) -> ExportError:
+    return ExportError(
+        f"{setting} must be {rule}. "
+        f"Received: {_named(layer)} with {setting}={getattr(layer, setting)!r}."
+    )
+
+
+def _named(layer: Any) -> str:
+    return f"{layer.name!r} ({type(layer).__name__})"

@@ -1,0 +1,98 @@
+"""What an export is told, and what it tells."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellseg.export.int8 import Int8Choice
+    from cellseg.export.parity import Parity
+    from cellseg.export.receptive_field import ReceptiveField
+    from cellseg.runtime.bundle import Bundle
+
+__all__ = ["ExportOptions", "ExportReport"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export, and what to measure it on."""
+
+    run: Path
+    """Folder of a training run (``best.keras`` beside ``model.json``), or a ``.keras`` file."""
+
+    output: Path
+    """Bundle to write."""
+
+    precisions: tuple[str, ...] = ("fp32", "int8")
+    """``fp32`` is always written; ``int8`` needs representative images."""
+
+    representative: tuple[Path, ...] = ()
+    """Folders of images whose tiles give the ranges of int8; never those of ``evaluate``."""
+
+    select: tuple[tuple[str, Path], ...] = ()
+    """(name, labelled folder) to choose between int8 files by; by agreement with fp32 if empty."""
+
+    evaluate: tuple[tuple[str, Path], ...] = ()
+    """(name, labelled folder) whose measured quality goes into the manifest; chooses nothing."""
+
+    min_quality: float = 0.99
+    """Share of the fp32 quality that int8 must keep, on every data set, class and engine."""
+
+    methods: tuple[str, ...] = ("minmax", "percentile", "entropy")
+    """Range methods to choose from."""
+
+    keep_channels: tuple[str, ...] | None = None
+    """Names of output channels to keep; None: all."""
+
+    halo_tolerance: float = 0.0
+    """Largest change of an output that the halo may leave; 0: none, whatever the image."""
+
+    tiles: int = 128
+    """Representative tiles."""
+
+    tile_px: int = 256
+    """Side of a representative tile."""
+
+    seed: int = 0
+    """Picks tiles and noise."""
+
+    threads: int | None = None
+    """Threads to measure with; by default every core."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was made, and what was measured on the way."""
+
+    bundle: Bundle
+    """The bundle that was written."""
+
+    parity: Parity
+    """Keras against the fp32 graph."""
+
+    receptive_field: ReceptiveField
+    """Reach measured, and bound by structure."""
+
+    int8: Int8Choice | None = None
+    """Range methods tried, and the chosen one."""
+
+    representative_tiles: int = 0
+    """Tiles that gave the ranges."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers, as plain values."""
+        return {
+            "bundle": str(self.bundle.path),
+            "sha256": self.bundle.sha256,
+            "parity": dataclasses.asdict(self.parity),
+            "receptive_field_px": self.receptive_field.measured_px,
+            "receptive_field_bound_px": self.receptive_field.bound_px,
+            "halo_px": self.bundle.manifest.halo_px,
+            "int8_scores": None if self.int8 is None else self.int8.scores,
+            "int8_method": None if self.int8 is None else self.int8.method,
+            "variants": [item.model_dump(mode="json") for item in self.bundle.variants],
+        }

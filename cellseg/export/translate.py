@@ -1,0 +1,63 @@
+"""The float graph of a bundle: Keras layers translated, then made fast pass by pass."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from cellseg.errors import ExportError
+from cellseg.export.onnx_from_keras import onnx_from_keras
+from cellseg.export.passes import run_passes
+from cellseg.export.passes.conv_transpose import ConvTransposeToDepthToSpace
+from cellseg.export.passes.fold_batchnorm import FoldBatchNorm
+from cellseg.export.passes.fold_input_scale import FoldInputScale
+from cellseg.export.passes.keep_channels import KeepChannels
+from cellseg.export.passes.sink_depth_to_space import SinkDepthToSpace
+from cellseg.export.passes.spell_out_softmax import SpellOutSoftmax
+from cellseg.export.reach import total_stride
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx
+
+__all__ = ["float_graph"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def float_graph(model: Any, channels: Sequence[int], trained_channels: int) -> onnx.ModelProto:
+    """Translate a Keras model and run every pass.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The trained network.
+    channels : sequence of int
+        Output channels to keep, ascending.
+    trained_channels : int
+        Output channels the network must have.
+
+    Raises
+    ------
+    ExportError
+        If a layer has no counterpart, or the network has another number of channels.
+    """
+    graph = onnx_from_keras(model)
+    found = graph.graph.output[0].type.tensor_type.shape.dim[3].dim_value
+    if found != trained_channels:
+        raise ExportError(
+            "model.json must name every output channel. "
+            f"Received: {trained_channels} channels, the network has {found}."
+        )
+    passes = (
+        KeepChannels(channels),
+        FoldBatchNorm(),
+        FoldInputScale(),
+        ConvTransposeToDepthToSpace(),
+        SinkDepthToSpace(),
+        SpellOutSoftmax(),
+    )
+    graph = run_passes(passes, graph)
+    _LOG.info("translated to ONNX: %d nodes, stride %d", len(graph.graph.node), total_stride(graph))
+    return graph
