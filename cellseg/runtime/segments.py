@@ -114,7 +114,8 @@ class PageSegments:
         _check_page(page, name)
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._contiguous_samples = page.samplesperpixel // self._planes
-        self._stored = np.dtype(page.parent.byteorder + page.dtype.char) if page.dtype else None
+        self._dtype = np.dtype(page.dtype or np.uint8)
+        self._stored = self._dtype.newbyteorder(page.parent.byteorder)
         self._tables = page.jpegtables
         self._decode = page.decode
         self._offsets = np.asarray(page.dataoffsets, np.int64)
@@ -149,16 +150,16 @@ class PageSegments:
         """
         if self.is_sparse(row, col):
             return None
+        h, w = self.grid.clip(row, col)
         try:
             samples = self._read_band(row) if self.is_banded else self._read_planes(row, col)
-        except SlideError:
-            raise
+            if samples.shape[0] < h or samples.shape[1] < w or samples.dtype != self._dtype:
+                raise ValueError(
+                    f"it holds {samples.shape[:2]} {samples.dtype}, not {(h, w)} {self._dtype}"
+                )
+            return self._finish(samples[:h, :w])
         except Exception as error:  # each codec has exceptions of its own
             raise self._damaged(row, col, str(error)) from error
-        h, w = self.grid.clip(row, col)
-        if samples.shape[0] < h or samples.shape[1] < w:
-            raise self._damaged(row, col, f"it holds {samples.shape[:2]} pixels, not {(h, w)}")
-        return self._finish(samples[:h, :w])
 
     def _read_planes(self, row: int, col: int) -> NDArray[Any]:
         index = row * self.grid.cols + col
@@ -176,7 +177,6 @@ class PageSegments:
         return samples
 
     def _read_band(self, row: int) -> NDArray[Any]:
-        assert self._stored is not None
         rows, width = self.grid.clip(row, 0)
         row_bytes = width * self._contiguous_samples * self._stored.itemsize
         plane_bytes = self.grid.height_px * row_bytes

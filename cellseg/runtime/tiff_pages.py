@@ -37,6 +37,10 @@ class _File(Protocol):
 
 _MAX_PYRAMID_PAGES = 256
 _MAX_SUBIFDS = 64
+_NUMBERS = (
+    "imagewidth", "imagelength", "imagedepth", "tilewidth", "tilelength", "rowsperstrip",
+    "samplesperpixel", "planarconfig", "photometric", "compression", "predictor",
+)  # fmt: skip
 _ONE_IMAGE_HINT = "Save the plane or the RGB picture that is to be segmented as a file of its own."
 
 
@@ -123,7 +127,15 @@ def _read_number(file: _File, layout: str, path: str) -> int:
 
 def _load(tif: TiffFile, offset: int, index: int | tuple[int, int]) -> TiffPage:
     tif.filehandle.seek(offset)
-    return TiffPage(tif, index=index)
+    page = TiffPage(tif, index=index)
+    for name in _NUMBERS:
+        if not isinstance(getattr(page, name), int):
+            raise SlideError(
+                f"{tif.filehandle.path}: page {index}: {name} must be one whole number. "
+                f"Received: {name}={str(getattr(page, name))[:60]}.",
+                hint="The file is damaged: copy or export it again.",
+            )
+    return page
 
 
 def _rank(page: TiffPage) -> tuple[bool, bool, int]:

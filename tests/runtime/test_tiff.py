@@ -361,3 +361,31 @@ def test_levels_of_a_pyramid_are_what_was_written(tmp_path: Path) -> None:
     path = write_pyramid(tmp_path / "a.tif", scene(), subifds=True, compression="lzw")
     for level in range(3):
         assert np.array_equal(read(path, level), halved(scene(), level))
+
+
+def test_any_damage_to_the_structure_gives_pixels_or_a_clear_error(tmp_path: Path) -> None:
+    """A hundred files with one to three bytes of their tags overwritten."""
+    path = write_pyramid(tmp_path / "a.tif", scene(150, 200), subifds=False, compression="lzw")
+    with tifffile.TiffFile(path) as tif:
+        tags = [tag.offset for page in tif.pages for tag in page.tags]  # type: ignore[union-attr]
+    draw, data, refused = np.random.default_rng(0), path.read_bytes(), 0
+    for _ in range(100):
+        path.write_bytes(data)
+        for _ in range(draw.integers(1, 4)):
+            byte = int(draw.choice([0, 1, 2, 128, 255]))
+            overwrite(path, int(draw.choice(tags)) + int(draw.integers(12)), bytes([byte]))
+        try:
+            assert read(path).dtype in (np.uint8, np.uint16)
+        except SlideError:
+            refused += 1
+    assert 10 < refused < 90
+
+
+@pytest.mark.parametrize("code", [256, 322], ids=["width", "tile width"])
+def test_tag_with_too_many_values_is_refused(tmp_path: Path, code: int) -> None:
+    """A tuple is read then, and a tuple times a number is a very long tuple."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, scene(), tile=(64, 64), metadata=None)
+    overwrite(path, tag_value_offset(path, code) - 4, struct.pack("<I", 5))
+    with pytest.raises(SlideError, match="must be one whole number"):
+        open_slide(path)
