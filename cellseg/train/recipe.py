@@ -194,3 +194,19 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         annotation = section.model_fields[part].annotation
         section = annotation if isinstance(annotation, type) else annotation.__args__[0]
     return list(section.model_fields)
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """Set out every key with its value and what it means, a section a paragraph."""
+    lines = [f"recipe {recipe.name}"]
+    for name, section in recipe:
+        parts = section if isinstance(section, tuple) else (section,)
+        for part in parts:
+            if isinstance(part, _Section):
+                lines += ["", f"[{name}]", *_describe_section(part)]
+    return "\n".join(lines)
+
+
+def _describe_section(section: _Section) -> list[str]:
+    fields = type(section).model_fields
+    return [f"  {key} = {value!r}  ({fields[key].description})" for key, value in section]

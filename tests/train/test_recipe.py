@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cellseg.errors import RecipeError
-from cellseg.train.recipe import load_recipe, shipped_recipes
+from cellseg.train.recipe import describe_recipe, load_recipe, shipped_recipes
 
 MINIMAL = 'name = "x"\n[[sources]]\nname = "a"\npath = "a"\n'
 
@@ -56,3 +56,9 @@ def test_an_unknown_name_lists_the_shipped_ones() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("nucleii")
     assert "nuclei" in str(caught.value.hint)
+
+
+def test_a_description_names_every_key_with_its_meaning() -> None:
+    text = describe_recipe(load_recipe("nuclei"))
+    assert "learning_rate = 0.001  (peak of the cosine schedule)" in text
+    assert text.count("[sources]") == 4
