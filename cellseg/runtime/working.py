@@ -219,7 +219,7 @@ def axis_weights(
     radius = max(scale, 1.0)
     centre = (start + np.arange(count) + 0.5) * scale - 0.5
     lowest = np.floor(centre - radius).astype(np.int64) + 1
-    positions = lowest[:, None] + np.arange(math.ceil(2 * radius) + 1)
+    positions = lowest[:, None] + np.arange(math.ceil(2 * radius))
     exact = np.maximum(0.0, 1.0 - np.abs(positions - centre[:, None]) / radius)
     fixed = np.floor(exact / exact.sum(1, keepdims=True) * _WEIGHT_SUM + 0.5).astype(np.int32)
     lines = np.arange(count)

@@ -56,13 +56,14 @@ def resample(
             line[i] >>= 6
         for x in range(width):
             red = green = blue = np.int32(1 << 21)
-            i = 3 * x_first[x]
+            # Unsigned indices and sums kept at 32 bits: twice as fast as numba's own choice.
+            at = np.uintp(3) * np.uintp(x_first[x])
             for tap in range(x_weights.shape[1]):
                 weight = x_weights[x, tap]
-                red += weight * line[i]
-                green += weight * line[i + 1]
-                blue += weight * line[i + 2]
-                i += 3
+                red = np.int32(red + weight * line[at])
+                green = np.int32(green + weight * line[at + np.uintp(1)])
+                blue = np.int32(blue + weight * line[at + np.uintp(2)])
+                at += np.uintp(3)
             out[y, x, 0] = red >> 22
             out[y, x, 1] = green >> 22
             out[y, x, 2] = blue >> 22
