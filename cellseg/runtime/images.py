@@ -73,6 +73,8 @@ def _header(path: Path, data: bytes) -> tuple[str, int, int]:
     try:
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)
+            if height * width <= _MAX_PX:
+                data.rindex(b"IEND")  # what OpenCV says of its lack goes past us to stderr
             return "PNG", height, width
         if data.startswith(b"BM"):
             width, height = struct.unpack_from("<ii", data, 18)
