@@ -1,0 +1,274 @@
+"""Results of an unfinished run: one SQLite file that survives a kill.
+
+The file is journal and data in one: a tile is done when its row is there. Rows hold compressed
+class maps (and, for small images whose cells are to be told apart, the network's channels). Tiles
+without tissue have no row.
+
+SQLite in WAL mode keeps every committed row through kill -9, and through loss of power where the
+disk honours a flush. The ``identity`` of a run (slide, model, engine, plan, decision) is kept with
+it; a run with another one is refused, so that no result mixes two.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from cellseg.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["STORE_NAME", "ResultStore", "check_same_run", "discard_store", "pack", "unpack"]
+
+STORE_NAME = ".cellseg-run.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, classes BLOB NOT NULL, channels BLOB);
+CREATE TABLE IF NOT EXISTS sessions (
+    session INTEGER PRIMARY KEY, wall_s REAL NOT NULL, stages_s TEXT NOT NULL
+);
+"""
+_SETTINGS = """
+PRAGMA page_size = 16384;
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+"""
+
+Identity = dict[str, Any]
+
+
+class ResultStore:
+    """Tiles of one unfinished run.
+
+    Parameters
+    ----------
+    folder : Path
+        Existing folder, held by a `FolderLock`.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged or cannot be written.
+
+    Notes
+    -----
+    May be used from several threads, but only by one at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / STORE_NAME
+        self._session: int | None = None
+        with self._explained():
+            # Transactions are ours: BEGIN before the first row, COMMIT in `commit`.
+            self._db = sqlite3.connect(
+                self._path, check_same_thread=False, isolation_level=None, timeout=1.0
+            )
+            self._db.executescript(_SETTINGS + _SCHEMA)
+
+    @property
+    def identity(self) -> Identity | None:
+        """What run the tiles belong to; None in a new store."""
+        with self._explained():
+            row = self._db.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def begin(self, identity: Mapping[str, Any]) -> None:
+        """Start or go on with a run.
+
+        Parameters
+        ----------
+        identity : mapping
+            JSON values; everything that the result depends on.
+
+        Raises
+        ------
+        StoreError
+            If the store holds tiles of another run.
+        """
+        found = self.identity
+        if found is not None:
+            check_same_run(found, identity, self._path.parent, "an unfinished run")
+        with self._explained():
+            text = json.dumps(dict(identity))
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES ('identity', ?)", (text,))
+            cursor = self._db.execute("INSERT INTO sessions VALUES (NULL, 0, '{}')")
+        self._session = cursor.lastrowid
+
+    def done(self) -> NDArray[np.int64]:
+        """Return the indices of the tiles that are there, ascending."""
+        with self._explained():
+            rows = self._db.execute("SELECT tile FROM tiles ORDER BY tile")
+            return np.fromiter((row[0] for row in rows), np.int64)
+
+    def put(self, tile: int, classes: bytes, channels: bytes | None = None) -> None:
+        """Add a tile; it is kept from the next `commit` on."""
+        with self._explained():
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN")
+            row = (tile, classes, channels)
+            self._db.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", row)
+
+    def commit(self, wall_s: float, stages_s: Mapping[str, float | None]) -> None:
+        """Make what was put last, with the times of this session so far."""
+        with self._explained():
+            self._db.execute(
+                "UPDATE sessions SET wall_s = ?, stages_s = ? WHERE session = ?",
+                (wall_s, json.dumps(dict(stages_s)), self._session),
+            )
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+
+    def earlier_sessions(self) -> tuple[int, float, dict[str, float]]:
+        """Return number, wall seconds and busy seconds by stage of the sessions before this."""
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT wall_s, stages_s FROM sessions WHERE session IS NOT ?", (self._session,)
+            ).fetchall()
+        stages: dict[str, float] = {}
+        for _, text in rows:
+            for stage, seconds in json.loads(text).items():
+                if seconds is not None:
+                    stages[stage] = stages.get(stage, 0.0) + seconds
+        return len(rows), sum(row[0] for row in rows), stages
+
+    def classes(self, tile: int) -> bytes | None:
+        """Return a tile's packed class map, or None."""
+        return self._blob("classes", tile)
+
+    def channels(self, tile: int) -> bytes | None:
+        """Return a tile's packed channels, or None."""
+        return self._blob("channels", tile)
+
+    def close(self) -> None:
+        """Close the file; it stays for the next session. What was put is kept if it can be."""
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+        with suppress(sqlite3.Error):
+            self._db.close()
+
+    def remove(self) -> None:
+        """Close the file and delete it: the run is finished."""
+        self.close()
+        discard_store(self._path.parent)
+
+    def _blob(self, column: str, tile: int) -> bytes | None:
+        with self._explained():
+            query = f"SELECT {column} FROM tiles WHERE tile = ?"
+            row = self._db.execute(query, (tile,)).fetchone()
+        return None if row is None else row[0]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _store_error(error, self._path) from error
+
+
+def discard_store(folder: Path) -> None:
+    """Delete the file of an unfinished run, whatever state it is in."""
+    for suffix in ("-wal", "-shm", ""):
+        (folder / f"{STORE_NAME}{suffix}").unlink(missing_ok=True)
+
+
+def check_same_run(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path, noun: str
+) -> None:
+    """Refuse to go on with another run's result.
+
+    Parameters
+    ----------
+    found, wanted : mapping
+        Identities.
+    folder : Path
+        For the message.
+    noun : str
+        What the folder holds.
+
+    Raises
+    ------
+    StoreError
+        Naming what differs.
+    """
+    keys = sorted(found.keys() | wanted.keys())
+    differing = [key for key in keys if found.get(key) != _as_json(wanted.get(key))]
+    if not differing:
+        return
+    facts = "; ".join(
+        f"{key} was {_short(found.get(key))}, is {_short(wanted.get(key))}" for key in differing
+    )
+    raise StoreError(
+        f"The folder holds {noun} that differs. Received: folder={folder}, {facts}.",
+        hint="Start over with --restart, or choose another folder with -o.",
+    )
+
+
+def pack(array: NDArray[Any]) -> bytes:
+    """Compress an array's values (zstd, fast); shape and dtype are the caller's to know."""
+    import imagecodecs
+
+    values = cast("bytes", np.ascontiguousarray(array).data)  # any buffer will do
+    return bytes(imagecodecs.zstd_encode(values, level=1))
+
+
+def unpack(data: bytes, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
+    """Return the array that `pack` was given, read-only.
+
+    Raises
+    ------
+    StoreError
+        If the data is damaged or of another size.
+    """
+    import imagecodecs
+
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    try:
+        values = np.frombuffer(imagecodecs.zstd_decode(data, out=size), dtype)
+        return values.reshape(shape)
+    except (ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"A stored tile must unpack to shape {shape}. Received: {len(data)} damaged bytes.",
+            hint="Start over with --restart.",
+        ) from error
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _store_error(error: sqlite3.Error, path: Path) -> StoreError:
+    text = str(error)
+    if "full" in text:
+        return StoreError(
+            f"The disk is full. Received: {path.parent} ({text}).",
+            hint="Free some space and give the same command again: finished tiles are kept.",
+        )
+    if "locked" in text:
+        return StoreError(
+            f"Only one run at a time may write to a folder. Received: {path} is locked.",
+            hint="Wait until the other run is done, or choose another folder with -o.",
+        )
+    if isinstance(error, sqlite3.OperationalError):
+        return StoreError(
+            f"The folder must be writable. Received: {path} ({text}).",
+            hint="Check the disk and its permissions, then give the same command again.",
+        )
+    return StoreError(
+        f"The file of an unfinished run is damaged. Received: {path} ({text}).",
+        hint="Start over with --restart.",
+    )
