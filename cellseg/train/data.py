@@ -64,19 +64,30 @@ def load_source(
     DataError
         If the folder is missing, an image has no labels, or their sizes differ.
     """
-    folder = root / source.path / split
-    if not (folder / "images").is_dir():
+    labels_dir = root / source.path / split / "labels"
+    return [
+        load_labelled(path, labels_dir, source.name, normalize)
+        for path in source_images(source, root, split)
+    ]
+
+
+def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
+    """List the image files of one source and split, sorted by name.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing.
+    """
+    folder = root / source.path / split / "images"
+    if not folder.is_dir():
         raise DataError(
             f"a source holds {split}/images and {split}/labels. Received: {folder}.",
             hint="check --data, or the source's path in the recipe.",
         )
     wanted = _selected_stems(source, root)
-    paths = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    return [
-        load_labelled(path, folder / "labels", source.name, normalize)
-        for path in paths
-        if wanted is None or path.stem in wanted
-    ]
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return [path for path in paths if wanted is None or path.stem in wanted]
 
 
 def load_labelled(

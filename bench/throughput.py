@@ -1,0 +1,182 @@
+"""Measure throughput by engine and precision: the engine alone beside the whole run.
+
+    python bench/throughput.py demo=examples/cmu-1-small-region.svs made=runs/made.tif \
+        -o bench/results/throughput.json --repeats 3
+
+The contestants take turns, round after round, so that a slow minute of the machine hits all of
+them. "Engine" runs tiles of the slide that lie in memory through the engine, with as many threads
+as it wants; "end to end" is `infer` from file to finished files. Megapixels are those of the
+working level; for the engine those of the kept cores, so that both count the same pixels and the
+engine alone is the floor of the run. The Markdown table goes to docs/benchmarks.md between its
+markers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CONTESTANTS = (
+    ("onnxruntime", "fp32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "int8"),
+)
+TILES_IN_MEMORY = 12
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- throughput:begin -->", "<!-- throughput:end -->"
+
+
+@dataclass
+class Row:
+    """One slide, engine and precision."""
+
+    slide: str
+    engine: str
+    precision: str
+    tile_px: tuple[int, int] = (0, 0)
+    engine_mpx_s: list[float] = field(default_factory=list)
+    end_to_end_mpx_s: list[float] = field(default_factory=list)
+    infer_share: list[float] = field(default_factory=list)
+    peak_rss_mb: float = 0.0
+
+
+def engine_alone(slide_path: Path, row: Row, model: str, seconds: float) -> float:
+    """Kept megapixels a second of the engine on tiles in memory."""
+    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.engines import open_engine
+    from cellseg.runtime.normalize import Normalize, measure_range
+    from cellseg.runtime.plan import plan_tiles
+    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.working import WorkingView
+
+    bundle = Bundle.open(model)
+    manifest = bundle.manifest
+    spec = manifest.input.normalize
+    slide = open_slide(slide_path)
+    limits = measure_range(slide, Normalize(spec.kind, spec.low, spec.high))
+    view = WorkingView(slide, manifest.mpp, limits)
+    plan = plan_tiles(view.hw, row.tile_px[0], manifest.halo_px, manifest.stride)
+    step = max(1, len(plan) // TILES_IN_MEMORY)
+    tiles = plan.tiles[::step][:TILES_IN_MEMORY]
+    pixels = [view.read(*tile.read_yx, *plan.tile_hw) for tile in tiles]
+    kept = view.hw[0] * view.hw[1] / len(plan) / 1e6
+    engine = open_engine(bundle, row.engine, row.precision, plan.tile_hw)
+    engine.infer(pixels[0])
+    done = _run_threads(engine, pixels, seconds)
+    engine.close()
+    slide.close()
+    return done * kept
+
+
+def _run_threads(engine: Any, pixels: list[np.ndarray], seconds: float) -> float:
+    """Tiles a second with ``engine.concurrency`` threads."""
+    counts = [0] * engine.concurrency
+    started = time.perf_counter()
+
+    def work(index: int) -> None:
+        while time.perf_counter() - started < seconds:
+            engine.infer(pixels[(counts[index] + 3 * index) % len(pixels)])
+            counts[index] += 1
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(engine.concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - started)
+
+
+def end_to_end(slide_path: Path, row: Row, model: str) -> None:
+    """Run `infer` into a fresh folder and keep its own figures."""
+    from cellseg.runtime.infer import infer_slide
+    from cellseg.runtime.options import InferOptions
+
+    folder = Path(tempfile.mkdtemp())
+    try:
+        options = InferOptions(
+            model=model,
+            engine=row.engine,
+            precision=row.precision,
+            tissue_mask=False,
+            tile_px=row.tile_px[0] or None,
+        )
+        result = infer_slide(slide_path, folder, options)
+        run = json.loads((result.folder / "run.json").read_text())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    row.tile_px = tuple(np.atleast_1d(run["plan"]["tile_px"]).tolist())
+    row.end_to_end_mpx_s.append(run["throughput_mpx_s"])
+    row.infer_share.append(run["stages_s"]["infer"] / run["wall_s"])
+    row.peak_rss_mb = max(row.peak_rss_mb, run["peak_rss_mb"])
+
+
+def format_table(rows: list[Row], machine: str) -> str:
+    """Format the rows as Markdown, medians with the spread behind."""
+    lines = [
+        f"{machine}. Medians (smallest to largest) of {len(rows[0].end_to_end_mpx_s)} rounds, "
+        "contestants taking turns; full area, no tissue mask.",
+        "",
+        "| slide | engine | precision | engine alone, MP/s | end to end, MP/s | of the engine |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        alone, whole = (statistics.median(v) for v in (row.engine_mpx_s, row.end_to_end_mpx_s))
+        lines.append(
+            f"| {row.slide} | {row.engine} | {row.precision} | {_spread(row.engine_mpx_s)} "
+            f"| {_spread(row.end_to_end_mpx_s)} | {100 * whole / alone:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def write_page(table: str) -> None:
+    """Put the table between the markers of docs/benchmarks.md."""
+    text = PAGE.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    PAGE.write_text(f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, write JSON, update the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("slides", nargs="+", help="NAME=FILE")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    options = parser.parse_args()
+    from cellseg.runtime.machine import this_machine
+
+    slides = dict(text.split("=", 1) for text in options.slides)
+    rows = [Row(name, *who, (options.tile, options.tile)) for name in slides for who in CONTESTANTS]
+    for _ in range(options.repeats):
+        for row in rows:
+            path = Path(slides[row.slide])
+            row.engine_mpx_s.append(engine_alone(path, row, options.model, options.seconds))
+            end_to_end(path, row, options.model)
+            print(row, flush=True)
+    machine = this_machine()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    record = {"machine": str(machine), "rows": [asdict(row) for row in rows]}
+    options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_page(format_table(rows, str(machine)))
+
+
+if __name__ == "__main__":
+    main()
