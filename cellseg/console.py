@@ -1,24 +1,36 @@
-"""What a run shows while it lasts: a live line on a terminal, a line now and then in a log file.
+"""What people see of a run: a live line while it lasts, a few lines when it is done.
 
-Everything here goes to stderr; results are printed by ``cellseg.cli``.
+On a terminal progress is one live line; in a log file it is a plain line now and then.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
+    from rich.console import Console
+
+    from cellseg.runtime.batch import Outcome
     from cellseg.runtime.options import Progress
 
-__all__ = ["RunDisplay", "format_seconds", "pace_text", "show_logs"]
+__all__ = [
+    "RunDisplay",
+    "failure_summary",
+    "format_seconds",
+    "pace_text",
+    "report_text",
+    "show_logs",
+    "stderr",
+]
 
 _PHASES = {
     "open": "opening",
@@ -97,8 +109,9 @@ class RunDisplay:
             self._print_line(state)
 
     def _print_line(self, state: Progress) -> None:
-        head = f"{self._title}: {_PHASES[state.phase]}, {state.tiles_done}/{state.tiles_total} tiles"
-        self._console.print(f"{head}, {pace_text(state)}", markup=False, highlight=False)
+        tiles = f"{state.tiles_done}/{state.tiles_total} tiles"
+        parts = [f"{self._title}: {_PHASES[state.phase]}", tiles, pace_text(state)]
+        self._console.print(", ".join(filter(None, parts)), markup=False, highlight=False)
 
 
 def pace_text(state: Progress) -> str:
@@ -133,6 +146,54 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def report_text(folder: Path, run: dict[str, Any]) -> str:
+    """Return what a finished run found and where its files are.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    run : dict
+        Content of ``run.json``.
+    """
+    lines = [f"{run['input']['path']}: {_speed_text(run)}"]
+    lines += [f"  {name:<12}{_area_text(area)}" for name, area in run["classes"].items()]
+    if run["cells"]:
+        counts = ", ".join(f"{count} {name}" for name, count in run["cells"].items())
+        lines.append(f"  {'cells':<12}{counts}")
+    lines += [f"  {'wrote':<12}{folder / name}" for name in (*run["outputs"], "run.json")]
+    return "\n".join(lines)
+
+
+def failure_summary(outcomes: Sequence[Outcome]) -> str:
+    """Return how many of several inputs are done, and which failed."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    head = f"{len(outcomes) - len(failed)} of {len(outcomes)} inputs done"
+    return "\n".join([head, *(f"  failed: {outcome.input}" for outcome in failed)])
+
+
+def stderr() -> Console:
+    """Return a console on stderr as it is now."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _speed_text(run: dict[str, Any]) -> str:
+    plan, engine = run["plan"], run["engine"]
+    parts = [f"{run['status']} in {format_seconds(run['wall_s'])}"]
+    if run["throughput_mpx_s"] is not None:
+        parts.append(f"{run['throughput_mpx_s']:.1f} MP/s")
+    parts.append(f"{engine['name']} {engine['precision']}")
+    parts.append(f"{plan['tiles_total'] - plan['tiles_skipped']} of {plan['tiles_total']} tiles")
+    return ", ".join(parts)
+
+
+def _area_text(area: dict[str, Any]) -> str:
+    mm2 = "" if area["area_mm2"] is None else f", {area['area_mm2']:.4g} mm²"
+    return f"{area['pixels']} px{mm2}"
 
 
 def _live_line(console: Console) -> RichProgress:

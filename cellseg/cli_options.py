@@ -1,0 +1,196 @@
+"""Options that commands of the command line share: their names, help and how their text is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_SPEED, _INPUT, _RESULT = "How fast", "What is read", "What is made"
+
+
+def parse_bytes(text: str) -> int:
+    """Return a size such as ``2G``, ``512M`` or ``1.5GiB`` in bytes.
+
+    Examples
+    --------
+    >>> parse_bytes("2G"), parse_bytes("512 MiB")
+    (2147483648, 536870912)
+    """
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    if found is None:
+        raise typer.BadParameter(f"a size looks like 2G or 512M. Received: {text!r}.")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return key and value of ``key=value``; the value is JSON where it can be, else text.
+
+    Examples
+    --------
+    >>> parse_setting("fit.epochs=5"), parse_setting("name=mine")
+    (('fit.epochs', 5), ('name', 'mine'))
+    """
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"a setting looks like fit.epochs=5. Received: {text!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def parse_dataset(text: str) -> tuple[str, Path]:
+    """Return name and folder of ``NAME=FOLDER``; the folder's name where none is given.
+
+    Examples
+    --------
+    >>> parse_dataset("test=data/dsb/test")[0], parse_dataset("data/dsb")[0]
+    ('test', 'dsb')
+    """
+    name, equals, folder = text.partition("=")
+    return (name, Path(folder)) if equals else (Path(text).name, Path(text))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return width and height of ``WIDTHxHEIGHT``.
+
+    Examples
+    --------
+    >>> parse_size("16384x8192")
+    (16384, 8192)
+    """
+    found = re.fullmatch(r"([0-9]+)x([0-9]+)", text.strip().lower())
+    if found is None:
+        raise typer.BadParameter(f"a size looks like 16384x16384. Received: {text!r}.")
+    return int(found[1]), int(found[2])
+
+
+# --- what is read ---
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT", help="Slides, images, folders or glob patterns."),
+]
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="A slide or image.")]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        "--mpp",
+        metavar="MICRONS",
+        help="Size of a full-resolution pixel; overrides what the file says.",
+        rich_help_panel=_INPUT,
+    ),
+]
+TissueMask = Annotated[
+    bool,
+    typer.Option(
+        "--tissue-mask/--no-tissue-mask",
+        help="Leave out tiles of a slide without tissue.",
+        rich_help_panel=_INPUT,
+    ),
+]
+
+# --- what is made ---
+
+Model = Annotated[
+    str, typer.Option("--model", metavar="NAME|PATH", help="Shipped model or a .cellseg file.")
+]
+Out = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="FOLDER", help="Results go to FOLDER/<name of input>/."),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="0..1",
+        help="Foreground from this probability on; by default what the model says.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Write = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--write",
+        metavar="NAME",
+        help="classes or overlay, may be repeated; by default both.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Restart = Annotated[
+    bool,
+    typer.Option(
+        "--restart/--resume",
+        help="Start over, or go on where an earlier run stopped.",
+        rich_help_panel=_RESULT,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, for programs.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+
+# --- how fast ---
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="auto (the fastest here that is good enough) or one that doctor lists.",
+        rich_help_panel=_SPEED,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", metavar="NAME", help="auto, fp32, bf16 or int8.", rich_help_panel=_SPEED
+    ),
+]
+TilePx = Annotated[
+    int | None,
+    typer.Option(
+        "--tile",
+        metavar="PIXELS",
+        help="Side of a tile, a multiple of the model's stride.",
+        rich_help_panel=_SPEED,
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", help="Tiles kept ready for the engine.", rich_help_panel=_SPEED),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Threads that read and decode.", rich_help_panel=_SPEED),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", help="Threads of the engine.", rich_help_panel=_SPEED),
+]
+MaxRam = Annotated[
+    int | None,
+    typer.Option(
+        "--max-ram",
+        metavar="SIZE",
+        parser=parse_bytes,
+        help="Memory the run may use, such as 2G.",
+        rich_help_panel=_SPEED,
+    ),
+]
+
+# --- training and export ---
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="TOML file, or the name of a shipped recipe.")
+]
+Data = Annotated[
+    Path,
+    typer.Option("--data", metavar="FOLDER", help="Folder that the recipe's paths start from."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. fit.epochs=5."),
+]

@@ -1,0 +1,111 @@
+"""Several slides one after the other: a bad one does not stop the others."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellseg.errors import CellsegError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from cellseg.runtime.infer import RunResult
+    from cellseg.runtime.options import InferOptions, ProgressCallback
+
+    Watch = Callable[[Path], AbstractContextManager[ProgressCallback]]
+
+__all__ = ["Outcome", "infer_batch"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input: a result or an error."""
+
+    input: Path
+    """The slide or image."""
+
+    result: RunResult | None = None
+    """Folder and report of the run; None if it failed."""
+
+    error: CellsegError | None = None
+    """Why it failed; None if it did not."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        if self.error is not None:
+            return {"input": str(self.input), "error": str(self.error), "hint": self.error.hint}
+        assert self.result is not None
+        return {
+            "input": str(self.input),
+            "folder": str(self.result.folder),
+            "run": self.result.report,
+        }
+
+
+def infer_batch(
+    slides: Sequence[Path], out_dir: Path, options: InferOptions, watch: Watch
+) -> Iterator[Outcome]:
+    """Run slides one after the other.
+
+    Parameters
+    ----------
+    slides : sequence of Path
+        As :func:`cellseg.runtime.inputs.expand_inputs` gives them.
+    out_dir : Path
+        Each slide has a folder of its own in it.
+    options : InferOptions
+        The same for all.
+    watch : callable
+        Makes a context for a slide that gives its progress callback.
+
+    Yields
+    ------
+    Outcome
+        One for each slide, in order, as soon as it is known.
+
+    Raises
+    ------
+    StoreError
+        If two slides would write to the same folder; nothing is run then.
+    """
+    _check_folders_differ(slides, out_dir)
+    for slide in slides:
+        yield _outcome(slide, out_dir, options, watch)
+
+
+def _outcome(slide: Path, out_dir: Path, options: InferOptions, watch: Watch) -> Outcome:
+    from cellseg.runtime.infer import infer_slide
+
+    try:
+        with watch(slide) as progress:
+            return Outcome(slide, result=infer_slide(slide, out_dir, options, progress))
+    except CellsegError as error:
+        return Outcome(slide, error=error)
+    except Exception as error:  # a fault of ours on one slide must not cost the others their night
+        _LOG.exception("%s: unexpected error", slide)
+        what = CellsegError(
+            f"{slide}: unexpected {type(error).__name__}: {error}.",
+            hint="This is a fault in cellseg; please report it with the lines above.",
+        )
+        return Outcome(slide, error=what)
+
+
+def _check_folders_differ(slides: Sequence[Path], out_dir: Path) -> None:
+    from cellseg.runtime.infer import result_folder
+
+    taken: dict[Path, Path] = {}
+    for slide in slides:
+        folder = result_folder(slide, out_dir)
+        if folder in taken:
+            raise StoreError(
+                "Each input needs a result folder of its own. "
+                f"Received: {taken[folder]} and {slide} for {folder}.",
+                hint="Run them one by one with different -o folders.",
+            )
+        taken[folder] = slide

@@ -1,0 +1,175 @@
+"""The command line itself: help, usage, exit codes, where text goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from cellseg import __version__
+from cellseg.cli import app
+from cellseg.cli_options import parse_bytes, parse_setting, parse_size
+
+COMMANDS = ("infer", "inspect", "doctor", "train", "evaluate", "export", "data make-slide")
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(app, list(args), env={"COLUMNS": "120", "TERM": "dumb"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_shows_how_to_use_it(command: str) -> None:
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert f"cellseg-cli {command}" in result.stdout or command == "doctor"
+
+
+def test_no_arguments_show_the_commands() -> None:
+    result = run()
+    assert "infer" in result.output
+    assert "doctor" in result.output
+
+
+def test_version_is_printed() -> None:
+    assert run("--version").stdout == f"cellseg {__version__}\n"
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "cellseg", "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == f"cellseg {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("infer",),
+        ("infer", "x.svs", "--no-such-option"),
+        ("infer", "x.svs", "--max-ram", "much"),
+        ("infer", "x.svs", "--tile", "big"),
+        ("no-such-command",),
+        ("train", "nuclei"),
+        ("data", "make-slide", "x.tif", "--images", ".", "--size", "huge"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(args: tuple[str, ...]) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "hint"),
+    [
+        (("infer", "absent.svs"), "absent.svs: no such file or folder.", None),
+        (("inspect", "absent.svs"), "absent.svs: no such file or folder.", None),
+        (("inspect", "absent.cellseg"), "name of a shipped model", "Shipped models:"),
+        (("inspect", "absent.toml"), "a recipe is a TOML file", "shipped recipes: nuclei."),
+        (("infer", ".", "--threshold", "1.5"), "A threshold lies between 0 and 1.", None),
+        (("infer", ".", "--mpp", "-1"), "Microns per pixel must be positive.", None),
+        (("infer", ".", "--workers", "0"), "workers must be at least 1.", None),
+        (("infer", ".", "--write", "labels"), "Outputs are classes, overlay.", None),
+        (("infer", "."), "the folder holds no slide or image.", "Known suffixes:"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_our_errors_go_to_stderr_with_a_hint_and_exit_1(
+    args: tuple[str, ...],
+    message: str,
+    hint: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*args)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    if hint is not None:
+        assert f"\n\nhint: {hint}" in result.stderr
+
+
+def test_a_truncated_slide_is_refused_by_name(tmp_path: Path, repository: Path) -> None:
+    whole = (repository / "examples" / "cmu-1-small-region.svs").read_bytes()
+    cut = tmp_path / "cut.svs"
+    cut.write_bytes(whole[: len(whole) // 2])
+    result = run("inspect", str(cut))
+    assert result.exit_code == 1
+    assert "cut.svs" in result.stderr
+
+
+def test_inspect_says_what_a_slide_holds(repository: Path) -> None:
+    result = run("inspect", str(repository / "examples" / "cmu-1-small-region.svs"))
+    assert result.exit_code == 0
+    assert "2220 x 2967 px" in result.stdout
+    assert "0.499 x 0.499 µm" in result.stdout
+    assert "jpeg" in result.stdout
+
+
+def test_inspect_json_is_json_and_nothing_else(repository: Path) -> None:
+    result = run("inspect", str(repository / "examples" / "cmu-1-small-region.svs"), "--json")
+    facts = json.loads(result.stdout)
+    assert (facts["kind"], facts["width_px"], len(facts["levels"])) == ("slide", 2220, 1)
+
+
+def test_inspect_describes_a_recipe(repository: Path) -> None:
+    path = repository / "cellseg" / "train" / "recipes" / "nuclei.toml"
+    result = run("inspect", str(path), "--json")
+    assert json.loads(result.stdout)["recipe"]["name"] == "nuclei"
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cellseg.export.export", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = run("export", "runs/x", "-o", "x.cellseg")
+    assert result.exit_code == 1
+    assert "hint: pip install 'cellseg[export]'" in result.stderr
+
+
+def test_a_train_setting_is_checked_before_anything_is_trained(tmp_path: Path) -> None:
+    result = run("train", "nuclei", "--data", str(tmp_path), "--set", "fit.epoch=3")
+    assert result.exit_code == 1
+    assert "fit.epoch" in result.stderr
+    assert "hint: did you mean 'epochs'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2G", 2**31), ("1.5 MiB", 3 * 2**19), ("100k", 102400), ("7", 7)]
+)
+def test_sizes_are_read_in_binary_units(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("parse", [parse_bytes, parse_size, parse_setting])
+def test_what_cannot_be_read_is_wrong_usage(parse: object) -> None:
+    with pytest.raises(typer.BadParameter, match="looks like"):
+        parse("=?")  # type: ignore[operator]
+
+
+def test_ctrl_c_in_any_command_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cellseg.runtime.doctor.examine", interrupted)
+    result = run("doctor")
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted\n"
+
+
+def test_a_closed_pipe_is_no_traceback(repository: Path) -> None:
+    slide = repository / "examples" / "cmu-1-small-region.svs"
+    command = f"{sys.executable} -m cellseg inspect {slide} --json | head -n 1"
+    if os.name == "nt":
+        pytest.skip("head is a Unix tool")
+    answer = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert answer.stdout == "{\n"
+    assert "Traceback" not in answer.stderr

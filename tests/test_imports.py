@@ -1,0 +1,94 @@
+"""What may be imported by what, looked at in fresh interpreters."""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cellseg
+import cellseg.runtime
+
+FORBIDDEN = ("tensorflow", "keras", "onnx", "skimage", "matplotlib", "torch", "jax")
+HEAVY = ("numpy", "numba", "cv2", "tifffile", "imagecodecs", "pydantic", "onnxruntime", "openvino")
+
+
+def loaded_after(code: str, *names: str) -> set[str]:
+    """Which of the top-level packages a fresh interpreter has loaded after running the code."""
+    ask = f"import sys; print(*sorted({set(names)!r} & set(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{ask}"], capture_output=True, text=True, check=True
+    )
+    return set(answer.stdout.splitlines()[-1].split())
+
+
+def runtime_modules() -> list[str]:
+    found = pkgutil.walk_packages(cellseg.runtime.__path__, "cellseg.runtime.")
+    return [module.name for module in found]
+
+
+def test_no_module_of_the_runtime_imports_a_training_framework() -> None:
+    code = "import " + ", ".join(["cellseg", "cellseg.cli", *runtime_modules()])
+    assert loaded_after(code, *FORBIDDEN, "cellseg.train", "cellseg.export") == set()
+
+
+@pytest.mark.parametrize("code", ["import cellseg", "import cellseg.cli"])
+def test_a_bare_import_loads_nothing_heavy(code: str) -> None:
+    assert loaded_after(code, *FORBIDDEN, *HEAVY) == set()
+
+
+def imported_by(source: Path) -> set[str]:
+    """Modules that a file imports, late imports included."""
+    nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+    plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    return plain | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize(
+    ("part", "others"),
+    [
+        ("runtime", ("train", "export", "bench", "cli", "console")),
+        ("train", ("export", "bench", "cli")),
+        ("export", ("train", "bench", "cli")),
+        ("bench", ("train", "export", "cli")),
+    ],
+)
+def test_imports_go_one_way_even_where_they_are_late(part: str, others: tuple[str, ...]) -> None:
+    forbidden = {f"cellseg.{other}" for other in others}
+    if part == "runtime":  # numba imports scipy where it is installed, so only the source can tell
+        forbidden |= {*FORBIDDEN, "scipy"}
+    for source in (Path(cellseg.__path__[0]) / part).rglob("*.py"):
+        wrong = {
+            name
+            for name in imported_by(source)
+            if any(name == bad or name.startswith(f"{bad}.") for bad in forbidden)
+        }
+        assert wrong == set(), source
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "from typer.testing import CliRunner\n"
+        "from cellseg.cli import app\n"
+        "assert CliRunner().invoke(app, ['infer', '--help']).exit_code == 0"
+    )
+    # typer itself reads values through pydantic in newer versions.
+    assert loaded_after(code, *FORBIDDEN, *HEAVY) <= {"pydantic"}
+
+
+@pytest.mark.parametrize("name", cellseg.__all__)
+def test_every_exported_member_is_there(name: str) -> None:
+    assert getattr(cellseg, name) is not None
+
+
+def test_exported_members_are_listed_and_no_others() -> None:
+    assert dir(cellseg) == sorted(cellseg.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'segmnt'"):
+        _ = cellseg.segmnt
