@@ -30,16 +30,18 @@ help:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo 'error: cellseg needs Python 3.10 or newer. hint: make PYTHON=python3.12 ...' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || \
+	@$(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo 'hint: on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 
 # A stamp holds the time of the last install, so that only a changed pyproject.toml installs again.
 $(VENV)/.core: pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet -e .
+	@echo 'installing the runtime into $(VENV) (once; about a minute)'
+	@$(PIP) install --quiet -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet -e '.[dev,train,export,wsi]'
+	@echo 'installing everything into $(VENV) (once; some minutes)'
+	@$(PIP) install --quiet -e '.[dev,train,export,wsi]'
 	@touch $@ $(VENV)/.core
 
 setup: $(VENV)/.dev
