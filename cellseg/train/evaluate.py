@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import cv2
 import numpy as np
 
+from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells import InstanceRule, instances_from_probabilities
 from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
+from cellseg.train.data import load_source
+from cellseg.train.recipe import NormalizeRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.train.data import LabelledImage
+    from cellseg.train.recipe import Recipe
 
     Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -155,6 +159,65 @@ def format_table(summary: dict[str, SourceScore]) -> str:
         for name, s in summary.items()
     ]
     return "\n".join(lines)
+
+
+def evaluate_bundle(
+    recipe: Recipe,
+    data_root: Path,
+    split: str = "test",
+    model: str | Path = "nuclei",
+    folder: Path | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+) -> dict[str, SourceScore]:
+    """Score a bundle on a split of a recipe's sources, through the runtime that users run.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Names the sources.
+    data_root : Path
+        Folder the sources' paths are relative to.
+    split : str
+        "train", "valid" or "test".
+    model : str or Path
+        A shipped bundle's name or a file.
+    folder : Path, optional
+        Where to write ``per-image.csv``, ``summary.json`` and ``worst.jpg``.
+    engine, precision : str
+        As for `infer`.
+
+    Raises
+    ------
+    DataError
+        If the split has no images.
+    ExportError
+        If the model does not tell cells apart.
+    """
+    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.segmenter import Segmenter
+
+    manifest = Bundle.open(model).manifest
+    rule = manifest.head.instances
+    if rule is None:
+        raise ExportError(f"evaluate needs a model that tells cells apart. Received: {model}.")
+    raw = NormalizeRecipe(kind="none")  # the runtime brings intensities to range itself
+    images = [
+        item for source in recipe.sources for item in load_source(source, data_root, split, raw)
+    ]
+    if not images:
+        raise DataError(f"a split to score on holds images. Received: none in {split}.")
+    segmenter = Segmenter.load(model, engine=engine, precision=precision)
+
+    def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return segmenter(image).probabilities
+
+    scores = score_images(images, predict, rule, manifest.threshold)
+    if folder is None:
+        return summarize(scores)
+    summary = write_scores(scores, folder)
+    save_worst(images, scores, predict, rule, folder / "worst.jpg")
+    return summary
 
 
 def _average(group: list[ImageScore]) -> SourceScore:
