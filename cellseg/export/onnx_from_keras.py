@@ -43,6 +43,7 @@ def onnx_from_keras(model: Any) -> onnx.ModelProto:
     """
     functional = _functional(model)
     _check_input(functional)
+    channels = sum(_channels(tensor) for tensor in functional.outputs)
     builder = GraphBuilder()
     planar = builder.node("Transpose", [INPUT], "input/planar", perm=[0, 3, 1, 2])
     value = builder.node("Cast", [planar], "input/float", to=TensorProto.FLOAT)
@@ -51,7 +52,7 @@ def onnx_from_keras(model: Any) -> onnx.ModelProto:
     if len(outputs) > 1:
         joined = builder.node("Concat", outputs, "output/joined", axis=1)
     builder.node("Transpose", [joined], "output/packed", output=OUTPUT, perm=[0, 2, 3, 1])
-    return builder.model(sum(_channels(tensor) for tensor in functional.outputs))
+    return builder.model(channels)
 
 
 def _convert_model(builder: GraphBuilder, functional: Any, values: list[str]) -> list[str]:

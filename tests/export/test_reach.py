@@ -1,0 +1,65 @@
+"""The structural bound is what positive weights, which hide nothing, really reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellseg.errors import ExportError
+from cellseg.export.passes import run_pass
+from cellseg.export.passes.conv_transpose import ConvTransposeToDepthToSpace
+from cellseg.export.reach import structural_reach, total_stride
+from cellseg.export.receptive_field import measure_reach, probe_side
+from tests.export.graphs import Sketch, noise, run_onnx
+
+kernels = st.tuples(st.sampled_from([1, 3, 5]), st.integers(1, 2))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Sketch:
+    """Down by strides or pooling, convolutions, up again; sometimes a skip around it all."""
+    sketch = Sketch(seed=draw(st.integers(0, 99)))
+    sketch.by_constant("Mul", 1 / 255)
+    skip = sketch.conv(2, 3).value
+    down = draw(st.sampled_from(["conv", "MaxPool", "none"]))
+    if down == "conv":
+        sketch.conv(2, draw(st.sampled_from([2, 3, 5])), 2)
+    elif down == "MaxPool":
+        sketch.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    for kernel, dilation in draw(st.lists(kernels, max_size=2)):
+        sketch.conv(2, kernel, 1, dilation)
+    if down != "none":
+        sketch.conv_transpose(2, draw(st.sampled_from([2, 4])))
+    if draw(st.booleans()):
+        sketch.node("Concat", [sketch.value, skip], axis=1)
+        sketch.channels += 2
+    return sketch
+
+
+@given(networks())
+@settings(max_examples=25, deadline=None)
+def test_positive_weights_reach_exactly_the_bound(sketch: Sketch) -> None:
+    model = sketch.model()
+    images = [*noise(3, *[probe_side(model)] * 2)]
+    field = measure_reach(model, lambda tile: run_onnx(model, tile[np.newaxis])[0], images)
+    assert field.measured_px == field.bound_px
+
+
+def test_rewriting_a_transposed_convolution_does_not_change_reach() -> None:
+    model = Sketch().conv(2, 3, 2).conv_transpose(2).conv(2, 3).model()
+    rewritten = run_pass(ConvTransposeToDepthToSpace(), model).model
+    assert structural_reach(rewritten) == structural_reach(model)
+    assert total_stride(rewritten) == total_stride(model) == 2
+
+
+def test_pointwise_network_reaches_nothing() -> None:
+    model = Sketch().conv(2, 1).node("Relu").conv(2, 1).model()
+    assert [reach.radius_px for reach in structural_reach(model)] == [0, 0]
+
+
+def test_unknown_operator_is_named() -> None:
+    model = Sketch().conv(2, 1).node("GlobalAveragePool").model()
+    with pytest.raises(ExportError, match="GlobalAveragePool"):
+        structural_reach(model)
