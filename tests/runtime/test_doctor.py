@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.util import find_spec
+
+import pytest
+
+from cellseg.runtime import doctor
+from cellseg.runtime.doctor import Part, examine, format_examination
+from cellseg.runtime.engines import ENGINES
+from cellseg.runtime.engines.table import EngineEntry, Needs
+
+ABSENT = EngineEntry(
+    "none", "None", "no_such_package", "no-such-package", {"fp32": Needs("a", "b")}
+)
+
+
+def test_every_engine_of_the_table_is_looked_at() -> None:
+    assert [engine.name for engine in examine().engines] == list(ENGINES)
+
+
+def test_an_engine_that_is_missing_comes_with_the_line_that_installs_it() -> None:
+    part = doctor._engine("absent", ABSENT)
+    assert not part.works
+    assert part.fix == "pip install no-such-package"
+
+
+def test_an_engine_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise OSError("libgomp.so.1: cannot open shared object file\nmore lines")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    part = doctor._engine("json", dataclasses.replace(ABSENT, import_name="json"))
+    assert part.detail == "does not load: libgomp.so.1: cannot open shared object file"
+    assert part.fix == "pip install no-such-package"
+
+
+def test_the_examination_is_json_as_it_is() -> None:
+    seen = examine()
+    assert json.loads(json.dumps(seen.as_dict()))["can_infer"] == seen.can_infer
+
+
+def test_the_text_names_engines_fixes_and_cache() -> None:
+    text = format_examination(examine())
+    for expected in ("processor", "engines", *ENGINES, "cache"):
+        assert expected in text
+
+
+def test_without_a_working_engine_nothing_can_be_inferred() -> None:
+    none = (Part("onnxruntime", None, False, "not installed", "pip install onnxruntime"),)
+    seen = dataclasses.replace(examine(), engines=none, problems=())
+    assert not seen.can_infer
+    assert "no engine works" in format_examination(seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("OMP_NUM_THREADS", "0", "OMP_NUM_THREADS=0 keeps libraries"),
+        ("NUMBA_DISABLE_JIT", "1", "kernels run in plain Python"),
+        ("KERAS_BACKEND", "no_such_backend", "not installed"),
+    ],
+)
+def test_a_setting_that_slows_or_breaks_is_a_problem_with_a_fix(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert any(expected in problem.what and problem.fix for problem in examine().problems)
+
+
+def test_a_processor_without_avx2_is_a_problem() -> None:
+    old = dataclasses.replace(doctor.this_machine(), architecture="x86_64", cpu_flags=())
+    assert "AVX2" in next(doctor._slow_processor(old)).what
+
+
+def test_two_packages_of_one_module_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
+    assert any("overwrite" in problem.what for problem in doctor._twin_packages())
+
+
+def test_tensorflow_is_looked_up_and_not_imported() -> None:
+    part = next(part for part in examine().libraries if part.name == "tensorflow")
+    assert part.works == (find_spec("tensorflow") is not None)
