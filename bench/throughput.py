@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import write_section
 
 CONTESTANTS = (
     ("onnxruntime", "fp32"),
@@ -33,8 +34,6 @@ CONTESTANTS = (
     ("openvino", "int8"),
 )
 TILES_IN_MEMORY = 12
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- throughput:begin -->", "<!-- throughput:end -->"
 
 
 @dataclass
@@ -143,14 +142,6 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def write_page(table: str) -> None:
-    """Put the table between the markers of docs/benchmarks.md."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    PAGE.write_text(f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, write JSON, update the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -171,11 +162,13 @@ def main() -> None:
             row.engine_mpx_s.append(engine_alone(path, row, options.model, options.seconds))
             end_to_end(path, row, options.model)
             print(row, flush=True)
-    machine = this_machine()
+    facts = this_machine()
+    flags = " ".join(facts.cpu_flags or ())
+    machine = f"{facts.cpu} ({flags}), {facts.cores} cores, {facts.system}"
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    record = {"machine": str(machine), "rows": [asdict(row) for row in rows]}
+    record = {"machine": asdict(facts), "rows": [asdict(row) for row in rows]}
     options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_page(format_table(rows, str(machine)))
+    write_section("benchmarks.md", "throughput", format_table(rows, machine))
 
 
 if __name__ == "__main__":
