@@ -31,6 +31,7 @@ def unet(
     seed: int = 0,
 ) -> keras.Model:
     """Conv-BN-relu UNet. head: softmax, distance (one output more), two (outputs)."""
+    keras.utils.set_random_seed(seed)
     image = layers.Input((None, None, 3))
     x = layers.Rescaling(scale, offset)(image)
     if stem:

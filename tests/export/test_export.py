@@ -1,0 +1,157 @@
+"""From a run folder to a bundle, or to one clear error and no file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from cellseg.errors import ExportError
+from cellseg.export.export import ExportOptions, export_run
+from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.engines import open_engine
+from tests.bundles import card_fields
+from tests.export.graphs import noise
+from tests.export.images import write_labelled
+from tests.export.networks import ignore_keras_warnings, run_keras, unet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = ignore_keras_warnings
+
+NAMES = [("background", 0), ("interior", 1), ("border", 1), ("distance", None)]
+RULE = {
+    "kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a run of an untrained network, labelled images beside it."""
+    folder = tmp_path_factory.mktemp("run")
+    unet(head="distance").save(folder / "best.keras")
+    (folder / "model.json").write_text(json.dumps(card()))
+    for name, seeds in {"train": range(6), "valid": range(10, 12), "test": range(20, 22)}.items():
+        write_labelled(folder / name, seeds)
+    return folder
+
+
+def card(**changes: Any) -> dict[str, Any]:
+    channels = [{"name": name, "class_index": index} for name, index in NAMES]
+    head = {"kind": "softmax", "instances": RULE}
+    return card_fields(channels=channels, head=head, threshold=0.5, **changes)
+
+
+@pytest.fixture
+def options(run: Path, tmp_path: Path) -> ExportOptions:
+    return ExportOptions(
+        run,
+        tmp_path / "out.cellseg",
+        representative=(run / "train",),
+        evaluate=(("discs", run / "test"),),
+        min_quality=0.0,
+        methods=("minmax", "percentile"),
+        tiles=8,
+        tile_px=64,
+        threads=1,
+    )
+
+
+def test_bundle_holds_both_variants_with_evidence(options: ExportOptions) -> None:
+    report = export_run(replace(options, keep_channels=("background", "interior", "border")))
+    manifest = Bundle.open(options.output).manifest
+    assert [(v.precision, v.scheme) for v in manifest.variants] == [
+        ("fp32", None),
+        ("int8", "u8s8"),
+    ]
+    assert [item.name for item in manifest.channels] == ["background", "interior", "border"]
+    for variant in manifest.variants:
+        assert {(q.dataset, q.images) for q in variant.quality} == {("discs", 2)}
+    assert manifest.variants[1].vs_fp32 is not None
+    assert manifest.halo_px % manifest.stride == 0
+    assert manifest.halo_px >= report.receptive_field.bound_px >= manifest.receptive_field_px > 0
+    assert report.parity.max_difference < 1e-4
+    assert report.int8 is not None
+    assert report.int8.method == max(report.int8.scores, key=lambda m: report.int8.scores[m])
+    json.dumps(report.to_json())
+
+
+def test_bundle_computes_what_keras_computes(options: ExportOptions) -> None:
+    export_run(replace(options, precisions=("fp32",), evaluate=()))
+    engine = open_engine(Bundle.open(options.output), "onnxruntime", "fp32", (32, 48), threads=1)
+    (image,) = noise(1, 32, 48)
+    expected = run_keras(unet(head="distance"), image[np.newaxis])[0]
+    np.testing.assert_allclose(engine.infer(image), expected, atol=1e-5)
+
+
+def test_labelled_images_may_choose_the_int8_file(options: ExportOptions, run: Path) -> None:
+    report = export_run(replace(options, select=(("valid", run / "valid"),), evaluate=()))
+    assert report.int8 is not None
+    assert report.int8.scored_on == "valid"
+    assert set(report.int8.scores) == {"minmax", "percentile"}
+
+
+def test_same_export_gives_the_same_bytes(options: ExportOptions) -> None:
+    export_run(replace(options, evaluate=()))
+    first = options.output.read_bytes()
+    export_run(replace(options, evaluate=()))
+    assert options.output.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precisions": ("fp32", "fp8")}, r"precision must be one of.*fp8"),
+        ({"representative": ()}, "int8 needs representative images"),
+        ({"min_quality": 2.0}, "int8 must keep 2.000 of the fp32 quality"),
+        ({"keep_channels": ("interior",)}, "must cover every class"),
+    ],
+    ids=["precision", "no images", "quality", "channels"],
+)
+def test_export_that_fails_leaves_no_file(
+    options: ExportOptions, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_run(replace(options, **changes))
+    assert not options.output.exists()
+
+
+def test_representative_images_that_are_all_held_out_are_refused(
+    options: ExportOptions, run: Path
+) -> None:
+    with pytest.raises(ExportError, match="none left"):
+        export_run(replace(options, representative=(run / "test",)))
+
+
+def test_images_that_choose_must_not_report(options: ExportOptions, run: Path) -> None:
+    with pytest.raises(ExportError, match="must not be those that quality is reported on"):
+        export_run(replace(options, select=(("again", run / "test"),)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stride": 2}, "multiple of the network's stride"),
+        ({"channels": card_fields()["channels"]}, "must name every output channel"),
+    ],
+    ids=["stride", "channels"],
+)
+def test_card_that_does_not_fit_the_network_is_refused(
+    options: ExportOptions, run: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    fields = card() | changes
+    (tmp_path / "model.json").write_text(json.dumps(fields))
+    (tmp_path / "best.keras").write_bytes((run / "best.keras").read_bytes())
+    with pytest.raises(ExportError, match=message):
+        export_run(replace(options, run=tmp_path))
+
+
+def test_file_that_is_no_keras_model_is_refused(options: ExportOptions, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(card()))
+    (tmp_path / "best.keras").write_bytes(b"no model")
+    with pytest.raises(ExportError, match="must be a Keras 3 model"):
+        export_run(replace(options, run=tmp_path))

@@ -1,0 +1,116 @@
+"""The int8 graph runs everywhere, as int8, and stays close to fp32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+from cellseg.export.quantize import head_nodes, quantize_u8s8
+from cellseg.export.ranges import RANGE_METHODS, collect_distributions
+from cellseg.export.translate import float_graph
+from cellseg.runtime.engines import ENGINES, EngineOptions
+from tests.export.graphs import noise, ops, run_onnx
+from tests.export.images import draw_discs
+from tests.export.networks import ignore_keras_warnings, unet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+pytestmark = ignore_keras_warnings
+TILES = [draw_discs(seed, (64, 64))[0] for seed in range(4)]
+
+# Mean difference of a probability. 8-bit activations of a random network move them by about 1e-3.
+MEAN_TOLERANCE = 5e-3
+
+
+def both(**options: Any) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    model = float_graph(unet(**options), range(3), 3)
+    return model, quantize_u8s8(model, collect_distributions(model, TILES), "minmax")
+
+
+@pytest.mark.parametrize("options", [{}, {"stem": False}, {"up": "nearest"}], ids=str)
+@pytest.mark.parametrize("name", ENGINES)
+def test_int8_stays_close_to_fp32_in_every_engine(name: str, options: dict[str, Any]) -> None:
+    if not ENGINES[name].is_available():
+        pytest.skip(f"{ENGINES[name].import_name} is not installed")
+    model, quantized = both(**options)
+    engine = ENGINES[name].load(name)(
+        quantized.SerializeToString(), EngineOptions("int8", (64, 64), 3, 1)
+    )
+    unseen = draw_discs(9, (64, 64))[0]
+    difference = np.abs(engine.infer(unseen) - run_onnx(model, unseen[np.newaxis])[0])
+    assert difference.mean() < MEAN_TOLERANCE
+    assert difference.max() > 0  # it is another file
+
+
+def test_format_stays_what_old_parsers_read() -> None:
+    _, quantized = both()
+    onnx.checker.check_model(quantized, full_check=True)
+    assert [(entry.domain, entry.version) for entry in quantized.opset_import] == [("", 17)]
+    assert quantized.ir_version <= 9
+    assert "FusedConv" not in ops(quantized)
+
+
+def test_every_convolution_but_the_head_reads_bytes() -> None:
+    model, quantized = both()
+    made_by = {name: node.op_type for node in quantized.graph.node for name in node.output}
+    head = head_nodes(model)
+    for node in quantized.graph.node:
+        if node.op_type == "Conv":
+            weights = made_by.get(node.input[1], "constant")
+            assert weights == ("constant" if node.name in head else "DequantizeLinear")
+
+
+def test_image_enters_as_bytes() -> None:
+    _, quantized = both()
+    assert "Cast" not in ops(quantized)
+    image = quantized.graph.node[ops(quantized).index("Transpose")].output[0]
+    (reader,) = [node for node in quantized.graph.node if image in node.input]
+    assert reader.op_type == "DequantizeLinear"
+
+
+def test_shifted_image_stays_float_up_to_the_first_convolution() -> None:
+    _, quantized = both(scale=1 / 127.5, offset=-1.0)
+    order = ops(quantized)
+    assert "Cast" in order
+    images = noise(1, 32, 32)
+    assert np.isfinite(run_onnx(quantized, images)).all()
+    weights = {item.name for item in quantized.graph.initializer}
+    first = quantized.graph.node[order.index("Conv")]
+    assert first.input[1] in weights
+
+
+def test_quantizing_is_reproducible() -> None:
+    model = float_graph(unet(), range(3), 3)
+    first, second = (
+        quantize_u8s8(model, collect_distributions(model, TILES), "entropy") for _ in range(2)
+    )
+    assert first.SerializeToString() == second.SerializeToString()
+
+
+def test_weights_use_seven_bits_so_that_no_processor_saturates() -> None:
+    from onnx import numpy_helper
+
+    _, quantized = both()
+    arrays = [numpy_helper.to_array(item) for item in quantized.graph.initializer]
+    weights: list[NDArray[np.int8]] = [a for a in arrays if a.dtype == np.int8 and a.ndim == 4]
+    assert weights
+    assert max(int(np.abs(array.astype(int)).max()) for array in weights) <= 64
+
+
+def test_nodes_may_be_given_back_to_float() -> None:
+    model = float_graph(unet(), range(3), 3)
+    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    found = collect_distributions(model, TILES)
+    some = quantize_u8s8(model, found, "minmax", names[:2])
+    assert ops(some).count("QuantizeLinear") < ops(both()[1]).count("QuantizeLinear")
+
+
+@pytest.mark.parametrize("method", RANGE_METHODS)
+def test_every_range_method_gives_a_graph_that_runs(method: str) -> None:
+    model = float_graph(unet(), range(3), 3)
+    quantized = quantize_u8s8(model, collect_distributions(model, TILES), method)
+    assert np.isfinite(run_onnx(quantized, noise(1, 32, 32))).all()
