@@ -3,9 +3,9 @@
 Quantized are the convolutions and what lies between them; the head (last convolutions, softmax)
 stays in float, which costs 1-2 % of the time and protects borders between cells. The image enters
 as the bytes it is. Weights use 7 of their 8 bits: the multiply-add of processors without VNNI
-saturates with 8, so the same file would give other results there, and far worse ones (a half-trained
-network of base 24, ONNX Runtime on AVX2: mean difference from fp32 1.3e-2 with 8 bits, 1.4e-3
-with 7).
+saturates with 8, so the same file would give other results there, and far worse ones (a
+half-trained network of base 24, ONNX Runtime on AVX2: mean difference from fp32 1.3e-2 with 8 bits,
+1.4e-3 with 7).
 """
 
 from __future__ import annotations
