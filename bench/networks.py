@@ -52,7 +52,9 @@ class Seeds:
     """How instances are grown from the interior channel."""
 
     interior_channel: int = 1
-    seed_threshold: float = 0.5
+    seed_threshold: float = 0.6
+    seed_blur_px: float = 1.0
+    min_seed_px: int = 12
     min_area_px: int = 16
 
 

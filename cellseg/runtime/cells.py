@@ -1,9 +1,10 @@
 """From a model's probabilities to one label a cell.
 
-A seed is a connected piece of ``probabilities[..., interior_channel] >= seed_threshold`` inside the
-foreground; a piece of foreground without a seed is one too. Seeds grow over the foreground by
-watershed on the seed channel, so touching cells part along its valley. Works on a whole image in
-memory.
+A seed is a connected piece, not too small, of foreground in which the smoothed interior channel
+reaches ``seed_threshold``; a piece of foreground without a seed is one too. Seeds grow over the
+foreground by watershed on that channel, so touching cells part along its valley. The channel is
+taken in 256 steps and smoothed in integers, so that seeds are the same on every machine. Works on
+a whole image in memory.
 """
 
 from __future__ import annotations
@@ -33,6 +34,16 @@ class InstanceRule(Protocol):
         ...
 
     @property
+    def seed_blur_px(self) -> float:
+        """Sigma of the Gaussian that smooths the channel first, in pixels; 0 for none."""
+        ...
+
+    @property
+    def min_seed_px(self) -> int:
+        """Smallest seed, in pixels."""
+        ...
+
+    @property
     def min_area_px(self) -> int:
         """Smallest cell kept, in pixels."""
         ...
@@ -48,7 +59,7 @@ def instances_from_probabilities(
     probabilities : float32, shape (H, W, C)
         The model's output; channel 0 is background.
     rule : InstanceRule
-        Seed channel, its threshold, smallest area.
+        Seed channel, smoothing, threshold, smallest areas.
     threshold : float, optional
         Foreground where ``1 - probabilities[..., 0]`` reaches it; None is 0.5.
 
@@ -58,25 +69,34 @@ def instances_from_probabilities(
         Ids 1..n in raster order of each cell's first pixel, 0 = background.
     """
     foreground = 1.0 - probabilities[..., 0] >= (0.5 if threshold is None else threshold)
-    height = probabilities[..., rule.interior_channel]
-    labels = find_seeds(foreground, height >= rule.seed_threshold)
-    elevation = (255 - np.rint(np.clip(height, 0, 1) * 255)).astype(np.uint8)
-    flood(elevation, foreground, labels)
+    height = np.rint(np.clip(probabilities[..., rule.interior_channel], 0, 1) * 255)
+    height = height.astype(np.uint8)
+    if rule.seed_blur_px > 0:
+        height = cv2.GaussianBlur(height, (0, 0), rule.seed_blur_px)
+    inside = height >= round(rule.seed_threshold * 255)
+    labels = find_seeds(foreground, inside, rule.min_seed_px)
+    flood(255 - height, foreground, labels)
     return renumber(drop_small(labels, rule.min_area_px))
 
 
-def find_seeds(foreground: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.uint32]:
+def find_seeds(
+    foreground: NDArray[np.bool_], inside: NDArray[np.bool_], min_seed_px: int = 0
+) -> NDArray[np.uint32]:
     """One label for each 4-connected piece of ``inside & foreground``, and for seedless pieces.
 
     Parameters
     ----------
     foreground, inside : bool, shape (H, W)
+    min_seed_px : int
+        Pieces of ``inside`` with fewer pixels are no seeds.
 
     Returns
     -------
     uint32, shape (H, W)
     """
     count, seeds = cv2.connectedComponents((foreground & inside).astype(np.uint8), connectivity=4)
+    is_small = np.bincount(seeds.ravel(), minlength=count) < min_seed_px
+    seeds[is_small[seeds]] = 0
     pieces, piece = cv2.connectedComponents(foreground.astype(np.uint8), connectivity=4)
     has_seed = np.zeros(pieces, bool)
     has_seed[piece[seeds > 0]] = True

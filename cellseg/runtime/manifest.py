@@ -69,7 +69,12 @@ class InteriorBorder(_Part):
     kind: Literal["interior-border"] = "interior-border"
     interior_channel: int = Field(ge=0)
     seed_threshold: Unit
+    seed_blur_px: float = Field(default=0.0, ge=0.0, le=16.0)
+    """Sigma of the Gaussian that smooths the interior channel before seeds are taken, pixels."""
+    min_seed_px: int = Field(default=0, ge=0)
+    """Smallest seed, in pixels; smaller ones do not start a cell of their own."""
     min_area_px: int = Field(ge=0)
+    """Smallest cell, in pixels."""
 
 
 class Head(_Part):

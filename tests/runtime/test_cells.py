@@ -23,6 +23,8 @@ from cellseg.runtime.kernels.watershed import flood
 class Rule:
     interior_channel: int = 1
     seed_threshold: float = 0.5
+    seed_blur_px: float = 0.0
+    min_seed_px: int = 0
     min_area_px: int = 4
 
 
@@ -114,3 +116,20 @@ def test_small_cells_are_dropped_and_ids_follow_the_raster() -> None:
     labels = np.array([[9, 9, 0, 4], [9, 0, 7, 7]], np.uint32)
     np.testing.assert_array_equal(drop_small(labels, 2) == 4, np.zeros((2, 4), bool))
     np.testing.assert_array_equal(renumber(labels), [[1, 1, 0, 2], [1, 0, 3, 3]])
+
+
+def test_specks_of_interior_do_not_split_a_nucleus() -> None:
+    probabilities = two_touching_discs()
+    probabilities[16, 9:22, 1] = 0.1  # a scratch through the left interior leaves two halves
+    speckled = probabilities.copy()
+    speckled[10, 15], speckled[10, 16] = (0, 0.1, 0.9), (0, 0.1, 0.9)
+    assert instances_from_probabilities(speckled, Rule()).max() > 2
+    assert instances_from_probabilities(speckled, Rule(seed_blur_px=1.5, min_seed_px=12)).max() == 2
+
+
+def test_seeds_below_the_smallest_size_are_no_seeds() -> None:
+    inside = np.zeros((6, 9), bool)
+    inside[1:5, 1:5], inside[3, 7] = True, True
+    seeds = find_seeds(np.ones((6, 9), bool), inside, min_seed_px=2)
+    assert seeds.max() == 1
+    assert seeds[3, 7] == 0

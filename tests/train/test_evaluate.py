@@ -27,6 +27,8 @@ from cellseg.train.evaluate import (
 class Rule:
     interior_channel: int = 1
     seed_threshold: float = 0.5
+    seed_blur_px: float = 0.0
+    min_seed_px: int = 0
     min_area_px: int = 4
 
 
