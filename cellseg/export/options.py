@@ -40,7 +40,8 @@ class ExportOptions:
     """(name, labelled folder) whose measured quality goes into the manifest; chooses nothing."""
 
     min_quality: float = 0.99
-    """Share of the fp32 quality that int8 must keep, on every data set, class and engine."""
+    """Share of the fp32 quality that int8 must keep: Dice of every class and object F1, each as a
+    mean in which data sets count alike, on every engine."""
 
     methods: tuple[str, ...] = ("minmax", "percentile", "entropy")
     """Range methods to choose from."""

@@ -153,30 +153,47 @@ def score_images(
 
 
 def versus_fp32(scores: Iterable[Score], reference: Iterable[Score]) -> VersusFp32:
-    """Compare a variant's scores with those of fp32, data set by data set, engine by engine.
+    """Compare a variant's scores with those of fp32, engine by engine.
+
+    Data sets count alike, so that a rare kind of image weighs as much as a common one, and the few
+    objects of a small set do not decide alone.
 
     Returns
     -------
     VersusFp32
-        The worst of each.
+        The worst class and engine.
     """
     known = {(s.quality.dataset, s.quality.engine): s for s in reference}
-    pairs = [(s, known[s.quality.dataset, s.quality.engine]) for s in scores]
-    ratios = [
-        _ratio(value, fp32.quality.dice[name])
-        for score, fp32 in pairs
-        for name, value in score.quality.dice.items()
+    pairs: dict[str | None, list[tuple[Score, Score]]] = {}
+    for score in scores:
+        fp32 = known[score.quality.dataset, score.quality.engine]
+        pairs.setdefault(score.quality.engine, []).append((score, fp32))
+    kept = [_kept(of_engine) for of_engine in pairs.values()]
+    objects = [item.object_f1_ratio for item in kept if item.object_f1_ratio is not None]
+    drifts = [item.count_drift for item in kept if item.count_drift is not None]
+    return VersusFp32(
+        dice_ratio=min(item.dice_ratio for item in kept),
+        object_f1_ratio=min(objects, default=None),
+        count_drift=max(drifts, default=None),
+    )
+
+
+def _kept(pairs: list[tuple[Score, Score]]) -> VersusFp32:
+    """Compare on one engine."""
+    dice_ratios = [
+        _ratio([(score.quality.dice[name], fp32.quality.dice[name]) for score, fp32 in pairs])
+        for name in pairs[0][0].quality.dice
     ]
     objects = [
-        _ratio(score.quality.object_f1, fp32.quality.object_f1)
+        (score.quality.object_f1, fp32.quality.object_f1)
         for score, fp32 in pairs
         if score.quality.object_f1 is not None and fp32.quality.object_f1 is not None
     ]
-    drifts = [count_error(score.found, fp32.found) for score, fp32 in pairs]
+    found, expected = (sum(score.found for score in side) for side in zip(*pairs, strict=True))
     return VersusFp32(
-        dice_ratio=round(min(ratios), 5),
-        object_f1_ratio=round(min(objects), 5) if objects else None,
-        count_drift=round(max(drifts), 5) if objects else None,
+        dice_ratio=round(min(dice_ratios), 5),
+        object_f1_ratio=round(_ratio(objects), 5) if objects else None,
+        count_drift=round(count_error(found, expected), 5) if objects else None,
     )
 
 
@@ -224,8 +241,10 @@ def _dice_by_class(
     return [dice(predicted == index, truth == index) for index in range(1, len(card.classes))]
 
 
-def _ratio(value: float, reference: float) -> float:
-    return 1.0 if reference == 0.0 else value / reference
+def _ratio(pairs: list[tuple[float, float]]) -> float:
+    """Sum of the first by sum of the second."""
+    values, references = (sum(side) for side in zip(*pairs, strict=True))
+    return 1.0 if references == 0.0 else values / references
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float]:

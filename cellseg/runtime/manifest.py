@@ -123,7 +123,7 @@ class Quality(_Part):
 
 
 class VersusFp32(_Part):
-    """What a variant keeps of the fp32 variant's quality: the worst dataset, class and engine."""
+    """What a variant keeps of fp32's quality, data sets counting alike: worst class and engine."""
 
     dice_ratio: float = Field(ge=0.0)
     object_f1_ratio: float | None = Field(default=None, ge=0.0)

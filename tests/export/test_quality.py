@@ -75,19 +75,29 @@ def test_image_without_labels_counts_for_dice_only() -> None:
     assert (quality.object_f1, quality.count_error) == (None, None)
 
 
-def score(dice: float, f1: float | None, found: int, dataset: str = "d") -> Score:
-    quality = Quality(dataset=dataset, images=1, dice={"nucleus": dice}, object_f1=f1, engine="e")
+def score(
+    dice: float, f1: float | None, found: int, dataset: str = "d", engine: str = "e"
+) -> Score:
+    quality = Quality(
+        dataset=dataset, images=1, dice={"nucleus": dice}, object_f1=f1, engine=engine
+    )
     return Score(quality, found)
 
 
-def test_comparison_takes_the_worst_data_set() -> None:
+def test_comparison_lets_data_sets_count_alike() -> None:
     kept = versus_fp32(
         [score(0.9, 0.8, 99, "a"), score(0.4, 0.8, 110, "b")],
         [score(0.5, 0.8, 100, "b"), score(0.9, 0.9, 100, "a")],
     )
-    assert kept.dice_ratio == pytest.approx(0.8)
-    assert kept.object_f1_ratio == pytest.approx(0.8 / 0.9, abs=1e-5)
-    assert kept.count_drift == pytest.approx(0.1)
+    assert kept.dice_ratio == pytest.approx(1.3 / 1.4, abs=1e-5)
+    assert kept.object_f1_ratio == pytest.approx(1.6 / 1.7, abs=1e-5)
+    assert kept.count_drift == pytest.approx(0.045)
+
+
+def test_comparison_takes_the_worst_engine() -> None:
+    fp32 = [score(0.8, 0.8, 100, engine=name) for name in "xy"]
+    kept = versus_fp32([score(0.8, 0.4, 100, engine="x"), score(0.4, 0.8, 120, engine="y")], fp32)
+    assert (kept.dice_ratio, kept.object_f1_ratio, kept.count_drift) == (0.5, 0.5, 0.2)
 
 
 def test_comparison_without_objects_or_with_nothing_to_lose_is_defined() -> None:
