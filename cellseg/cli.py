@@ -155,7 +155,7 @@ def _infer_all(
             elif outcome.result is not None and not as_json:
                 typer.echo(report_text(outcome.result.folder, outcome.result.report))
     except KeyboardInterrupt:
-        typer.echo("\ninterrupted: finished tiles are kept", err=True)
+        typer.echo("interrupted; finished tiles are kept", err=True)
         typer.echo("\nhint: the same command goes on from there.", err=True)
         raise typer.Exit(130) from None
     if as_json:

@@ -159,7 +159,9 @@ def report_text(folder: Path, run: dict[str, Any]) -> str:
         Content of ``run.json``.
     """
     lines = [f"{run['input']['path']}: {_speed_text(run)}"]
-    lines += [f"  {name:<12}{_area_text(area)}" for name, area in run["classes"].items()]
+    total_px = sum(area["pixels"] for area in run["classes"].values())
+    for name, area in list(run["classes"].items())[1:]:  # the first class is background
+        lines.append(f"  {name:<12}{_area_text(area, total_px)}")
     if run["cells"]:
         counts = ", ".join(f"{count} {name}" for name, count in run["cells"].items())
         lines.append(f"  {'cells':<12}{counts}")
@@ -191,9 +193,9 @@ def _speed_text(run: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _area_text(area: dict[str, Any]) -> str:
+def _area_text(area: dict[str, Any], total_px: int) -> str:
     mm2 = "" if area["area_mm2"] is None else f", {area['area_mm2']:.4g} mm²"
-    return f"{area['pixels']} px{mm2}"
+    return f"{area['pixels'] / total_px:.1%} of the area{mm2}"
 
 
 def _live_line(console: Console) -> RichProgress:

@@ -22,7 +22,10 @@ RUN = {
     "plan": {"tiles_total": 12, "tiles_skipped": 3},
     "wall_s": 61.2,
     "throughput_mpx_s": 7.25,
-    "classes": {"nucleus": {"pixels": 5, "area_mm2": None}},
+    "classes": {
+        "background": {"pixels": 95, "area_mm2": None},
+        "nucleus": {"pixels": 5, "area_mm2": None},
+    },
     "cells": {"nucleus": 3},
     "outputs": {"classes.ome.tif": {"bytes": 1, "sha256": "0"}},
 }
@@ -70,6 +73,8 @@ def test_logs_appear_once_however_often_they_are_asked_for() -> None:
 def test_the_report_says_what_was_found_and_where_it_is() -> None:
     text = report_text(Path("out/slide"), RUN)
     assert "done in 1:01, 7.2 MP/s, openvino int8, 9 of 12 tiles" in text
+    assert "nucleus     5.0% of the area" in text
+    assert "background" not in text
     assert "3 nucleus" in text
     assert str(Path("out/slide/classes.ome.tif")) in text
     assert str(Path("out/slide/run.json")) in text

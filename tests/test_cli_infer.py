@@ -1,0 +1,151 @@
+"""``cellseg-cli infer`` on small images with a tiny network: results, batches, errors, resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from cellseg.cli import app
+from cellseg.runtime import infer as infer_module
+from tests.bundles import make_bundle
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that holds scans/a.png, scans/b.png and tiny.cellseg; it is the cwd."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        pixels = rng.integers(0, 256, (50, 70, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "scans" / f"{name}.png"), pixels)
+    make_bundle(tmp_path / "tiny.cellseg")
+    return tmp_path
+
+
+def infer(*args: str) -> Result:
+    fixed = ("--model", "tiny.cellseg", "--engine", "onnxruntime", "--precision", "fp32")
+    return CliRunner().invoke(app, ["infer", *args, *fixed], env={"COLUMNS": "120"})
+
+
+def run_json(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_run_prints_what_it_found_and_where_the_files_are(work: Path) -> None:
+    result = infer("scans/a.png", "-o", "out")
+    assert result.exit_code == 0
+    for name in ("classes.ome.tif", "overlay.jpg", "run.json"):
+        assert (work / "out" / "a" / name).stat().st_size > 0
+        assert str(Path("out", "a", name)) in result.stdout
+    assert "of the area" in result.stdout
+
+
+def test_results_go_to_cellseg_out_where_nothing_is_said(work: Path) -> None:
+    assert infer("scans/a.png").exit_code == 0
+    assert run_json(work / "cellseg-out" / "a")["status"] == "done"
+
+
+def test_json_is_the_report_of_each_run_and_nothing_else(work: Path) -> None:
+    result = infer("scans", "-o", "out", "--json")
+    runs = json.loads(result.stdout)["runs"]
+    assert [run["input"] for run in runs] == [str(Path("scans", n)) for n in ("a.png", "b.png")]
+    assert runs[0]["run"] == run_json(work / "out" / "a")
+
+
+def test_only_what_is_asked_for_is_written(work: Path) -> None:
+    assert infer("scans/a.png", "-o", "out", "--write", "overlay").exit_code == 0
+    assert not (work / "out" / "a" / "classes.ome.tif").exists()
+    assert (work / "out" / "a" / "overlay.jpg").exists()
+
+
+def test_one_bad_slide_does_not_stop_the_others(work: Path) -> None:
+    (work / "scans" / "aa.tif").write_bytes(b"II*\0 no image")
+    result = infer("scans", "-o", "out")
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+    assert "2 of 3 inputs done" in result.stderr
+    assert f"failed: {Path('scans', 'aa.tif')}" in result.stderr
+    assert run_json(work / "out" / "b")["status"] == "done"
+
+
+def test_a_fault_of_ours_on_one_slide_does_not_stop_the_others(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = infer_module.infer_slide
+
+    def faulty(slide: Path, *args: object) -> object:
+        if slide.name == "a.png":
+            raise ZeroDivisionError("division by zero")
+        return whole(slide, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(infer_module, "infer_slide", faulty)
+    result = infer("scans", "-o", "out", "--json")
+    first, second = json.loads(result.stdout)["runs"]
+    assert result.exit_code == 1
+    assert "unexpected ZeroDivisionError" in first["error"]
+    assert "please report it" in first["hint"]
+    assert "Traceback" in result.stderr
+    assert second["run"]["status"] == "done"
+
+
+def test_inputs_that_would_share_a_folder_are_refused_before_any_is_run(work: Path) -> None:
+    (work / "scans" / "a.jpg").write_bytes((work / "scans" / "a.png").read_bytes())
+    result = infer("scans", "-o", "out")
+    assert result.exit_code == 1
+    assert "folder of its own" in result.stderr
+    assert not (work / "out").exists()
+
+
+def test_a_finished_run_is_not_run_again_unless_it_is_asked_for(work: Path) -> None:
+    infer("scans/a.png", "-o", "out")
+    before = (work / "out" / "a" / "run.json").stat().st_mtime_ns
+    assert "done already" in infer("scans/a.png", "-o", "out").stderr
+    assert (work / "out" / "a" / "run.json").stat().st_mtime_ns == before
+    infer("scans/a.png", "-o", "out", "--restart")
+    assert (work / "out" / "a" / "run.json").stat().st_mtime_ns > before
+
+
+def test_batch_and_workers_do_not_change_a_byte(work: Path) -> None:
+    infer("scans/a.png", "-o", "one", "--tile", "32", "--batch", "1", "--workers", "1")
+    infer("scans/a.png", "-o", "two", "--tile", "32", "--batch", "4", "--workers", "3")
+    one, two = (run_json(work / folder / "a")["outputs"] for folder in ("one", "two"))
+    assert one == two
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(infer_module, "infer_slide", interrupted)
+    result = infer("scans", "-o", "out")
+    assert result.exit_code == 130
+    assert "hint: the same command goes on from there." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("scans/a.png", "--tile", "33"), "multiple of the network's stride"),
+        (("scans/a.png", "--max-ram", "10M"), "MiB"),
+        (("scans/a.png", "--engine", "abacus"), "engine must be one of"),
+    ],
+    ids=["tile", "max-ram", "engine"],
+)
+def test_what_cannot_be_run_is_refused_with_one_line(
+    work: Path, args: tuple[str, ...], message: str
+) -> None:
+    fixed = ("--model", "tiny.cellseg", "-o", "out")
+    result = CliRunner().invoke(app, ["infer", *args, *fixed])
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+    assert message in result.stderr
+    assert not (work / "out" / "a" / "run.json").exists()
