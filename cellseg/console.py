@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,10 +100,10 @@ class RunDisplay:
         if self._live and self._task is not None:
             self._live.update(
                 self._task,
-                description=f"{self._title}: {_PHASES[state.phase]}",
+                description=_PHASES[state.phase],
                 completed=state.tiles_done,
                 total=state.tiles_total or None,
-                pace=pace_text(state),
+                pace=pace_text(state) if state.phase == "tiles" else "",
             )
         elif time.monotonic() - self._last_s >= _QUIET_INTERVAL_S:
             self._last_s = time.monotonic()
@@ -199,11 +200,13 @@ def _area_text(area: dict[str, Any], total_px: int) -> str:
 
 
 def _live_line(console: Console) -> RichProgress:
+    """Make a line whose bar takes what the words leave: on a narrow terminal it goes first."""
     return RichProgress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=None),
         TaskProgressColumn(),
-        TextColumn("{task.fields[pace]}", markup=False),
+        TextColumn("{task.fields[pace]}", markup=False, table_column=Column(no_wrap=True)),
         console=console,
         transient=True,
+        expand=True,
     )
