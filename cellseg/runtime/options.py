@@ -12,10 +12,13 @@ from cellseg.errors import CellsegError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["OUTPUTS", "InferOptions", "Progress", "ProgressCallback"]
+__all__ = ["OUTPUTS", "InferOptions", "Phase", "Progress", "ProgressCallback"]
 
 OUTPUTS = ("classes", "overlay")
 """Files that ``InferOptions.write`` may name; ``run.json`` is always written."""
+
+
+Phase = Literal["open", "tissue", "tiles", "cells", "write"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class InferOptions:
 class Progress:
     """State of a run at one moment."""
 
-    phase: Literal["open", "tissue", "tiles", "cells", "write"]
+    phase: Phase
     """What is being done; the tile counts below move only in ``tiles``."""
 
     tiles_done: int

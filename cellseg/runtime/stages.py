@@ -21,10 +21,13 @@ class StageClock:
 
     Parameters
     ----------
-    threads : mapping of stage to int
-        Threads of each stage; those that are missing have one.
     earlier_s : mapping of stage to float, optional
         Busy seconds of earlier sessions of the same run.
+
+    Attributes
+    ----------
+    threads : mapping of stage to int
+        Threads of each stage; those that are missing have one.
 
     Notes
     -----
@@ -32,12 +35,8 @@ class StageClock:
     included: on two cores, three busy threads add three seconds a second.
     """
 
-    def __init__(
-        self,
-        threads: Mapping[Stage, int] | None = None,
-        earlier_s: Mapping[str, float] | None = None,
-    ) -> None:
-        self._threads = dict(threads or {})
+    def __init__(self, earlier_s: Mapping[str, float] | None = None) -> None:
+        self.threads: Mapping[Stage, int] = {}
         self._earlier_s = dict(earlier_s or {})
         self._busy_s: dict[Stage, float] = {}
         self._lock = Lock()
@@ -53,10 +52,16 @@ class StageClock:
             with self._lock:
                 self._busy_s[stage] = self._busy_s.get(stage, 0.0) + spent
 
-    def seconds(self) -> dict[Stage, float | None]:
+    def seconds(self) -> dict[str, float | None]:
         """Return busy seconds of every stage, earlier sessions included; None if it never ran."""
         with self._lock:
             return {stage: self._total(stage) for stage in STAGES}
+
+    def session_seconds(self) -> dict[str, float | None]:
+        """Return busy seconds of this session alone, for the stages that ran."""
+        with self._lock:
+            spent: dict[str, float | None] = dict(self._busy_s.items())
+        return spent
 
     def bottleneck(self, elapsed_s: float) -> tuple[Stage, float] | None:
         """Return the stage whose threads were busy for the largest part of a time, and that part.
@@ -68,7 +73,7 @@ class StageClock:
         """
         with self._lock:
             shares = {
-                stage: spent / (elapsed_s * self._threads.get(stage, 1))
+                stage: spent / (elapsed_s * self.threads.get(stage, 1))
                 for stage, spent in self._busy_s.items()
                 if elapsed_s > 0
             }

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["STORE_NAME", "ResultStore", "check_same_run", "discard_store", "pack", "unpack"]
+__all__ = [
+    "STORE_NAME",
+    "ResultStore",
+    "check_same_run",
+    "discard_store",
+    "pack",
+    "stored_identity",
+    "unpack",
+]
 
 STORE_NAME = ".cellseg-run.sqlite"
 _SCHEMA = """
@@ -173,6 +181,17 @@ class ResultStore:
             yield
         except sqlite3.Error as error:
             raise _store_error(error, self._path) from error
+
+
+def stored_identity(folder: Path) -> Identity | None:
+    """Return which unfinished run a folder holds; None if there is none."""
+    if not (folder / STORE_NAME).exists():
+        return None
+    store = ResultStore(folder)
+    try:
+        return store.identity
+    finally:
+        store.close()
 
 
 def discard_store(folder: Path) -> None:

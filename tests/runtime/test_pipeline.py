@@ -215,7 +215,8 @@ def test_a_cancelled_channel_lets_a_waiting_writer_go() -> None:
 
 
 def test_the_stage_with_the_busiest_threads_is_the_bottleneck() -> None:
-    clock = StageClock({"read": 4}, earlier_s={"write": 5.0})
+    clock = StageClock(earlier_s={"write": 5.0})
+    clock.threads = {"read": 4}
     clock._busy_s = {"read": 6.0, "infer": 3.0}
     assert clock.bottleneck(4.0) == ("infer", 0.75)
     assert clock.seconds() == {

@@ -21,6 +21,7 @@ def paint(
     palette: NDArray[np.uint8],
     fill: int,
     outline: int,
+    width: int,
 ) -> None:
     """Blend class colours into an image: faintly inside, strongly along the edge of an object.
 
@@ -36,25 +37,31 @@ def paint(
         Colour of each class index.
     fill, outline : int
         Weight of the colour, 0 (invisible) to 256 (opaque).
+    width : int
+        Width of the outline in pixels, >= 1.
 
     Notes
     -----
-    An edge pixel has a neighbour above, below, left or right of another object. Outside the array
-    there is none, so that an object that the image cuts stays open at the border.
+    An edge pixel has another object above, below, left or right of it, at most ``width`` pixels
+    away. Outside the array there is none, so that an object that the image cuts stays open at the
+    border.
     """
-    height, width = classes.shape
-    for y in range(height):
-        for x in range(width):
+    rows, columns = classes.shape
+    for y in range(rows):
+        for x in range(columns):
             index = classes[y, x]
             if index == 0:
                 continue
             own = objects[y, x]
-            edge = (
-                (y > 0 and objects[y - 1, x] != own)
-                or (y + 1 < height and objects[y + 1, x] != own)
-                or (x > 0 and objects[y, x - 1] != own)
-                or (x + 1 < width and objects[y, x + 1] != own)
-            )
+            edge = False
+            for step in range(1, width + 1):
+                edge = (
+                    edge
+                    or (y >= step and objects[y - step, x] != own)
+                    or (y + step < rows and objects[y + step, x] != own)
+                    or (x >= step and objects[y, x - step] != own)
+                    or (x + step < columns and objects[y, x + step] != own)
+                )
             weight = outline if edge else fill
             for channel in range(3):
                 below = np.int64(rgb[y, x, channel]) * (256 - weight)

@@ -1,0 +1,354 @@
+"""One slide or image, from file to result folder: what ``cellseg-cli infer`` calls.
+
+::
+
+    lock the folder -> prepare (range, tissue, plan) -> finished already? -> engine -> store
+                    -> tiles through the pipeline -> files -> run.json -> remove the store
+
+``run.json`` comes last and says that the folder holds a finished run. Until then everything that
+was computed is in the store, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cellseg
+from cellseg.errors import StoreError
+from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.job import prepare
+from cellseg.runtime.lock import FolderLock
+from cellseg.runtime.machine import usable_cores
+from cellseg.runtime.memory import reset_peak_rss
+from cellseg.runtime.options import InferOptions, Progress
+from cellseg.runtime.results import OUTPUT_NAMES, RUN_JSON, write_results
+from cellseg.runtime.session import TileSession, memory_for
+from cellseg.runtime.slide import open_slide
+from cellseg.runtime.store import (
+    ResultStore,
+    check_same_run,
+    discard_store,
+    stored_identity,
+)
+from cellseg.runtime.tilecache import TileCache
+from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from cellseg.runtime.engines import Engine
+    from cellseg.runtime.job import Job
+    from cellseg.runtime.memory import MemoryPlan
+    from cellseg.runtime.options import Phase, ProgressCallback
+    from cellseg.runtime.slide import Slide
+
+    OpenEngine = Callable[[Bundle, InferOptions, tuple[int, int]], Engine]
+
+__all__ = ["RunResult", "infer_slide", "result_folder"]
+
+LOG_NAME = "run.log"
+_LOG = logging.getLogger(__name__)
+_DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.btf")
+_NOT_IN_NAMES = '<>:"/\\|?*'
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    folder: Path
+    """Where its files are."""
+
+    report: dict[str, Any]
+    """Content of ``run.json``."""
+
+    was_done: bool = False
+    """Whether an earlier call had finished it, and nothing was run."""
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Path of each output, by name."""
+        return {name: self.folder / name for name in self.report["outputs"]}
+
+
+def infer_slide(
+    slide: str | os.PathLike[str] | Slide,
+    out_dir: str | os.PathLike[str],
+    options: InferOptions | None = None,
+    progress: ProgressCallback | None = None,
+    *,
+    open_engine: OpenEngine | None = None,
+) -> RunResult:
+    """Run a model over a slide or image and write its result folder.
+
+    Parameters
+    ----------
+    slide : path or Slide
+        What to run. A slide that is given open stays open.
+    out_dir : path
+        The result goes to a folder of its own in it, see `result_folder`.
+    options : InferOptions, optional
+        Defaults need no configuration.
+    progress : callable, optional
+        Called from this thread with the state of the run, about ten times a second.
+    open_engine : callable, optional
+        Opens the engine for a bundle, the options and a tile size; for engines of your own.
+
+    Returns
+    -------
+    RunResult
+        Folder and report. A run that is finished already is returned as it is.
+
+    Raises
+    ------
+    CellsegError
+        If input, model, folder or engine are not usable, or a tile fails. What was done is kept,
+        and the same call goes on from there.
+    KeyboardInterrupt
+        The same.
+    """
+    options = options or InferOptions()
+    reset_peak_rss()
+    started_s = time.perf_counter()
+    bundle = Bundle.open(options.model)
+    with _opened(slide, options) as opened:
+        folder = result_folder(opened.path, out_dir)
+        with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
+            opener = open_engine or _open_engine
+            return _Run(opened, bundle, folder, options, progress, opener, started_s).result()
+
+
+def result_folder(slide: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
+    """Return the folder that a slide's result goes to: ``out_dir`` / its name without suffix.
+
+    Examples
+    --------
+    >>> result_folder("scans/a.b.ome.tif", "out").as_posix()
+    'out/a.b'
+    """
+    name = Path(slide).name
+    double = next((end for end in _DOUBLE_SUFFIXES if name.lower().endswith(end)), "")
+    stem = name[: -len(double)] if double else Path(name).stem
+    safe = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in stem)
+    return Path(out_dir) / (safe or "slide")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of `infer_slide`, its folder held."""
+
+    slide: Slide
+    bundle: Bundle
+    folder: Path
+    options: InferOptions
+    notify: ProgressCallback | None
+    open_engine: OpenEngine
+    started_s: float
+
+    def result(self) -> RunResult:
+        """Return the finished run if there is one, else run."""
+        self._tell("open")
+        finished = _read_report(self.folder)
+        if self.options.restart:
+            discard_store(self.folder)
+        elif finished is not None:
+            return self._finished_or_more(finished)
+        return self._run(self._prepare(stored_identity(self.folder)), finished)
+
+    def _finished_or_more(self, finished: dict[str, Any]) -> RunResult:
+        """Return the folder's finished run; if files are missing that are wanted, run again."""
+        identity = finished["provenance"]["identity"]
+        job = self._prepare(identity)
+        wanted = job.identity | _engine_wanted(self.options)
+        check_same_run(
+            {key: identity.get(key) for key in wanted}, wanted, self.folder, "a finished run"
+        )
+        if _is_complete(self.folder, finished, self.options):
+            discard_store(self.folder)
+            _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
+            return RunResult(self.folder, finished, was_done=True)
+        return self._run(job, finished)
+
+    def _prepare(self, earlier: Mapping[str, Any] | None) -> Job:
+        self._tell("tissue")
+        tile_px = None if earlier is None else earlier["tile_px"]
+        return prepare(self.slide, self.bundle, self.options, tile_px)
+
+    def _run(self, job: Job, finished: dict[str, Any] | None) -> RunResult:
+        options = _as_before(self.options, stored_identity(self.folder))
+        with closing(self.open_engine(self.bundle, options, job.plan.tile_hw)) as engine:
+            memory = memory_for(job, engine, self.options, usable_cores())
+            with closing(ResultStore(self.folder)) as store:
+                store.begin(job.identity | engine_identity(engine))
+                if finished is not None:
+                    _forget(self.folder, finished)
+                session = TileSession(job, engine, store, self.started_s)
+                self._run_tiles(job, session, memory)
+                report = write_results(
+                    self.folder, job, engine, store, session, self.options.write, self._tell
+                )
+                store.remove()
+        _LOG.info("%s: done, see %s", self.slide.path, self.folder)
+        return RunResult(self.folder, report)
+
+    def _run_tiles(self, job: Job, session: TileSession, memory: MemoryPlan) -> None:
+        _set_cache(self.slide, memory.cache_bytes)
+        _log_start(job, session, memory)
+        try:
+            session.run(memory, self.notify)
+        except BaseException as error:
+            kept = session.progress()
+            _LOG.warning(
+                "%s: stopped after %d of %d tiles (%s); the same command goes on from there",
+                *(self.slide.path, kept.tiles_done, kept.tiles_total, type(error).__name__),
+            )
+            raise
+
+    def _tell(self, phase: Phase, done: Progress | None = None) -> None:
+        if self.notify is not None:
+            blank = Progress(phase, 0, 0, 0, 0.0, None, None, None, None, None)
+            self.notify(blank if done is None else replace(done, phase=phase))
+
+
+def engine_identity(engine: Engine) -> dict[str, Any]:
+    """Return what a result depends on besides the job: who computed it."""
+    return {
+        "cellseg": cellseg.__version__,
+        "engine": engine.name,
+        "precision": engine.precision,
+        "device": engine.device,
+        "engine_version": installed_version(engine.name),
+    }
+
+
+def _engine_wanted(options: InferOptions) -> dict[str, Any]:
+    wanted = {"engine": options.engine, "precision": options.precision}
+    return {key: value for key, value in wanted.items() if value != "auto"}
+
+
+def _as_before(options: InferOptions, identity: Mapping[str, Any] | None) -> InferOptions:
+    """Let ``auto`` be what the unfinished run took, whatever is fastest today."""
+    if identity is None:
+        return options
+    engine = identity["engine"] if options.engine == "auto" else options.engine
+    precision = identity["precision"] if options.precision == "auto" else options.precision
+    return replace(options, engine=engine, precision=precision)
+
+
+def _open_engine(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, int]) -> Engine:
+    from cellseg.runtime.engines import open_engine
+
+    return open_engine(bundle, options.engine, options.precision, tile_hw, options.threads)
+
+
+@contextmanager
+def _opened(slide: str | os.PathLike[str] | Slide, options: InferOptions) -> Iterator[Slide]:
+    """Open a path and close it again; leave a slide that came open as it is."""
+    if not isinstance(slide, (str, os.PathLike)):
+        yield slide
+        return
+    opened = open_slide(slide, options.mpp)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _set_cache(slide: Slide, limit_bytes: int) -> None:
+    cache = getattr(slide, "cache", None)
+    if isinstance(cache, TileCache):
+        cache.limit_bytes = limit_bytes
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; remove it again if a run was refused before it wrote anything."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"Results must be written to a folder that can be made. Received: {folder} "
+            f"({error.strerror}).",
+            hint="Choose another folder with -o.",
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _read_report(folder: Path) -> dict[str, Any] | None:
+    """Return the report of a finished run; None where there is none that we wrote."""
+    try:
+        report = json.loads((folder / RUN_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(report, dict) and report.get("schema") == RUN_SCHEMA
+    return report if is_ours and report.get("status") == "done" else None
+
+
+def _is_complete(folder: Path, report: dict[str, Any], options: InferOptions) -> bool:
+    """Tell whether all files that are wanted are there, at the sizes the report states."""
+    outputs: dict[str, Any] = report["outputs"]
+    if not {OUTPUT_NAMES[name] for name in options.write} <= outputs.keys():
+        return False
+    sizes = {name: (folder / name).stat().st_size for name in outputs if (folder / name).is_file()}
+    return sizes == {name: facts["bytes"] for name, facts in outputs.items()}
+
+
+def _forget(folder: Path, report: dict[str, Any]) -> None:
+    """Remove a finished run, its report first: from now on the folder holds an unfinished one."""
+    for name in (RUN_JSON, *report["outputs"]):
+        (folder / Path(name).name).unlink(missing_ok=True)
+
+
+def _log_start(job: Job, session: TileSession, memory: MemoryPlan) -> None:
+    skipped = len(job.plan) - len(job.todo)
+    _LOG.info(
+        "%s: %d tiles of %d px, %d without tissue (%s ground), halo %d px",
+        *(job.slide.path, len(job.plan), max(job.plan.tile_hw), skipped, job.mask.ground),
+        job.plan.y.halo_px,
+    )
+    _LOG.info(
+        "%d readers, %d tiles ready, about %d MiB",
+        *(memory.workers, memory.batch, memory.total_bytes >> 20),
+    )
+    if session.resumed:
+        _LOG.info(
+            "resuming: %d of %d tiles are done already, %d left",
+            *(session.resumed, len(job.todo), len(job.todo) - session.resumed),
+        )
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Copy the package's log to a file while a run lasts; a log that cannot be kept is no error."""
+    logger = logging.getLogger("cellseg")
+    with suppress(OSError):
+        handler = _QuietFileHandler(path, encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        level = logger.level
+        if logger.getEffectiveLevel() > logging.INFO:
+            logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            handler.close()
+
+
+class _QuietFileHandler(logging.FileHandler):
+    """A full disk must not print a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the line."""

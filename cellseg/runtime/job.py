@@ -1,0 +1,142 @@
+"""What a run is, settled before its first tile: slide, model, range, tissue, tiles, identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.runtime.decide import ClassRule
+from cellseg.runtime.normalize import Normalize, measure_range
+from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
+from cellseg.runtime.slide import slide_identity
+from cellseg.runtime.tissue import TissueMask, find_tissue
+from cellseg.runtime.working import WorkingView
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.slide import Slide
+
+__all__ = ["INSTANCE_LIMIT_PX", "Job", "choose_tile_px", "prepare"]
+
+INSTANCE_LIMIT_PX = 2**23
+"""Cells are told apart in images of at most so many pixels: their channels are kept whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that decides a result, but for the engine."""
+
+    slide: Slide
+    """Open."""
+
+    bundle: Bundle
+    """The model."""
+
+    view: WorkingView
+    """The slide as the model sees it."""
+
+    value_range: tuple[float, float]
+    """Values that the model sees as 0 and 255."""
+
+    rule: ClassRule
+    """From channels to classes."""
+
+    mask: TissueMask
+    """Where the model is needed."""
+
+    plan: TilePlan
+    """All tiles, those without tissue included."""
+
+    todo: NDArray[np.int64]
+    """Indices of the tiles to run, ascending."""
+
+    @property
+    def keeps_channels(self) -> bool:
+        """Whether the image is small enough to tell its cells apart, and the model can."""
+        height, width = self.view.hw
+        can = self.bundle.manifest.head.instances is not None
+        return can and height * width <= INSTANCE_LIMIT_PX
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """Colour of each class, uint8 (n, 3)."""
+        return np.array([item.color for item in self.bundle.manifest.classes], np.uint8)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class, background first."""
+        return [item.name for item in self.bundle.manifest.classes]
+
+    @property
+    def kept_px(self) -> int:
+        """Pixels that the tiles to run keep."""
+        columns = len(self.plan.x)
+        heights, widths = np.diff(self.plan.y.keep_edges()), np.diff(self.plan.x.keep_edges())
+        return int((heights[self.todo // columns] * widths[self.todo % columns]).sum())
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on besides the engine, as JSON values."""
+        card = self.bundle.manifest
+        return {
+            "slide": slide_identity(self.slide),
+            "model": self.bundle.sha256,
+            "model_name": f"{card.name} {card.version}",
+            "level": self.view.level,
+            "scale": self.view.scale,
+            "mpp": list(self.view.mpp) if self.view.mpp else None,
+            "range": list(self.value_range),
+            "threshold": self.rule.threshold,
+            "tissue": self.mask.digest,
+            "tile_px": self.plan.y.tile_px,
+            "halo_px": self.plan.y.halo_px,
+            "stride_px": self.plan.y.stride_px,
+            "extent_hw": list(self.plan.extent_hw),
+        }
+
+
+def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | None = None) -> Job:
+    """Settle a run: measure the range, look for tissue, plan the tiles.
+
+    Parameters
+    ----------
+    slide : Slide
+        Open.
+    bundle : Bundle
+        The model.
+    options : InferOptions
+        ``threshold``, ``tissue_mask``; ``tile_px`` goes before the parameter.
+    tile_px : int, optional
+        Tile of an unfinished run.
+
+    Raises
+    ------
+    SlideError
+        If the slide has no pixel size and the model needs one.
+    TilePlanError
+        If tile, halo and stride do not fit.
+    """
+    card = bundle.manifest
+    wanted = card.input.normalize
+    # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
+    extent_hw = WorkingView(slide, card.mpp).hw
+    side_px = choose_tile_px(bundle, options, tile_px)
+    plan = plan_tiles(extent_hw, side_px, card.halo_px, card.stride)
+    value_range = measure_range(slide, Normalize(wanted.kind, wanted.low, wanted.high))
+    view = WorkingView(slide, card.mpp, value_range)
+    is_masked = options.tissue_mask and slide.kind == "slide"
+    mask = find_tissue(slide, view.hw) if is_masked else TissueMask.whole(view.hw)
+    rule = ClassRule.of(card, options.threshold)
+    todo = mask.tiles_with_tissue(plan)
+    return Job(slide, bundle, view, value_range, rule, mask, plan, todo)
+
+
+def choose_tile_px(bundle: Bundle, options: InferOptions, earlier: int | None = None) -> int:
+    """Return the user's tile, else that of the run to go on with, else our own."""
+    card = bundle.manifest
+    return options.tile_px or earlier or tile_px_for(card.halo_px, card.stride)

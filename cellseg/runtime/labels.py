@@ -1,0 +1,113 @@
+"""Label maps of any size, read window by window: where writers take them from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from cellseg.runtime.slide import paste
+from cellseg.runtime.store import unpack
+from cellseg.runtime.tilecache import TileCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.plan import Tile, TilePlan
+    from cellseg.runtime.store import ResultStore
+
+__all__ = ["ArrayLabels", "LabelSource", "StoredClasses", "halved", "windows"]
+
+CACHE_BYTES = 64 << 20
+
+
+class LabelSource(Protocol):
+    """A map of class indices or instance labels."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """An unsigned integer."""
+        ...
+
+    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
+        """Return a window that lies inside, shape (h, w); not to be written into."""
+        ...
+
+
+class ArrayLabels:
+    """A label map in memory.
+
+    Parameters
+    ----------
+    labels : unsigned integers, shape (H, W)
+    """
+
+    def __init__(self, labels: NDArray[Any]) -> None:
+        self._labels = labels
+        self.hw = (int(labels.shape[0]), int(labels.shape[1]))
+        self.dtype = labels.dtype
+
+    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
+        """Return a window; see `LabelSource`."""
+        return self._labels[y0 : y0 + h, x0 : x0 + w]
+
+
+class StoredClasses:
+    """The class map of a run, put together from its store; tiles that are not there are 0.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        Where tiles lie.
+    store : ResultStore
+        Stays open and in the caller's hands.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, plan: TilePlan, store: ResultStore) -> None:
+        self._plan, self._store = plan, store
+        # Neighbouring windows touch the same tiles; without room for a whole row of tiles each
+        # of them is unpacked a few times, which costs far less than it did to compute it.
+        self._cache = TileCache(CACHE_BYTES)
+        self._done = np.zeros(len(plan), bool)
+        self._done[store.done()] = True
+        self.hw = plan.extent_hw
+
+    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint8]:
+        """Return a window; see `LabelSource`."""
+        window = np.zeros((h, w), np.uint8)
+        for tile in self._plan.tiles_in(y0, x0, y0 + h, x0 + w):
+            if self._done[tile.index]:
+                paste(window, self._tile(tile), (tile.keep_yx[0] - y0, tile.keep_yx[1] - x0))
+        return window
+
+    def _tile(self, tile: Tile) -> NDArray[np.uint8]:
+        return self._cache.get(
+            tile.index,
+            lambda: unpack(self._store.classes(tile.index) or b"", tile.keep_hw, np.uint8),
+        )
+
+
+def windows(hw: tuple[int, int], side_px: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (y0, x0, h, w) of the squares that cover an image, row by row, cut at its border."""
+    height, width = hw
+    for y in range(0, height, side_px):
+        for x in range(0, width, side_px):
+            yield y, x, min(side_px, height - y), min(side_px, width - x)
+
+
+def halved(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return a label map at half the size; see `cellseg.runtime.kernels.pyramid.halve_labels`."""
+    from cellseg.runtime.kernels.pyramid import halve_labels
+
+    half = np.empty((-(-labels.shape[0] // 2), -(-labels.shape[1] // 2)), labels.dtype)
+    halve_labels(np.ascontiguousarray(labels), half)
+    return half

@@ -1,0 +1,168 @@
+"""One session of a run: the tiles that are still to do, through the pipeline into the store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellseg.runtime.memory import MemoryPlan, TileCost, plan_memory
+from cellseg.runtime.options import Progress
+from cellseg.runtime.pipeline import Limits, run_tiles
+from cellseg.runtime.stages import StageClock
+from cellseg.runtime.store import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.engines import Engine
+    from cellseg.runtime.job import Job
+    from cellseg.runtime.options import InferOptions, ProgressCallback
+    from cellseg.runtime.plan import Tile
+    from cellseg.runtime.store import ResultStore
+
+__all__ = ["TileSession", "memory_for"]
+
+Packed = tuple[bytes, bytes | None]
+
+
+class TileSession:
+    """The steps of the pipeline for one job, and its progress.
+
+    Parameters
+    ----------
+    job : Job
+        What is run.
+    engine : Engine
+        Opened for the plan's tiles.
+    store : ResultStore
+        Begun; gets the tiles.
+    started_s : float
+        ``time.perf_counter()`` when this session began.
+
+    Attributes
+    ----------
+    clock : StageClock
+        Busy seconds, earlier sessions included.
+    resumed : int
+        Tiles that were there already.
+    """
+
+    def __init__(self, job: Job, engine: Engine, store: ResultStore, started_s: float) -> None:
+        self._job, self._engine, self._store = job, engine, store
+        self._started_s = started_s
+        self.sessions, self._earlier_wall_s, earlier_stages_s = store.earlier_sessions()
+        self.clock = StageClock(earlier_s=earlier_stages_s)
+        done = store.done()
+        self.resumed = len(done)
+        self._todo_px = job.kept_px
+        self._left = np.setdiff1d(job.todo, done, assume_unique=True)
+        self._done = 0
+        self._done_px = 0
+        self._tiles_started_s = time.perf_counter()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of all sessions so far."""
+        return self._earlier_wall_s + time.perf_counter() - self._started_s
+
+    def run(self, memory: MemoryPlan, progress: ProgressCallback | None) -> None:
+        """Run the tiles that are left.
+
+        Parameters
+        ----------
+        memory : MemoryPlan
+            Threads, queues and buffers.
+        progress : callable, optional
+            Called about ten times a second.
+        """
+        cost = memory.cost
+        limits = Limits(
+            workers=memory.workers,
+            concurrency=cost.concurrency,
+            batch=memory.batch,
+            outputs=memory.outputs,
+            output_shape=(*cost.tile_hw, cost.channels),
+        )
+        self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
+        self._tiles_started_s = time.perf_counter()
+        tiles = (self._job.plan.tile(int(index)) for index in self._left)
+        tick: Callable[[], None] | None = None
+        if progress is not None:
+            notify = progress
+
+            def tick() -> None:
+                notify(self.progress())
+
+        run_tiles(tiles, self, limits, self.clock, tick)
+
+    def progress(self) -> Progress:
+        """Return the state of this moment."""
+        job, elapsed_s = self._job, time.perf_counter() - self._tiles_started_s
+        pace = self._done_px / elapsed_s if self._done and elapsed_s > 0 else None
+        left_px = self._todo_px * (len(self._left) - self._done) / max(1, len(job.todo))
+        mm2_per_px = None if job.view.mpp is None else job.view.mpp[0] * job.view.mpp[1] * 1e-6
+        bottleneck = self.clock.bottleneck(elapsed_s)
+        return Progress(
+            phase="tiles",
+            tiles_done=self.resumed + self._done,
+            tiles_total=len(job.todo),
+            tiles_resumed=self.resumed,
+            elapsed_s=elapsed_s,
+            throughput_mpx_s=None if pace is None else pace / 1e6,
+            mm2_per_s=None if pace is None or mm2_per_px is None else pace * mm2_per_px,
+            eta_s=None if pace is None else left_px / pace,
+            bottleneck=None if bottleneck is None else bottleneck[0],
+            bottleneck_share=None if bottleneck is None else bottleneck[1],
+        )
+
+    def read(self, tile: Tile) -> NDArray[np.uint8]:
+        """Read a tile; see `Steps`."""
+        return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
+
+    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network; see `Steps`."""
+        return self._engine.infer(rgb, out)
+
+    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> Packed:
+        """Crop, decide and pack; see `Steps`."""
+        classes = self._job.rule.classes(channels, tile.inner_yx, tile.keep_hw)
+        self._job.mask.blank_outside(classes, *tile.keep_yx)
+        kept = pack(channels[tile.inner]) if self._job.keeps_channels else None
+        return pack(classes), kept
+
+    def write(self, tile: Tile, result: Packed) -> None:
+        """Put a tile into the store; see `Steps`."""
+        self._store.put(tile.index, *result)
+        self._done += 1
+        self._done_px += tile.keep_hw[0] * tile.keep_hw[1]
+
+    def commit(self) -> None:
+        """Make the tiles last; see `Steps`."""
+        self._store.commit(self.wall_s - self._earlier_wall_s, self.clock.session_seconds())
+
+
+def memory_for(job: Job, engine: Engine, options: InferOptions, cores: int) -> MemoryPlan:
+    """Plan the memory of a run; see `cellseg.runtime.memory`."""
+    channels = len(job.bundle.manifest.channels)
+    height, width = job.view.hw
+    # Channels of the whole image, once more while labels are grown, and the labels themselves.
+    reserve = height * width * (channels * 8 + 16) if job.keeps_channels else 0
+    cost = TileCost(
+        tile_hw=job.plan.tile_hw,
+        source_per_wl=job.view.scale,
+        source_bytes=job.slide.dtype.itemsize,
+        channels=channels,
+        concurrency=engine.concurrency,
+        reserve_bytes=reserve,
+    )
+    return plan_memory(
+        cost,
+        max_ram_bytes=options.max_ram_bytes,
+        workers=options.workers,
+        batch=options.batch,
+        cores=cores,
+    )

@@ -1,0 +1,1 @@
+"""Files that other programs read. Each is written whole under another name, then renamed."""

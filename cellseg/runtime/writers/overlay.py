@@ -1,0 +1,113 @@
+"""The slide with its result painted on: one JPEG that any program shows.
+
+A slide is reduced by halvings until its longer side is at most 4096 pixels, and its classes are
+filled in: single cells are too small for an outline. Where an image needs no reduction, cells get
+an outline and hardly any fill; a very small one is enlarged first, so that the outline does not
+hide what it surrounds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.errors import StoreError
+from cellseg.runtime.kernels.palette import paint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["LONGEST_PX", "draw_overlay", "write_jpeg"]
+
+LONGEST_PX = 4096
+_ENLARGED_TO_PX = 1024
+_MOST_ENLARGED = 4
+_QUALITY = 90
+_OPAQUE = 256
+_FILL_WITH_OUTLINE = 26
+_FILL_REDUCED = 100
+_OUTLINE_REDUCED = 200
+
+
+def draw_overlay(
+    rgb: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    palette: NDArray[np.uint8],
+    *,
+    objects: NDArray[Any] | None = None,
+    halvings: int = 0,
+) -> NDArray[np.uint8]:
+    """Paint a class map on a picture of the slide.
+
+    Parameters
+    ----------
+    rgb : uint8, shape (h, w, 3)
+        The slide.
+    classes : uint8, shape (h, w)
+        Class of each pixel; 0 stays as it is.
+    palette : uint8, shape (n, 3)
+        Colour of each class.
+    objects : unsigned integers, shape (h, w), optional
+        Instance labels: touching cells are then outlined one by one.
+    halvings : int
+        How often both were halved from the working level.
+
+    Returns
+    -------
+    uint8, shape (h * k, w * k, 3)
+        k > 1 for images smaller than about 1024 pixels.
+    """
+    edges = classes if objects is None else objects
+    times = _enlargement(classes.shape[:2]) if halvings == 0 else 1
+    picture = _enlarged(rgb, times)
+    classes, edges = (each.repeat(times, axis=0).repeat(times, axis=1) for each in (classes, edges))
+    weights = (_FILL_WITH_OUTLINE, _OPAQUE) if halvings == 0 else (_FILL_REDUCED, _OUTLINE_REDUCED)
+    # A line of one pixel is lost beside cells of a hundred.
+    paint(picture, classes, edges, palette, *weights, 2 if times > 1 else 1)
+    return picture
+
+
+def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write a picture as JPEG without colour subsampling, which would blur outlines.
+
+    Parameters
+    ----------
+    path : Path
+        Target.
+    rgb : uint8, shape (h, w, 3)
+
+    Raises
+    ------
+    StoreError
+        If the encoder refuses the picture.
+    """
+    import cv2
+
+    settings = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        _QUALITY,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    is_encoded, data = cv2.imencode(".jpg", rgb[..., ::-1], settings)
+    if not is_encoded:
+        raise StoreError(f"The overlay could not be encoded. Received: shape={rgb.shape}.")
+    path.write_bytes(data.tobytes())
+
+
+def _enlargement(hw: tuple[int, ...]) -> int:
+    return max(1, min(_MOST_ENLARGED, _ENLARGED_TO_PX // max(hw)))
+
+
+def _enlarged(rgb: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    """Return a contiguous copy, enlarged smoothly."""
+    import cv2
+
+    if times == 1:
+        return np.array(rgb, order="C")
+    size = (rgb.shape[1] * times, rgb.shape[0] * times)
+    enlarged = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(enlarged, np.uint8)

@@ -1,0 +1,212 @@
+"""``run.json``, schema ``cellseg.run/1``: what was run, how fast, and what came out.
+
+A number that was not measured is null, never 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import cellseg
+from cellseg.runtime.machine import this_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.engines import Engine
+    from cellseg.runtime.job import Job
+
+__all__ = [
+    "RUN_SCHEMA",
+    "Measured",
+    "file_facts",
+    "installed_version",
+    "run_report",
+    "write_run_json",
+]
+
+RUN_SCHEMA = "cellseg.run/1"
+_BLOCK_BYTES = 1 << 20
+_PACKAGES = ("numpy", "numba", "opencv-python-headless", "tifffile", "imagecodecs")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known when the files are written."""
+
+    wall_s: float
+    """Seconds of all sessions, preparation and writing included."""
+
+    stages_s: Mapping[str, float | None]
+    """Busy seconds by stage, all sessions."""
+
+    sessions: int
+    """How many sessions it took."""
+
+    tiles_resumed: int
+    """Tiles that earlier sessions had finished."""
+
+    class_px: NDArray[np.int64]
+    """Pixels of each class at the working level."""
+
+    cells: Mapping[str, int] | None
+    """Cells of each class; None if they were not told apart."""
+
+    peak_rss_mb: float | None
+    """Largest memory of the process in this session, MiB."""
+
+
+def run_report(
+    job: Job,
+    engine: Engine,
+    measured: Measured,
+    files: Sequence[Path],
+    identity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Put the report together.
+
+    Parameters
+    ----------
+    job, engine : Job, Engine
+        What was run.
+    measured : Measured
+        What it took and gave.
+    files : sequence of Path
+        Results, complete.
+    identity : mapping
+        Everything the result depends on; kept to recognize a finished run.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    area_px = job.view.hw[0] * job.view.hw[1]
+    px_mm2 = None if job.view.mpp is None else job.view.mpp[0] * job.view.mpp[1] * 1e-6
+    return {
+        "schema": RUN_SCHEMA,
+        "status": "done",
+        "input": _input_facts(job),
+        "model": {
+            "name": job.bundle.manifest.name,
+            "version": job.bundle.manifest.version,
+            "sha256": job.bundle.sha256,
+        },
+        "normalize": {
+            "kind": job.bundle.manifest.input.normalize.kind,
+            "low": job.value_range[0],
+            "high": job.value_range[1],
+        },
+        "engine": {
+            "name": engine.name,
+            "precision": engine.precision,
+            "device": engine.device,
+            "threads": engine.threads,
+        },
+        "plan": _plan_facts(job, measured),
+        "stages_s": {name: _rounded(value) for name, value in measured.stages_s.items()},
+        "wall_s": _rounded(measured.wall_s),
+        "throughput_mpx_s": _rounded(area_px / 1e6 / measured.wall_s),
+        "mm2_per_s": None if px_mm2 is None else _rounded(area_px * px_mm2 / measured.wall_s),
+        "peak_rss_mb": measured.peak_rss_mb,
+        "classes": {
+            name: {
+                "pixels": int(pixels),
+                "area_mm2": None if px_mm2 is None else _rounded(int(pixels) * px_mm2),
+            }
+            for name, pixels in zip(job.class_names, measured.class_px, strict=True)
+        },
+        "cells": None if measured.cells is None else dict(measured.cells),
+        "outputs": {path.name: file_facts(path) for path in files},
+        "provenance": {
+            "cellseg": cellseg.__version__,
+            "versions": _versions(engine.name),
+            "command": shlex.join(sys.argv),
+            "machine": asdict(this_machine()),
+            "identity": dict(identity),
+        },
+    }
+
+
+def write_run_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report; in place, see `cellseg.runtime.writers.atomic.replacing`."""
+    text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Return size and sha256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            found.update(block)
+    return {"bytes": path.stat().st_size, "sha256": found.hexdigest()}
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _input_facts(job: Job) -> dict[str, Any]:
+    base = job.slide.levels[0]
+    return {
+        "path": job.slide.path,
+        "width_px": base.width_px,
+        "height_px": base.height_px,
+        "mpp": _mean(job.slide.mpp),
+        "mpp_xy": None if job.slide.mpp is None else list(job.slide.mpp),
+    }
+
+
+def _plan_facts(job: Job, measured: Measured) -> dict[str, Any]:
+    axis = job.plan.y
+    return {
+        "level": job.view.level,
+        "mpp": _mean(job.view.mpp),
+        "width_px": job.view.hw[1],
+        "height_px": job.view.hw[0],
+        "tile_px": axis.tile_px,
+        "core_px": axis.core_px,
+        "halo_px": axis.halo_px,
+        "tile_hw": list(job.plan.tile_hw),
+        "tiles_total": len(job.plan),
+        "tiles_skipped": len(job.plan) - len(job.todo),
+        "tiles_resumed": measured.tiles_resumed,
+        "sessions": measured.sessions,
+        "ground": job.mask.ground,
+        "tissue_fraction": None if job.mask.ground == "whole" else _rounded(job.mask.fraction),
+    }
+
+
+def _mean(mpp: tuple[float, float] | None) -> float | None:
+    """One number for a pixel's size: the side of the square of the same area."""
+    if mpp is None:
+        return None
+    return mpp[0] if mpp[0] == mpp[1] else math.sqrt(mpp[0] * mpp[1])
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six digits: more was not measured. A small number stays one."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _versions(engine: str) -> dict[str, str]:
+    found = {name: installed_version(name) for name in (*_PACKAGES, engine)}
+    known = {name: version for name, version in found.items() if version is not None}
+    return {"python": this_machine().python, **known}
