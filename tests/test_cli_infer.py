@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -149,3 +153,35 @@ def test_what_cannot_be_run_is_refused_with_one_line(
     assert "error: " in result.stderr
     assert message in result.stderr
     assert not (work / "out" / "a" / "run.json").exists()
+
+
+def wait_for_tiles(folder: Path) -> None:
+    """Wait until some tiles are in the store or its write-ahead log."""
+    for _ in range(400):
+        if sum(path.stat().st_size for path in folder.glob(".cellseg-run.sqlite*")) > 200_000:
+            return
+        time.sleep(0.025)
+    pytest.fail("no tile was stored within 10 s")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_a_real_ctrl_c_keeps_tiles_and_the_same_command_goes_on(
+    work: Path, repository: Path
+) -> None:
+    make_bundle(work / "tiny.cellseg", mpp=0.5)
+    slide = repository / "examples" / "cmu-1-small-region.svs"
+    words = "infer {} --model tiny.cellseg -o out --engine onnxruntime --tile 32"
+    command = [sys.executable, "-m", "cellseg", *words.format(slide).split()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        said = iter(run.stderr.readline, "")
+        assert any("readers" in line for line in said)  # tiles begin
+        wait_for_tiles(work / "out" / slide.stem)
+        run.send_signal(signal.SIGINT)
+        rest = run.stderr.read()
+    assert run.returncode == 130
+    assert "Traceback" not in rest
+    again = infer(str(slide), "-o", "out", "--tile", "32")
+    assert again.exit_code == 0
+    assert "resuming: " in again.stderr
