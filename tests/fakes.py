@@ -157,3 +157,26 @@ def _convolve(x: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np
         for dx in range(3):
             total += kernel[dy, dx] * padded[dy : dy + h, dx : dx + w]
     return total
+
+
+def run_fake(
+    slide: Any, out_dir: Any, bundle: Any, *, kind: str = "ConvEngine", **changes: Any
+) -> Any:
+    """Run `infer_slide` with a fake engine; ``engine`` holds its options, the rest are run options.
+
+    Returns the result and the engine that was opened, or None.
+    """
+    from cellseg.runtime.infer import infer_slide
+    from cellseg.runtime.options import InferOptions
+
+    opened: list[FakeEngine] = []
+    engine_options = changes.pop("engine_options", {})
+    progress = changes.pop("progress", None)
+
+    def open_engine(_: Any, __: Any, tile_hw: tuple[int, int]) -> FakeEngine:
+        opened.append(globals()[kind](tile_hw, **engine_options))
+        return opened[-1]
+
+    options = InferOptions(model=bundle, **changes)
+    result = infer_slide(slide, out_dir, options, progress, open_engine=open_engine)
+    return result, opened[-1] if opened else None

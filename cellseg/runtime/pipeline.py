@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "Steps", "run_tiles"]
 
 _FINISHED_CAPACITY = 8
-_MOST_UNCOMMITTED = 64
+_MOST_UNCOMMITTED = 16
 _TICK_S = 0.1
 _ERROR_OF_STAGE: dict[str, type[CellsegError]] = {
     "read": SlideError,

@@ -93,7 +93,7 @@ def run_report(
     """
     area_px = job.view.hw[0] * job.view.hw[1]
     px_mm2 = None if job.view.mpp is None else job.view.mpp[0] * job.view.mpp[1] * 1e-6
-    return {
+    report = {
         "schema": RUN_SCHEMA,
         "status": "done",
         "input": _input_facts(job),
@@ -136,6 +136,7 @@ def run_report(
             "identity": dict(identity),
         },
     }
+    return dict(json.loads(json.dumps(report)))  # as it will be read again: lists, no tuples
 
 
 def write_run_json(path: Path, report: Mapping[str, Any]) -> None:
