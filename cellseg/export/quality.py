@@ -8,7 +8,7 @@ the choice between int8 files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -90,12 +90,14 @@ class Prediction:
     def from_probabilities(cls, probabilities: NDArray[np.float32], card: ModelCard) -> Prediction:
         """Read the output channels as inference does."""
         from cellseg.runtime.cells import instances_from_probabilities
+        from cellseg.runtime.decide import ClassRule
 
         rule = card.head.instances
         labels = None
         if rule is not None:
             labels = instances_from_probabilities(probabilities, rule, card.threshold)
-        return cls(_class_map(probabilities, card), labels)
+        height, width = probabilities.shape[:2]
+        return cls(ClassRule.of(card).classes(probabilities, (0, 0), (height, width)), labels)
 
     @property
     def count(self) -> int:
@@ -218,21 +220,6 @@ def agreement(
             f1.append(match_objects(prediction.labels, reference.labels).f1)
     means = [float(np.mean(values)) for values in (overlaps, f1) if values]
     return min(means)
-
-
-def _class_map(probabilities: NDArray[np.float32], card: ModelCard) -> NDArray[np.uint8]:
-    from cellseg.runtime.kernels.stitch import decide_by_argmax, decide_by_threshold
-
-    out = np.empty(probabilities.shape[:2], np.uint8)
-    channel_class = np.array(
-        [-1 if item.class_index is None else item.class_index for item in card.channels], np.int64
-    )
-    arguments: tuple[Any, ...] = (probabilities, 0, 0, channel_class, len(card.classes))
-    if card.threshold is None:
-        decide_by_argmax(*arguments, out)
-    else:
-        decide_by_threshold(*arguments, np.float32(card.threshold), out)
-    return out
 
 
 def _dice_by_class(

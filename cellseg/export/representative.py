@@ -128,7 +128,8 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and not _NOT_IMAGES.intersection(path.parts)
+        if path.suffix.lower() in _SUFFIXES
+        and not _NOT_IMAGES.intersection(path.relative_to(folder).parts)
     )
 
 

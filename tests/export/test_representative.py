@@ -28,7 +28,7 @@ def test_same_seed_picks_the_same_tiles(tmp_path: Path) -> None:
 
 
 def test_masks_and_labels_are_not_images(tmp_path: Path) -> None:
-    folder = write_labelled(tmp_path, range(3))
+    folder = write_labelled(tmp_path / "labels" / "data", range(3))  # above it, any name will do
     assert [path.parent.name for path in find_images(folder)] == ["images"] * 3
 
 
