@@ -125,12 +125,8 @@ def find_images(folder: Path) -> list[Path]:
     """Image files below a folder, sorted; annotations are passed over."""
     if not folder.is_dir():
         raise ExportError(f"A folder of images must exist. Received: {folder}.")
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
-        and not _NOT_IMAGES.intersection(path.relative_to(folder).parts)
-    )
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    return sorted(p for p in found if not _NOT_IMAGES.intersection(p.relative_to(folder).parts))
 
 
 def content_hash(path: Path) -> str:
