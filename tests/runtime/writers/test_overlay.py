@@ -1,0 +1,119 @@
+"""The picture of a result."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from cellseg.errors import StoreError
+from cellseg.runtime.labels import halved, windows
+from cellseg.runtime.overview import ClassSurvey, halvings_to_fit, read_overview
+from cellseg.runtime.slide import ArraySlide, open_slide
+from cellseg.runtime.working import WorkingView
+from cellseg.runtime.writers.atomic import replacing
+from cellseg.runtime.writers.overlay import draw_overlay, write_jpeg
+from tests.slides import scene, write_pyramid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PALETTE = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
+FULL = (0.0, 255.0)
+
+
+def square_classes(side: int) -> np.ndarray:
+    classes = np.zeros((side, side), np.uint8)
+    classes[side // 4 : side // 2, side // 4 : side // 2] = 1
+    return classes
+
+
+def test_a_small_image_is_enlarged_and_its_cells_outlined() -> None:
+    rgb = np.full((200, 200, 3), 90, np.uint8)
+    picture = draw_overlay(rgb, square_classes(200), PALETTE)
+    assert picture.shape == (800, 800, 3)
+    assert picture[200, 300].tolist() == [255, 0, 0]  # on the outline
+    assert 90 < picture[300, 300, 0] < 130  # inside: a breath of colour
+    assert picture[500, 500].tolist() == [90, 90, 90]
+    assert (rgb == 90).all()
+
+
+def test_a_reduced_slide_is_filled_in() -> None:
+    rgb = np.full((200, 200, 3), 90, np.uint8)
+    picture = draw_overlay(rgb, square_classes(200), PALETTE, halvings=3)
+    assert picture.shape == (200, 200, 3)
+    assert picture[75, 75, 0] > 140
+
+
+def test_touching_cells_are_outlined_one_by_one() -> None:
+    classes = np.ones((1100, 1100), np.uint8)
+    labels = np.ones((1100, 1100), np.uint32)
+    labels[:, 500:] = 2
+    picture = draw_overlay(np.zeros((1100, 1100, 3), np.uint8), classes, PALETTE, objects=labels)
+    assert picture[5, 499:501, 0].tolist() == [255, 255]
+    assert picture[5, 300, 0] < 50
+
+
+def test_the_jpeg_keeps_colours_sharp(tmp_path: Path) -> None:
+    rgb = np.zeros((64, 64, 3), np.uint8)
+    rgb[:, 30:32] = [255, 200, 0]
+    write_jpeg(tmp_path / "a.jpg", rgb)
+    found = cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1]
+    np.testing.assert_allclose(found[10, 30], [255, 200, 0], atol=40)
+
+
+def test_an_image_is_halved_until_it_fits() -> None:
+    assert halvings_to_fit((4096, 4000), 4096) == 0
+    assert halvings_to_fit((4097, 10), 4096) == 1
+    assert halvings_to_fit((10**6, 10**6), 4096) == 8
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 3])
+def test_the_survey_counts_classes_and_keeps_the_pyramids_level(halvings: int) -> None:
+    classes = np.random.default_rng(0).integers(0, 2, (1100, 1300)).astype(np.uint8)
+    survey = ClassSurvey(classes.shape, 2, halvings)
+    for y, x, h, w in windows(classes.shape, 512):
+        survey.see(y, x, classes[y : y + h, x : x + w])
+    assert survey.counts.tolist() == np.bincount(classes.ravel()).tolist()
+    for _ in range(halvings):
+        classes = halved(classes)
+    np.testing.assert_array_equal(survey.overview, classes)
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 2])
+def test_the_overview_shows_the_slide_at_its_place(tmp_path: Path, halvings: int) -> None:
+    image = scene(512, 768)
+    path = write_pyramid(tmp_path / "a.tif", image, subifds=True)
+    slide = open_slide(path, 0.5)
+    picture = read_overview(WorkingView(slide, 0.5), FULL, halvings)
+    slide.close()
+    side = 2**halvings
+    means = image.reshape(512 // side, side, 768 // side, side, 3).mean(axis=(1, 3))
+    assert picture.shape == means.shape
+    assert np.abs(picture.astype(float) - means).max() < 12
+
+
+def test_the_overview_of_a_slide_without_pyramid_is_its_average() -> None:
+    image = scene(900, 700)
+    view = WorkingView(ArraySlide(image, mpp=0.25), 0.5)
+    picture = read_overview(view, FULL, 1)
+    assert picture.shape == (225, 175, 3)
+    means = image.reshape(225, 4, 175, 4, 3).mean(axis=(1, 3))
+    assert np.abs(picture.astype(float) - means).max() < 12
+
+
+def test_a_file_that_fails_leaves_nothing_behind_and_the_old_one_in_place(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail() -> None:
+        with replacing(tmp_path / "a.txt") as partial:
+            partial.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError, match="disk is full"):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
