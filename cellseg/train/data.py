@@ -17,6 +17,7 @@ import numpy as np
 from cellseg.errors import DataError
 from cellseg.runtime.normalize import apply_lut, build_lut, percentile_range
 from cellseg.train.augment import jitter_intensity, random_affine, warp
+from cellseg.train.stain import is_bright_field, restain
 from cellseg.train.targets import interior_border, normalized_distance
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ class CropSequence(keras.utils.PyDataset):
         size = recipe.fit.crop_px
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
         image, labels = warp(item.image, item.labels, matrix, size)
+        if rng.random() < recipe.augment.restain_p and is_bright_field(image):
+            image = restain(image, labels, rng)
         return jitter_intensity(image, rng, recipe.augment), labels
 
     def _sources_of_batch(self, rng: np.random.Generator) -> NDArray[np.intp]:

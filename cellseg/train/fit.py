@@ -333,6 +333,9 @@ def _model_and_state(recipe: Recipe, folder: Path, resume: bool) -> tuple[keras.
         log.info("going on from %s", folder / "last.keras")
         return keras.saving.load_model(folder / "last.keras"), RunState.load(folder)
     model = build_unet(recipe.model, recipe.target.distance)
+    if recipe.fit.init is not None:
+        start = keras.saving.load_model(recipe.fit.init, compile=False)
+        model.set_weights(start.get_weights())
     compile_model(recipe, model)
     return model, RunState()
 

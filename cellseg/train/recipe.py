@@ -76,6 +76,7 @@ class AugmentRecipe(_Section):
         (0.65, 1.1), description="width of the new range, placed at random within or around 0..1"
     )
     colour: float = Field(0.08, ge=0, description="gain per colour channel, +-")
+    restain_p: float = Field(0.6, ge=0, le=1, description="new stains on a bright-field crop")
     grey_p: float = Field(0.1, ge=0, le=1, description="colour image to grey")
     invert_p: float = Field(0.1, ge=0, le=1, description="inverted contrast")
     blur_p: float = Field(0.25, ge=0, le=1, description="Gaussian blur")
@@ -98,6 +99,7 @@ class FitRecipe(_Section):
     clipnorm: float = Field(1.0, gt=0, description="gradient clipping, global norm")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean")
     border_weight: float = Field(2.0, gt=0, description="weight of border pixels in the loss")
+    init: str | None = Field(None, description="Keras model to start from, as a path")
     patience: int = Field(12, ge=1, description="epochs without a better validation before a stop")
 
 
