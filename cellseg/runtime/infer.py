@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,14 +22,13 @@ from typing import TYPE_CHECKING, Any
 import cellseg
 from cellseg.errors import StoreError
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.job import prepare
+from cellseg.runtime.job import open_engine_for, opened_slide, prepare
 from cellseg.runtime.lock import FolderLock
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import reset_peak_rss
 from cellseg.runtime.options import InferOptions, Progress
 from cellseg.runtime.results import OUTPUT_NAMES, RUN_JSON, write_results
 from cellseg.runtime.session import TileSession, memory_for
-from cellseg.runtime.slide import open_slide
 from cellseg.runtime.store import (
     ResultStore,
     check_same_run,
@@ -41,15 +39,14 @@ from cellseg.runtime.tilecache import TileCache
 from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import os
+    from collections.abc import Iterator, Mapping
 
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.job import Job
+    from cellseg.runtime.job import Job, OpenEngine
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import Phase, ProgressCallback
     from cellseg.runtime.slide import Slide
-
-    OpenEngine = Callable[[Bundle, InferOptions, tuple[int, int]], Engine]
 
 __all__ = ["RunResult", "infer_slide", "result_folder"]
 
@@ -118,10 +115,10 @@ def infer_slide(
     reset_peak_rss()
     started_s = time.perf_counter()
     bundle = Bundle.open(options.model)
-    with _opened(slide, options) as opened:
+    with opened_slide(slide, options.mpp) as opened:
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
-            opener = open_engine or _open_engine
+            opener = open_engine or open_engine_for
             return _Run(opened, bundle, folder, options, progress, opener, started_s).result()
 
 
@@ -240,25 +237,6 @@ def _as_before(options: InferOptions, identity: Mapping[str, Any] | None) -> Inf
     engine = identity["engine"] if options.engine == "auto" else options.engine
     precision = identity["precision"] if options.precision == "auto" else options.precision
     return replace(options, engine=engine, precision=precision)
-
-
-def _open_engine(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, int]) -> Engine:
-    from cellseg.runtime.engines import open_engine
-
-    return open_engine(bundle, options.engine, options.precision, tile_hw, options.threads)
-
-
-@contextmanager
-def _opened(slide: str | os.PathLike[str] | Slide, options: InferOptions) -> Iterator[Slide]:
-    """Open a path and close it again; leave a slide that came open as it is."""
-    if not isinstance(slide, (str, os.PathLike)):
-        yield slide
-        return
-    opened = open_slide(slide, options.mpp)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def _set_cache(slide: Slide, limit_bytes: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +12,30 @@ import numpy as np
 from cellseg.runtime.decide import ClassRule
 from cellseg.runtime.normalize import Normalize, measure_range
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
-from cellseg.runtime.slide import slide_identity
+from cellseg.runtime.slide import open_slide, slide_identity
 from cellseg.runtime.tissue import TissueMask, find_tissue
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.engines import Engine
     from cellseg.runtime.options import InferOptions
     from cellseg.runtime.slide import Slide
 
-__all__ = ["INSTANCE_LIMIT_PX", "Job", "choose_tile_px", "prepare"]
+    OpenEngine = Callable[[Bundle, InferOptions, tuple[int, int]], Engine]
+
+__all__ = [
+    "INSTANCE_LIMIT_PX",
+    "Job",
+    "choose_tile_px",
+    "open_engine_for",
+    "opened_slide",
+    "prepare",
+]
 
 INSTANCE_LIMIT_PX = 2**23
 """Cells are told apart in images of at most so many pixels: their channels are kept whole."""
@@ -140,3 +154,23 @@ def choose_tile_px(bundle: Bundle, options: InferOptions, earlier: int | None = 
     """Return the user's tile, else that of the run to go on with, else our own."""
     card = bundle.manifest
     return options.tile_px or earlier or tile_px_for(card.halo_px, card.stride)
+
+
+def open_engine_for(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, int]) -> Engine:
+    """Open the engine that the options ask for."""
+    from cellseg.runtime.engines import open_engine
+
+    return open_engine(bundle, options.engine, options.precision, tile_hw, options.threads)
+
+
+@contextmanager
+def opened_slide(slide: str | os.PathLike[str] | Slide, mpp: float | None) -> Iterator[Slide]:
+    """Open a path and close it again; leave a slide that came open as it is."""
+    if not isinstance(slide, (str, os.PathLike)):
+        yield slide
+        return
+    opened = open_slide(slide, mpp)
+    try:
+        yield opened
+    finally:
+        opened.close()

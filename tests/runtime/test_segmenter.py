@@ -1,0 +1,178 @@
+"""The library's face: images in memory, and slides by their path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from cellseg.errors import CellsegError, SlideError
+from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.infer import infer_slide
+from cellseg.runtime.lazy import LazyLabels
+from cellseg.runtime.options import InferOptions
+from cellseg.runtime.segmenter import Segmenter, SlideSegmentation, segment
+from cellseg.runtime.slide import ArraySlide
+from tests.fakes import ConvEngine, FakeEngine, IdentityEngine, fake_bundle, nuclei_picture
+from tests.runtime.test_infer import INSTANCES
+
+
+def segmenter_for(
+    path: Path, kind: type[FakeEngine] = ConvEngine, **options: Any
+) -> tuple[Segmenter, list[FakeEngine]]:
+    opened: list[FakeEngine] = []
+
+    def open_engine(_: Bundle, __: InferOptions, tile_hw: tuple[int, int]) -> Any:
+        opened.append(kind(tile_hw))
+        return opened[-1]
+
+    chosen = InferOptions(model=path, **options)
+    return Segmenter(Bundle.open(path), chosen, open_engine), opened
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return fake_bundle(tmp_path / "m.cellseg").path
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (95, 61), (200, 240)])
+def test_tiled_and_whole_agree_and_have_the_images_shape(bundle: Path, hw: tuple[int, int]) -> None:
+    image = nuclei_picture(*hw)
+    tiled, _ = segmenter_for(bundle, tile_px=64)
+    whole, _ = segmenter_for(bundle)
+    found, expected = tiled(image), whole(image)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.classes, expected.classes)
+    assert found.classes.shape == hw
+    assert found.classes.dtype == np.uint8
+    assert found.probabilities.shape == (*hw, 2)
+    assert (found.labels, found.cell_count, found.cells) == (None, None, None)
+    assert found.class_names == ("background", "nucleus")
+
+
+def test_an_image_gives_what_its_file_gives(tmp_path: Path, bundle: Path) -> None:
+    image = nuclei_picture(150, 170)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    run = infer_slide(
+        tmp_path / "a.png",
+        tmp_path / "out",
+        InferOptions(model=bundle, tile_px=64),
+        open_engine=lambda _, __, hw: ConvEngine(hw),
+    )
+    in_memory, _ = segmenter_for(bundle)
+    np.testing.assert_array_equal(
+        tifffile.imread(run.folder / "classes.ome.tif"), in_memory(image).classes
+    )
+
+
+def test_frames_of_one_size_share_an_engine(bundle: Path) -> None:
+    with segmenter_for(bundle)[0] as segmenter:
+        opened = segmenter_for(bundle)[1]
+        segmenter, opened = segmenter_for(bundle)
+        for _ in range(3):
+            segmenter(nuclei_picture(60, 60))
+        segmenter(nuclei_picture(40, 40))
+        assert [engine.calls for engine in opened] == [3, 1]
+        segmenter.close()
+    assert all(engine.is_closed for engine in opened)
+
+
+def test_old_engines_are_closed(bundle: Path) -> None:
+    segmenter, opened = segmenter_for(bundle)
+    for side in (20, 30, 40):
+        segmenter(nuclei_picture(side, side))
+    assert [engine.is_closed for engine in opened] == [True, False, False]
+    segmenter.close()
+
+
+def test_cells_are_numbered(tmp_path: Path) -> None:
+    path = fake_bundle(tmp_path / "m.cellseg", head=INSTANCES).path
+    image = np.zeros((80, 90), np.uint8)
+    image[10:20, 10:20] = image[40:50, 60:70] = 255
+    found = segmenter_for(path, IdentityEngine)[0](image)
+    assert found.cell_count == 2
+    assert found.labels is not None
+    assert (found.labels[12, 12], found.labels[45, 65]) == (1, 2)
+
+
+def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None:
+    path = fake_bundle(tmp_path / "m.cellseg", mpp=0.5, head=INSTANCES).path
+    image = np.zeros((121, 161), np.uint8)
+    image[40:81, 40:81] = 255
+    found = segmenter_for(path, IdentityEngine)[0](image, mpp=0.25)
+    assert found.classes.shape == found.probabilities.shape[:2] == image.shape
+    assert found.labels is not None
+    assert found.labels.shape == image.shape
+    wrong = np.count_nonzero((found.classes > 0) != (image > 0))
+    assert wrong < 4 * 41 * 2  # the outline, at half the resolution
+    assert found.probabilities[60, 60].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, bool])
+def test_grey_deep_and_binary_images_are_taken(bundle: Path, dtype: type) -> None:
+    image = (np.eye(40) * (np.iinfo(dtype).max if dtype is not bool else 1)).astype(dtype)
+    assert segmenter_for(bundle, IdentityEngine)[0](image).classes.sum() == 40
+
+
+def test_an_image_of_floats_is_refused(bundle: Path) -> None:
+    with pytest.raises(SlideError, match="dtype=float64"):
+        segmenter_for(bundle)[0](np.zeros((5, 5)))
+
+
+def test_an_unknown_option_is_named(bundle: Path) -> None:
+    with pytest.raises(CellsegError, match="Received: presicion"):
+        Segmenter.load(bundle, presicion="int8")
+    with pytest.raises(CellsegError, match="Received: tile"):
+        segment("a.svs", model=bundle, tile=3)
+
+
+def test_a_finished_runs_arrays_are_read_where_they_are_asked_for(
+    tmp_path: Path, bundle: Path
+) -> None:
+    run = infer_slide(
+        ArraySlide(nuclei_picture(1100, 700)),
+        tmp_path,
+        InferOptions(model=bundle),
+        open_engine=lambda _, __, hw: ConvEngine(hw),
+    )
+    result = SlideSegmentation(run)
+    whole = tifffile.imread(run.folder / "classes.ome.tif")
+    classes = result.classes
+    assert (classes.shape, classes.dtype, classes.ndim) == ((1100, 700), np.uint8, 2)
+    assert (len(classes), classes.size) == (1100, 770_000)
+    np.testing.assert_array_equal(np.asarray(classes), whole)
+    for key in [
+        (slice(500, 530), slice(505, 700)),
+        (slice(None, None, 100), slice(-5, None)),
+        (slice(1000, 10, -7), 3),
+        (-1, -1),
+        slice(3, 3),
+        7,
+    ]:
+        np.testing.assert_array_equal(classes[key], whole[key])
+    assert result.labels is None
+    assert result.cells is None
+    assert result.overlay.is_file()
+    assert result.report["status"] == "done"
+    half = LazyLabels(run.folder / "classes.ome.tif", level=1)
+    assert half.shape == (550, 350)
+
+
+def test_an_index_that_is_not_there_is_refused(tmp_path: Path, bundle: Path) -> None:
+    run = infer_slide(
+        ArraySlide(nuclei_picture(20, 20)),
+        tmp_path,
+        InferOptions(model=bundle),
+        open_engine=lambda _, __, hw: ConvEngine(hw),
+    )
+    classes = SlideSegmentation(run).classes
+    with pytest.raises(IndexError, match="20"):
+        classes[20]
+    with pytest.raises(TypeError, match="slices or integers"):
+        classes[[1, 2]]
+    with pytest.raises(SlideError, match="level=1"):
+        LazyLabels(classes.path, level=1)
