@@ -317,7 +317,7 @@ def _run_untiled(job: Job, engine: Engine, yx: tuple[int, int]) -> NDArray[np.fl
             strict=True,
         )
     ]
-    found = engine.infer(job.view.read(*origin, *engine.tile_hw))
+    found = engine.infer(job.view.read(origin[0], origin[1], *engine.tile_hw))
     height, width = _window_hw(job)
     y, x = yx[0] - origin[0], yx[1] - origin[1]
     return found[y : y + height, x : x + width]

@@ -70,14 +70,12 @@ def test_an_image_gives_what_its_file_gives(tmp_path: Path, bundle: Path) -> Non
 
 
 def test_frames_of_one_size_share_an_engine(bundle: Path) -> None:
-    with segmenter_for(bundle)[0] as segmenter:
-        opened = segmenter_for(bundle)[1]
-        segmenter, opened = segmenter_for(bundle)
+    segmenter, opened = segmenter_for(bundle)
+    with segmenter:
         for _ in range(3):
             segmenter(nuclei_picture(60, 60))
         segmenter(nuclei_picture(40, 40))
         assert [engine.calls for engine in opened] == [3, 1]
-        segmenter.close()
     assert all(engine.is_closed for engine in opened)
 
 
