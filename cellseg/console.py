@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.batch import Outcome
     from cellseg.runtime.options import Progress
+    from cellseg.runtime.verify import VerifyReport
 
 __all__ = [
     "RunDisplay",
@@ -31,6 +32,7 @@ __all__ = [
     "report_text",
     "show_logs",
     "stderr",
+    "verify_text",
 ]
 
 _PHASES = {
@@ -175,6 +177,28 @@ def failure_summary(outcomes: Sequence[Outcome]) -> str:
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     head = f"{len(outcomes) - len(failed)} of {len(outcomes)} inputs done"
     return "\n".join([head, *(f"  failed: {outcome.input}" for outcome in failed)])
+
+
+def verify_text(path: str, report: VerifyReport) -> str:
+    """Return what was compared, how far it differs, and whether that is within bounds."""
+    windows = len({(check.y_px, check.x_px) for check in report.checks})
+    facts = (
+        ("compared", f"{windows} windows, {report.pixels / 1e6:.2f} million pixels"),
+        ("with", f"{report.engine} {report.precision}, tiles of {report.tile_px} px"),
+        ("halo", f"{report.halo_px} px"),
+        ("largest difference", f"{report.largest_difference:.2g}{_allowed(report.max_difference)}"),
+        (
+            "flipped pixels",
+            f"{report.flipped_px}, {report.flipped_per_million:.2g} per million"
+            f"{_allowed(report.max_flipped_per_million)}",
+        ),
+    )
+    verdict = "no seams" if report.ok else "SEAMS"
+    return "\n".join([f"{path}: {verdict}", *(f"  {name:<20}{text}" for name, text in facts)])
+
+
+def _allowed(limit: float) -> str:
+    return f" (allowed {limit:.2g})"
 
 
 def stderr() -> Console:

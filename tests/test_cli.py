@@ -16,7 +16,16 @@ from cellseg import __version__
 from cellseg.cli import app
 from cellseg.cli_options import parse_bytes, parse_setting, parse_size
 
-COMMANDS = ("infer", "inspect", "doctor", "train", "evaluate", "export", "data make-slide")
+COMMANDS = (
+    "infer",
+    "verify",
+    "inspect",
+    "doctor",
+    "train",
+    "evaluate",
+    "export",
+    "data make-slide",
+)
 
 
 def run(*args: str) -> Result:

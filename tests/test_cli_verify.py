@@ -1,0 +1,68 @@
+"""``cellseg-cli verify`` and ``inspect`` of a bundle, with a tiny network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from cellseg.cli import app
+from tests.bundles import make_bundle
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "field.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 280, 3), np.uint8)
+    cv2.imwrite(str(path), pixels)
+    return path
+
+
+def verify(image: Path, bundle: Path, *args: str) -> Result:
+    fixed = ("--model", str(bundle), "--engine", "onnxruntime", "--tile", "64", "--windows", "3")
+    return CliRunner().invoke(app, ["verify", str(image), *fixed, *args])
+
+
+def test_a_true_halo_leaves_no_seams(image: Path, tmp_path: Path) -> None:
+    result = verify(image, make_bundle(tmp_path / "tiny.cellseg").path)
+    assert result.exit_code == 0
+    assert "field.png: no seams" in result.stdout
+    assert "flipped pixels" in result.stdout
+
+
+def test_a_halo_that_is_too_small_is_found_out(image: Path, tmp_path: Path) -> None:
+    liar = make_bundle(tmp_path / "tiny.cellseg", halo_px=0, receptive_field_px=0)
+    result = verify(image, liar.path)
+    assert result.exit_code == 1
+    assert "field.png: SEAMS" in result.stdout
+    assert "must agree" in result.stderr
+    assert "hint: The model reaches further" in result.stderr
+
+
+def test_json_holds_every_window(image: Path, tmp_path: Path) -> None:
+    result = verify(image, make_bundle(tmp_path / "tiny.cellseg").path, "--json")
+    report = json.loads(result.stdout)
+    assert report["ok"] is True
+    assert len(report["checks"]) == 2 * 3
+
+
+def test_a_bundle_with_a_changed_byte_is_refused(image: Path, tmp_path: Path) -> None:
+    path = make_bundle(tmp_path / "tiny.cellseg").path
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.rindex(b"probabilities") - 40] ^= 1  # inside the model
+    path.write_bytes(bytes(damaged))
+    result = verify(image, path)
+    assert result.exit_code == 1
+    assert "tiny.cellseg" in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_inspect_of_a_bundle_is_text_or_json(tmp_path: Path) -> None:
+    path = str(make_bundle(tmp_path / "tiny.cellseg").path)
+    assert "halo 4 px" in CliRunner().invoke(app, ["inspect", path]).stdout
+    facts = json.loads(CliRunner().invoke(app, ["inspect", path, "--json"]).stdout)
+    assert facts["manifest"]["halo_px"] == 4
