@@ -15,12 +15,11 @@ DEMO_SLIDE = Path(__file__).parent / "cmu-1-small-region.svs"
 
 def main(path: str | None = None) -> None:
     rgb = read_rgb(path) if path else read_corner(DEMO_SLIDE)
-    segmenter = cellseg.Segmenter.load("nuclei")
-    found = segmenter(rgb)
+    with cellseg.Segmenter.load("nuclei") as segmenter:
+        found = segmenter(rgb)
     share = np.count_nonzero(found.classes) / found.classes.size
     print(f"{rgb.shape[1]} x {rgb.shape[0]} px: {share:.1%} of it is nuclei")
-    if found.labels is not None:
-        print(f"{found.labels.max()} nuclei")
+    print(f"{found.cell_count} nuclei")
 
 
 def read_rgb(path: str) -> np.ndarray:

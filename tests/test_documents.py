@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,10 +59,15 @@ def test_the_documents_show_commands() -> None:
 
 @needs_model
 @pytest.mark.parametrize("program", blocks(ROOT / "README.md", "python"))
-def test_programs_of_the_readme_run(program: str) -> None:
-    names = {"rgb_array": np.zeros((96, 128, 3), np.uint8)}
+def test_programs_of_the_readme_run(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "examples" / "cmu-1-small-region.svs", tmp_path / "slide.svs")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"rgb_array": np.zeros((96, 128, 3), np.uint8)}
     exec(compile(program, "README.md", "exec"), names)
-    assert names["found"].classes.shape == (96, 128)  # type: ignore[attr-defined]
+    assert names["found"].classes.shape == (96, 128)
+    assert names["corner"].shape == (512, 512)
 
 
 @needs_model
