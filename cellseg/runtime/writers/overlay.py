@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import StoreError
-from cellseg.runtime.kernels.palette import paint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +59,8 @@ def draw_overlay(
     uint8, shape (h * k, w * k, 3)
         k > 1 for images smaller than about 1024 pixels.
     """
+    from cellseg.runtime.kernels.palette import paint
+
     edges = classes if objects is None else objects
     times = _enlargement(classes.shape[:2]) if halvings == 0 else 1
     picture = _enlarged(rgb, times)
