@@ -61,7 +61,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
-	$(BIN)/python bench/throughput.py demo=$(DEMO_SLIDE) -o bench/results/throughput.json
+	$(BIN)/python bench/throughput.py demo=$(DEMO_SLIDE) -o runs/throughput.json
 
 demo: $(VENV)/.core
 	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT)

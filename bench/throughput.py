@@ -1,14 +1,13 @@
 """Measure throughput by engine and precision: the engine alone beside the whole run.
 
     python bench/throughput.py demo=examples/cmu-1-small-region.svs made=runs/made.tif \
-        -o bench/results/throughput.json --repeats 3
+        -o bench/results/throughput.json --repeats 3 --page
 
 The contestants take turns, round after round, so that a slow minute of the machine hits all of
 them. "Engine" runs tiles of the slide that lie in memory through the engine, with as many threads
 as it wants; "end to end" is `infer` from file to finished files. Megapixels are those of the
 working level; for the engine those of the kept cores, so that both count the same pixels and the
-engine alone is the floor of the run. The Markdown table goes to docs/benchmarks.md between its
-markers.
+engine alone is the floor of the run. ``--page`` puts the table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -151,6 +150,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
     options = parser.parse_args()
     from cellseg.runtime.machine import this_machine
 
@@ -168,7 +168,10 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": asdict(facts), "rows": [asdict(row) for row in rows]}
     options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_section("benchmarks.md", "throughput", format_table(rows, machine))
+    table = format_table(rows, machine)
+    print(table)
+    if options.page:
+        write_section("benchmarks.md", "throughput", table)
 
 
 if __name__ == "__main__":
