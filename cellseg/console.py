@@ -210,7 +210,9 @@ def stderr() -> Console:
 
 def _speed_text(run: dict[str, Any]) -> str:
     plan, engine = run["plan"], run["engine"]
-    parts = [f"{run['status']} in {format_seconds(run['wall_s'])}"]
+    wall_s = run["wall_s"]
+    took = f"{wall_s:.1f} s" if wall_s < 60 else format_seconds(wall_s)
+    parts = [f"{run['status']} in {took}"]
     if run["throughput_mpx_s"] is not None:
         parts.append(f"{run['throughput_mpx_s']:.1f} MP/s")
     parts.append(f"{engine['name']} {engine['precision']}")

@@ -107,6 +107,15 @@ def test_inputs_that_would_share_a_folder_are_refused_before_any_is_run(work: Pa
     assert not (work / "out").exists()
 
 
+def test_a_model_that_is_not_there_is_said_once_before_any_is_run(work: Path) -> None:
+    (work / "tiny.cellseg").unlink()
+    result = infer("scans", "-o", "out")
+    assert result.exit_code == 1
+    assert result.stderr.count("error: ") == 1
+    assert "Shipped models:" in result.stderr
+    assert not (work / "out").exists()
+
+
 def test_a_finished_run_is_not_run_again_unless_it_is_asked_for(work: Path) -> None:
     infer("scans/a.png", "-o", "out")
     before = (work / "out" / "a" / "run.json").stat().st_mtime_ns

@@ -71,9 +71,14 @@ def infer_batch(
 
     Raises
     ------
+    BundleError
+        If there is no such model; nothing is run then.
     StoreError
         If two slides would write to the same folder; nothing is run then.
     """
+    from cellseg.runtime.bundle import Bundle
+
+    Bundle.open(options.model)
     _check_folders_differ(slides, out_dir)
     for slide in slides:
         yield _outcome(slide, out_dir, options, watch)
