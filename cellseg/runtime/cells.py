@@ -102,8 +102,7 @@ def find_seeds(
     has_seed[piece[seeds > 0]] = True
     has_seed[0] = True
     extra = np.cumsum(~has_seed) + (count - 1)
-    labels = np.where(has_seed[piece], seeds, extra[piece])
-    return labels.astype(np.uint32)
+    return np.asarray(np.where(has_seed[piece], seeds, extra[piece]), dtype=np.uint32)
 
 
 def drop_small(labels: NDArray[np.uint32], min_area_px: int) -> NDArray[np.uint32]:

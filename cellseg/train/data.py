@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.normalize import apply_lut, build_lut, percentile_range
+from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
 from cellseg.train.augment import jitter_intensity, random_affine, warp
 from cellseg.train.stain import is_bright_field, restain
 from cellseg.train.targets import interior_border, normalized_distance
@@ -111,9 +111,10 @@ def normalized(
     image: NDArray[np.uint8] | NDArray[np.uint16], normalize: NormalizeRecipe
 ) -> NDArray[np.uint8]:
     """Bring a whole image's intensities to 0..255, as inference does for a whole slide."""
-    if normalize.kind == "none" and image.dtype == np.uint8:
-        return image
-    found = percentile_range(image, normalize.low, normalize.high)
+    if normalize.kind == "none":
+        found = full_range(image.dtype)
+    else:
+        found = percentile_range(image, normalize.low, normalize.high)
     return apply_lut(image, build_lut(found, image.dtype))
 
 

@@ -52,9 +52,9 @@ class RunState:
     def save(self, folder: Path) -> None:
         """Write to ``state.npz``, replacing it at once."""
         facts = np.array([self.epoch, self.best_loss, self.best_epoch])
-        arrays = {f"w{i}": weights for i, weights in enumerate(self.mean_weights)}
+        arrays: dict[str, Any] = {f"w{i}": value for i, value in enumerate(self.mean_weights)}
         temporary = folder / "state.tmp.npz"
-        np.savez(temporary, facts=facts, **arrays)
+        np.savez(temporary, **arrays, facts=facts)
         temporary.replace(folder / "state.npz")
 
     @classmethod
@@ -273,7 +273,7 @@ def compile_model(recipe: Recipe, model: keras.Model) -> None:
 def write_model_facts(recipe: Recipe, model: keras.Model, folder: Path) -> None:
     """Write ``model.json``: what the exporter puts into the bundle's manifest."""
     bundle = recipe.bundle
-    channels = [("background", 0), ("interior", 1), ("border", 1)]
+    channels: list[tuple[str, int | None]] = [("background", 0), ("interior", 1), ("border", 1)]
     channels += [("distance", None)] if recipe.target.distance else []
     facts = {
         "name": recipe.name,

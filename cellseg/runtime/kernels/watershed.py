@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LEVELS = 256
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def flood(
     elevation: NDArray[np.uint8], mask: NDArray[np.bool_], labels: NDArray[np.uint32]
 ) -> None:
@@ -63,7 +63,7 @@ def flood(
             _push(first, last, following, higher, ny * width + nx)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _push(
     first: NDArray[np.int64],
     last: NDArray[np.int64],
