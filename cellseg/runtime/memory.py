@@ -12,8 +12,8 @@ grows with the slide::
     + cache                                                                  decoded TIFF tiles
 
 ``ENGINE_BYTES_PER_PX`` is an upper bound that was measured, not a promise of the engines: a UNet of
-1.1 million parameters with a stride-2 stem takes 136 bytes a pixel in OpenVINO and 364 in ONNX
-Runtime at float32, about the same at int8. A network that is wider at full resolution needs more.
+1.1 million parameters with a stride-2 stem takes 100 to 136 bytes a pixel in OpenVINO and 364 to
+400 in ONNX Runtime, at float32 and int8. A network that is wider at full resolution needs more.
 
 A budget is spent in this order: everything at its least, then workers, then waiting tiles, then
 the cache. What does not fit at its least is refused before anything is read.
@@ -31,7 +31,7 @@ from cellseg.errors import TilePlanError
 __all__ = ["MemoryPlan", "TileCost", "peak_rss_mb", "plan_memory", "reset_peak_rss"]
 
 BASE_BYTES = 350 * 2**20
-ENGINE_BYTES_PER_PX = 384
+ENGINE_BYTES_PER_PX = 448
 CACHE_BYTES = 256 * 2**20
 MIN_CACHE_BYTES = 16 * 2**20
 MAX_WORKERS = 8
