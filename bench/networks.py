@@ -49,21 +49,11 @@ NETWORKS = (
 )
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """How instances are grown from the interior channel."""
-
-    interior_channel: int = 1
-    seed_threshold: float = 0.6
-    seed_blur_px: float = 1.0
-    min_seed_px: int = 12
-    min_area_px: int = 16
-
-
 def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> dict[str, Any]:
     """Train one network, score it on validation, and keep the facts in ``RESULTS.json``."""
     import keras
 
+    from cellseg.runtime.manifest import InteriorBorder
     from cellseg.train.data import load_source, padded_to
     from cellseg.train.evaluate import score_images, summarize
     from cellseg.train.fit import predict, train
@@ -95,7 +85,15 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
         for source in recipe.sources
         for item in load_source(source, data, "valid", recipe.normalize)
     ]
-    summary = summarize(score_images(images, whole, Seeds()))
+    bundle = recipe.bundle
+    rule = InteriorBorder(
+        interior_channel=1,
+        seed_threshold=bundle.seed_threshold,
+        seed_blur_px=bundle.seed_blur_px,
+        min_seed_px=bundle.min_seed_px,
+        min_area_px=bundle.min_area_px,
+    )
+    summary = summarize(score_images(images, whole, rule, bundle.threshold))
     facts = {
         "name": network.name,
         "parameters": model.count_params(),

@@ -9,7 +9,7 @@ a whole image in memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,38 +19,11 @@ from cellseg.runtime.kernels.watershed import flood
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-class InstanceRule(Protocol):
-    """How a head separates touching cells; the manifest's ``head.instances`` is one."""
-
-    @property
-    def interior_channel(self) -> int:
-        """Output channel that is high inside a cell and low between two."""
-        ...
-
-    @property
-    def seed_threshold(self) -> float:
-        """Its value from which on a pixel belongs to a seed."""
-        ...
-
-    @property
-    def seed_blur_px(self) -> float:
-        """Sigma of the Gaussian that smooths the channel first, in pixels; 0 for none."""
-        ...
-
-    @property
-    def min_seed_px(self) -> int:
-        """Smallest seed, in pixels."""
-        ...
-
-    @property
-    def min_area_px(self) -> int:
-        """Smallest cell kept, in pixels."""
-        ...
+    from cellseg.runtime.manifest import InteriorBorder
 
 
 def instances_from_probabilities(
-    probabilities: NDArray[np.float32], rule: InstanceRule, threshold: float | None = 0.5
+    probabilities: NDArray[np.float32], rule: InteriorBorder, threshold: float | None = 0.5
 ) -> NDArray[np.uint32]:
     """Label map of the cells in one image.
 
@@ -58,8 +31,8 @@ def instances_from_probabilities(
     ----------
     probabilities : float32, shape (H, W, C)
         The model's output; channel 0 is background.
-    rule : InstanceRule
-        Seed channel, smoothing, threshold, smallest areas.
+    rule : InteriorBorder
+        The manifest's ``head.instances``: seed channel, smoothing, threshold, smallest areas.
     threshold : float, optional
         Foreground where ``1 - probabilities[..., 0]`` reaches it; None is 0.5.
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError, ExportError
-from cellseg.runtime.cells import InstanceRule, instances_from_probabilities
+from cellseg.runtime.cells import instances_from_probabilities
 from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
 from cellseg.train.data import load_source
 from cellseg.train.recipe import NormalizeRecipe
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.manifest import InteriorBorder
     from cellseg.train.data import LabelledImage
     from cellseg.train.recipe import Recipe
 
@@ -74,7 +75,7 @@ class SourceScore:
 def score_image(
     item: LabelledImage,
     probabilities: NDArray[np.float32],
-    rule: InstanceRule,
+    rule: InteriorBorder,
     threshold: float | None = 0.5,
 ) -> ImageScore:
     """Score one prediction (H, W, C) against the image's labels (H, W)."""
@@ -95,7 +96,7 @@ def score_image(
 def score_images(
     images: Iterable[LabelledImage],
     predict: Predict,
-    rule: InstanceRule,
+    rule: InteriorBorder,
     threshold: float | None = 0.5,
 ) -> list[ImageScore]:
     """Predict and score images one after the other."""
@@ -130,7 +131,7 @@ def save_worst(
     images: list[LabelledImage],
     scores: list[ImageScore],
     predict: Predict,
-    rule: InstanceRule,
+    rule: InteriorBorder,
     picture: Path,
 ) -> None:
     """Show the worst images of each source: a row a source, image beside truth and prediction.
@@ -237,7 +238,7 @@ def _average(group: list[ImageScore]) -> SourceScore:
 
 
 def _panel(
-    item: LabelledImage, score: ImageScore, predict: Predict, rule: InstanceRule
+    item: LabelledImage, score: ImageScore, predict: Predict, rule: InteriorBorder
 ) -> NDArray[np.uint8]:
     labels = instances_from_probabilities(predict(item.image), rule)
     side = min(*item.labels.shape, PANEL_PX)

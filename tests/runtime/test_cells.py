@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -17,15 +16,10 @@ from cellseg.runtime.cells import (
     renumber,
 )
 from cellseg.runtime.kernels.watershed import flood
+from cellseg.runtime.manifest import InteriorBorder
 
-
-@dataclass(frozen=True)
-class Rule:
-    interior_channel: int = 1
-    seed_threshold: float = 0.5
-    seed_blur_px: float = 0.0
-    min_seed_px: int = 0
-    min_area_px: int = 4
+RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
+SMOOTHED = RULE.model_copy(update={"seed_blur_px": 1.5, "min_seed_px": 12})
 
 
 def two_touching_discs() -> np.ndarray:
@@ -86,7 +80,7 @@ def test_the_flood_equals_scikit_image_where_no_pixel_is_tied() -> None:
 
 def test_touching_nuclei_get_two_labels_that_cover_the_foreground() -> None:
     probabilities = two_touching_discs()
-    labels = instances_from_probabilities(probabilities, Rule())
+    labels = instances_from_probabilities(probabilities, RULE)
     assert labels.max() == 2
     np.testing.assert_array_equal(labels > 0, probabilities[..., 0] < 0.5)
     assert abs(np.sum(labels == 1) - np.sum(labels == 2)) < 20
@@ -96,13 +90,13 @@ def test_a_nucleus_too_thin_for_an_interior_is_kept() -> None:
     probabilities = np.zeros((10, 10, 3), np.float32)
     probabilities[..., 0] = 1
     probabilities[4:6, 2:8] = (0, 0.2, 0.8)
-    assert instances_from_probabilities(probabilities, Rule()).max() == 1
+    assert instances_from_probabilities(probabilities, RULE).max() == 1
 
 
 def test_an_empty_image_has_no_cells() -> None:
     probabilities = np.zeros((7, 5, 3), np.float32)
     probabilities[..., 0] = 1
-    labels = instances_from_probabilities(probabilities, Rule())
+    labels = instances_from_probabilities(probabilities, RULE)
     assert labels.shape == (7, 5)
     assert labels.max() == 0
 
@@ -123,8 +117,8 @@ def test_specks_of_interior_do_not_split_a_nucleus() -> None:
     probabilities[16, 9:22, 1] = 0.1  # a scratch through the left interior leaves two halves
     speckled = probabilities.copy()
     speckled[10, 15], speckled[10, 16] = (0, 0.1, 0.9), (0, 0.1, 0.9)
-    assert instances_from_probabilities(speckled, Rule()).max() > 2
-    assert instances_from_probabilities(speckled, Rule(seed_blur_px=1.5, min_seed_px=12)).max() == 2
+    assert instances_from_probabilities(speckled, RULE).max() > 2
+    assert instances_from_probabilities(speckled, SMOOTHED).max() == 2
 
 
 def test_seeds_below_the_smallest_size_are_no_seeds() -> None:

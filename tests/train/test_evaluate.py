@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ import pytest
 
 pytest.importorskip("keras", reason="needs the [train] extra")
 
+from cellseg.runtime.manifest import InteriorBorder
 from cellseg.train.data import LabelledImage
 from cellseg.train.evaluate import (
     format_table,
@@ -22,14 +22,7 @@ from cellseg.train.evaluate import (
     write_scores,
 )
 
-
-@dataclass(frozen=True)
-class Rule:
-    interior_channel: int = 1
-    seed_threshold: float = 0.5
-    seed_blur_px: float = 0.0
-    min_seed_px: int = 0
-    min_area_px: int = 4
+RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
 
 
 def item(stem: str, source: str = "a") -> LabelledImage:
@@ -50,13 +43,13 @@ def blind(image: np.ndarray) -> np.ndarray:
 
 
 def test_a_perfect_prediction_scores_one() -> None:
-    (score,) = score_images([item("x")], perfect, Rule())
+    (score,) = score_images([item("x")], perfect, RULE)
     assert (score.dice, score.f1, score.predicted, score.truth) == (1.0, 1.0, 2, 2)
 
 
 def test_a_source_averages_its_images_and_pools_its_objects() -> None:
-    scores = score_images([item("x"), item("y", "b")], perfect, Rule())
-    scores += score_images([item("z")], blind, Rule())
+    scores = score_images([item("x"), item("y", "b")], perfect, RULE)
+    scores += score_images([item("z")], blind, RULE)
     summary = summarize(scores)
     assert list(summary) == ["a", "b"]
     assert summary["a"].dice == 0.5
@@ -66,8 +59,8 @@ def test_a_source_averages_its_images_and_pools_its_objects() -> None:
 
 
 def test_scores_are_kept_worst_first(tmp_path: Path) -> None:
-    scores = score_images([item("good")], perfect, Rule())
-    scores += score_images([item("bad")], blind, Rule())
+    scores = score_images([item("good")], perfect, RULE)
+    scores += score_images([item("bad")], blind, RULE)
     write_scores(scores, tmp_path)
     rows = list(csv.DictReader((tmp_path / "per-image.csv").read_text().splitlines()))
     assert [row["stem"] for row in rows] == ["bad", "good"]
@@ -76,8 +69,8 @@ def test_scores_are_kept_worst_first(tmp_path: Path) -> None:
 
 def test_the_worst_images_are_drawn_with_truth_and_prediction(tmp_path: Path) -> None:
     images = [item("x"), item("y", "b")]
-    scores = score_images(images, blind, Rule())
-    save_worst(images, scores, blind, Rule(), tmp_path / "worst.jpg")
+    scores = score_images(images, blind, RULE)
+    save_worst(images, scores, blind, RULE, tmp_path / "worst.jpg")
     picture = cv2.imread(str(tmp_path / "worst.jpg"))
     assert picture.shape == (600, 2400, 3)
     green = (picture[..., 1] > 150) & (picture[..., 2] < 100)
