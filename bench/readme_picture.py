@@ -1,6 +1,8 @@
 """Cut the README's picture out of the demo's overlay: whole slide at the left, nuclei at the right.
 
-    make demo && python bench/readme_picture.py cellseg-out/cmu-1-small-region/overlay.jpg
+    python bench/readme_picture.py cellseg-out/cmu-1-small-region/overlay.jpg
+
+after ``make demo``.
 """
 
 from __future__ import annotations
