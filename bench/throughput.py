@@ -1,7 +1,9 @@
 """Measure throughput by engine and precision: the engine alone beside the whole run.
 
-    python bench/throughput.py demo=examples/cmu-1-small-region.svs made=runs/made.tif \
-        -o bench/results/throughput.json --repeats 3 --page
+    python bench/throughput.py demo=examples/cmu-1-small-region.svs@5 made-16k=runs/made.tif@3 \
+        -o bench/results/throughput.json --page
+
+``@N`` is the number of rounds for that slide.
 
 The contestants take turns, round after round, so that a slow minute of the machine hits all of
 them. "Engine" runs tiles of the slide that lie in memory through the engine, with as many threads
@@ -122,17 +124,20 @@ def end_to_end(slide_path: Path, row: Row, model: str) -> None:
 def format_table(rows: list[Row], machine: str) -> str:
     """Format the rows as Markdown, medians with the spread behind."""
     lines = [
-        f"{machine}. Medians (smallest to largest) of {len(rows[0].end_to_end_mpx_s)} rounds, "
-        "contestants taking turns; full area, no tissue mask.",
+        f"{machine}. Medians (smallest to largest), contestants taking turns; full area, no tissue "
+        "mask.",
         "",
-        "| slide | engine | precision | engine alone, MP/s | end to end, MP/s | of the engine |",
-        "|---|---|---|---|---|---|",
+        "| slide | engine | precision | rounds | engine alone, MP/s | end to end, MP/s "
+        "| of the engine | peak RSS |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         alone, whole = (statistics.median(v) for v in (row.engine_mpx_s, row.end_to_end_mpx_s))
         lines.append(
-            f"| {row.slide} | {row.engine} | {row.precision} | {_spread(row.engine_mpx_s)} "
-            f"| {_spread(row.end_to_end_mpx_s)} | {100 * whole / alone:.0f} % |"
+            f"| {row.slide} | {row.engine} | {row.precision} | {len(row.engine_mpx_s)} "
+            f"| {_spread(row.engine_mpx_s)} "
+            f"| {_spread(row.end_to_end_mpx_s)} | {100 * whole / alone:.0f} % "
+            f"| {row.peak_rss_mb:.0f} MB |"
         )
     return "\n".join(lines)
 
@@ -141,24 +146,33 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
+def parse_slide(text: str) -> tuple[Path, int]:
+    """Split ``FILE@ROUNDS``; three rounds where none are given."""
+    file, _, rounds = text.partition("@")
+    return Path(file), int(rounds or 3)
+
+
 def main() -> None:
     """Measure, write JSON, update the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slides", nargs="+", help="NAME=FILE")
+    parser.add_argument("slides", nargs="+", help="NAME=FILE@ROUNDS")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--model", default="nuclei")
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
     options = parser.parse_args()
     from cellseg.runtime.machine import this_machine
 
-    slides = dict(text.split("=", 1) for text in options.slides)
+    slides = {
+        name: parse_slide(text) for name, _, text in (s.partition("=") for s in options.slides)
+    }
     rows = [Row(name, *who, (options.tile, options.tile)) for name in slides for who in CONTESTANTS]
-    for _ in range(options.repeats):
+    for turn in range(max(rounds for _, rounds in slides.values())):
         for row in rows:
-            path = Path(slides[row.slide])
+            path, rounds = slides[row.slide]
+            if turn >= rounds:
+                continue
             row.engine_mpx_s.append(engine_alone(path, row, options.model, options.seconds))
             end_to_end(path, row, options.model)
             print(row, flush=True)
