@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("sources", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--keep", default="background,interior,border")
+    parser.add_argument("--min-quality", type=float, default=0.99)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     names = sorted(path.name for path in (options.sources / "test").iterdir())
@@ -34,7 +35,7 @@ def main() -> None:
             select=tuple((name, options.sources / "valid" / name) for name in names),
             evaluate=tuple((name, options.sources / "test" / name) for name in names),
             keep_channels=tuple(options.keep.split(",")),
-            min_quality=0.99,
+            min_quality=options.min_quality,
         )
     )
     print(json.dumps(report.to_json(), indent=2))

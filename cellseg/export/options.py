@@ -41,7 +41,7 @@ class ExportOptions:
 
     min_quality: float = 0.99
     """Share of the fp32 quality that int8 must keep: Dice of every class and object F1, each as a
-    mean in which data sets count alike, on every engine."""
+    mean in which images count alike, on every engine."""
 
     methods: tuple[str, ...] = ("minmax", "percentile", "entropy")
     """Range methods to choose from."""

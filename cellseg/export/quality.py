@@ -157,8 +157,8 @@ def score_images(
 def versus_fp32(scores: Iterable[Score], reference: Iterable[Score]) -> VersusFp32:
     """Compare a variant's scores with those of fp32, engine by engine.
 
-    Data sets count alike, so that a rare kind of image weighs as much as a common one, and the few
-    objects of a small set do not decide alone.
+    Images count alike: each data set's mean weighs by its number of images. Were the sets to count
+    alike, one image that gains by chance could hide what twenty lose.
 
     Returns
     -------
@@ -183,11 +183,16 @@ def versus_fp32(scores: Iterable[Score], reference: Iterable[Score]) -> VersusFp
 def _kept(pairs: list[tuple[Score, Score]]) -> VersusFp32:
     """Compare on one engine."""
     dice_ratios = [
-        _ratio([(score.quality.dice[name], fp32.quality.dice[name]) for score, fp32 in pairs])
+        _ratio(
+            [
+                (score.quality.dice[name], fp32.quality.dice[name], fp32.quality.images)
+                for score, fp32 in pairs
+            ]
+        )
         for name in pairs[0][0].quality.dice
     ]
     objects = [
-        (score.quality.object_f1, fp32.quality.object_f1)
+        (score.quality.object_f1, fp32.quality.object_f1, fp32.quality.images)
         for score, fp32 in pairs
         if score.quality.object_f1 is not None and fp32.quality.object_f1 is not None
     ]
@@ -228,9 +233,10 @@ def _dice_by_class(
     return [dice(predicted == index, truth == index) for index in range(1, len(card.classes))]
 
 
-def _ratio(pairs: list[tuple[float, float]]) -> float:
-    """Sum of the first by sum of the second."""
-    values, references = (sum(side) for side in zip(*pairs, strict=True))
+def _ratio(weighted: list[tuple[float, float, int]]) -> float:
+    """Sum of the first by sum of the second, each weighed by the third."""
+    values = sum(value * weight for value, _, weight in weighted)
+    references = sum(reference * weight for _, reference, weight in weighted)
     return 1.0 if references == 0.0 else values / references
 
 

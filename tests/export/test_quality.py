@@ -76,21 +76,26 @@ def test_image_without_labels_counts_for_dice_only() -> None:
 
 
 def score(
-    dice: float, f1: float | None, found: int, dataset: str = "d", engine: str = "e"
+    dice: float,
+    f1: float | None,
+    found: int,
+    dataset: str = "d",
+    engine: str = "e",
+    images: int = 1,
 ) -> Score:
     quality = Quality(
-        dataset=dataset, images=1, dice={"nucleus": dice}, object_f1=f1, engine=engine
+        dataset=dataset, images=images, dice={"nucleus": dice}, object_f1=f1, engine=engine
     )
     return Score(quality, found)
 
 
-def test_comparison_lets_data_sets_count_alike() -> None:
+def test_comparison_lets_images_count_alike() -> None:
     kept = versus_fp32(
-        [score(0.9, 0.8, 99, "a"), score(0.4, 0.8, 110, "b")],
-        [score(0.5, 0.8, 100, "b"), score(0.9, 0.9, 100, "a")],
+        [score(0.9, 0.8, 99, "a", images=3), score(0.4, 0.8, 110, "b")],
+        [score(0.5, 0.8, 100, "b"), score(0.9, 0.9, 100, "a", images=3)],
     )
-    assert kept.dice_ratio == pytest.approx(1.3 / 1.4, abs=1e-5)
-    assert kept.object_f1_ratio == pytest.approx(1.6 / 1.7, abs=1e-5)
+    assert kept.dice_ratio == pytest.approx(3.1 / 3.2, abs=1e-5)
+    assert kept.object_f1_ratio == pytest.approx(3.2 / 3.5, abs=1e-5)
     assert kept.count_drift == pytest.approx(0.045)
 
 
