@@ -64,7 +64,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/throughput.py demo=$(DEMO_SLIDE) -o runs/throughput.json
 
 demo: $(VENV)/.core
-	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT)
+	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT) --restart
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
