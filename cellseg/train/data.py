@@ -17,8 +17,8 @@ import numpy as np
 from cellseg.errors import DataError
 from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
 from cellseg.train.augment import jitter_intensity, random_affine, warp
-from cellseg.train.stain import is_bright_field, restain
-from cellseg.train.targets import interior_border, normalized_distance
+from cellseg.train.stain import dim_nuclei, is_bright_field, restain
+from cellseg.train.targets import contact_weights, interior_border, normalized_distance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,10 +119,12 @@ def normalized(
 
 
 def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.float32]:
-    """Class and distance as the loss reads them, shape (H, W, 2)."""
+    """Class, weight and, if asked for, distance as the loss reads them, shape (H, W, 2 or 3)."""
     classes = interior_border(labels, target.border_px, target.gap_px)
-    distance = normalized_distance(labels) if target.distance else np.zeros_like(classes)
-    return np.stack([classes.astype(np.float32), distance.astype(np.float32)], axis=-1)
+    weights = contact_weights(labels, target.contact_weight, target.gap_px)
+    channels = [classes.astype(np.float32), weights]
+    channels += [normalized_distance(labels)] if target.distance else []
+    return np.stack(channels, axis=-1)
 
 
 class CropSequence(keras.utils.PyDataset):
@@ -173,8 +175,11 @@ class CropSequence(keras.utils.PyDataset):
         size = recipe.fit.crop_px
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
         image, labels = warp(item.image, item.labels, matrix, size)
-        if rng.random() < recipe.augment.restain_p and is_bright_field(image):
-            image = restain(image, labels, rng)
+        if is_bright_field(item.image):
+            if rng.random() < recipe.augment.restain_p:
+                image = restain(image, labels, rng)
+        elif rng.random() < recipe.augment.dim_p:
+            image = dim_nuclei(image, labels, rng)
         return jitter_intensity(image, rng, recipe.augment), labels
 
     def _sources_of_batch(self, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -100,7 +100,7 @@ class EpochEnd(keras.callbacks.Callback):
         super().__init__()
         self._recipe, self._folder, self._state = recipe, folder, state
         self._validation = validation
-        self._loss = InteriorBorderLoss(recipe.fit.border_weight)
+        self._loss = InteriorBorderLoss()
         self._started = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -156,7 +156,7 @@ class EpochEnd(keras.callbacks.Callback):
 def evaluate_crops(
     model: keras.Model, images: list[LabelledImage], loss: InteriorBorderLoss, recipe: Recipe
 ) -> dict[str, float]:
-    """Mean loss and Dice, each source counting the same however many images it has."""
+    """Loss and Dice by source, and the loss of all, weighted as training weights the sources."""
     losses: dict[str, list[float]] = {}
     dices: dict[str, list[float]] = {}
     for item in images:
@@ -166,7 +166,11 @@ def evaluate_crops(
         dices.setdefault(item.source, []).append(
             foreground_dice(predicted[0, ..., 0] < 0.5, item.labels > 0)
         )
-    row = {"val_loss": round(float(np.mean([np.mean(v) for v in losses.values()])), 5)}
+    weight_of = {source.name: source.weight for source in recipe.sources}
+    total = np.average(
+        [np.mean(v) for v in losses.values()], weights=[weight_of[k] for k in losses]
+    )
+    row = {"val_loss": round(float(total), 5)}
     return row | {f"val_dice_{name}": round(float(np.mean(v)), 4) for name, v in dices.items()}
 
 
@@ -267,7 +271,7 @@ def compile_model(recipe: Recipe, model: keras.Model) -> None:
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=fit.weight_decay, global_clipnorm=fit.clipnorm
     )
-    model.compile(optimizer, InteriorBorderLoss(fit.border_weight))
+    model.compile(optimizer, InteriorBorderLoss())
 
 
 def write_model_facts(recipe: Recipe, model: keras.Model, folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from cellseg.train.targets import BACKGROUND, BORDER
+from cellseg.train.targets import BACKGROUND
 
 TINY = 1e-6
 
@@ -19,37 +19,30 @@ class InteriorBorderLoss(keras.losses.Loss):
     With p the softmax of background, interior, border, t the true class, f = 1 - p_background
     and F the true foreground::
 
-        CE   = mean_px( w_t * -log p_t ),   w = border_weight for border, else 1
+        CE   = mean_px( w * -log p_t ),   w: the target's weight, larger between touching nuclei
         Dice = 1 - (2 sum f F + 1) / (sum f + sum F + 1)    sums over the whole batch
         loss = CE + Dice + 2 * mean_px( (d - D)^2 )         the last only with a distance channel
 
     The Dice sums run over the batch: taken per crop, one with a few foreground pixels or none
     outweighs all others, and training stalls.
-
-    Parameters
-    ----------
-    border_weight : float
-        Weight of border pixels in the cross-entropy.
     """
 
-    def __init__(self, border_weight: float = 2.0, name: str = "interior_border") -> None:
+    def __init__(self, name: str = "interior_border") -> None:
         super().__init__(name=name)
-        self.border_weight = border_weight
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss of one batch; ``y_true`` (N, H, W, 2): class and distance."""
+        """Loss of one batch; ``y_true`` (N, H, W, 2 or 3): class, weight, distance."""
         truth = ops.cast(y_true[..., 0], "int32")
         chosen = ops.sum(ops.one_hot(truth, 3) * y_pred[..., :3], axis=-1)
-        weight = 1.0 + (self.border_weight - 1.0) * ops.cast(truth == BORDER, "float32")
-        loss = ops.mean(-ops.log(ops.maximum(chosen, TINY)) * weight)
+        loss = ops.mean(-ops.log(ops.maximum(chosen, TINY)) * y_true[..., 1])
         loss = loss + soft_dice_loss(truth != BACKGROUND, 1.0 - y_pred[..., 0])
         if y_pred.shape[-1] > 3:
-            loss = loss + 2.0 * ops.mean(ops.square(y_pred[..., 3] - y_true[..., 1]))
+            loss = loss + 2.0 * ops.mean(ops.square(y_pred[..., 3] - y_true[..., 2]))
         return loss
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
-        return {"border_weight": self.border_weight, "name": self.name}
+        return {"name": self.name}
 
 
 def soft_dice_loss(truth: Any, probability: Any) -> Any:

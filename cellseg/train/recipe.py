@@ -63,6 +63,9 @@ class TargetRecipe(_Section):
         2, ge=1, description="thickness of the border class inside a nucleus, px"
     )
     gap_px: int = Field(2, ge=1, description="background this near to two nuclei is border too, px")
+    contact_weight: float = Field(
+        3.0, gt=0, description="weight in the loss of pixels within gap_px of two nuclei"
+    )
     distance: bool = Field(False, description="add a channel: distance to the border, 0..1")
 
 
@@ -77,6 +80,9 @@ class AugmentRecipe(_Section):
     )
     colour: float = Field(0.08, ge=0, description="gain per colour channel, +-")
     restain_p: float = Field(0.6, ge=0, le=1, description="new stains on a bright-field crop")
+    dim_p: float = Field(
+        0.5, ge=0, le=1, description="each nucleus of a dark-ground crop another brightness"
+    )
     grey_p: float = Field(0.1, ge=0, le=1, description="colour image to grey")
     invert_p: float = Field(0.1, ge=0, le=1, description="inverted contrast")
     blur_p: float = Field(0.25, ge=0, le=1, description="Gaussian blur")
@@ -98,7 +104,6 @@ class FitRecipe(_Section):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
     clipnorm: float = Field(1.0, gt=0, description="gradient clipping, global norm")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean")
-    border_weight: float = Field(2.0, gt=0, description="weight of border pixels in the loss")
     init: str | None = Field(None, description="Keras model to start from, as a path")
     patience: int = Field(12, ge=1, description="epochs without a better validation before a stop")
 

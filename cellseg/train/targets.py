@@ -45,6 +45,32 @@ def interior_border(
     return classes
 
 
+def contact_weights(
+    labels: NDArray[np.uint16], contact_weight: float, gap_px: int = 2
+) -> NDArray[np.float32]:
+    """Weight of each pixel in the loss: ``contact_weight`` where two nuclei are near, else 1.
+
+    Borders as a whole are not weighted: that pushes every outline outwards, because a border pixel
+    then counts for more than the background pixel beside it.
+
+    Parameters
+    ----------
+    labels : uint16, shape (H, W)
+        Instance ids, 0 = background.
+    contact_weight : float
+        Weight of pixels within ``gap_px`` of two different nuclei.
+    gap_px : int
+        Reach.
+
+    Returns
+    -------
+    float32, shape (H, W)
+    """
+    high, low = _label_range(labels, gap_px)
+    is_contact = (high > 0) & (high != low)
+    return np.where(is_contact, np.float32(contact_weight), np.float32(1))
+
+
 def normalized_distance(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Distance to the own nucleus' edge over its largest value in that nucleus, 0..1.
 

@@ -122,7 +122,7 @@ def test_crops_depend_on_seed_and_step_alone(discs: Path) -> None:
 def test_loss_is_small_for_the_truth_and_grows_with_error() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 3, (2, 8, 8))
-    truth = np.stack([classes, np.zeros_like(classes)], -1).astype(np.float32)
+    truth = np.stack([classes, np.ones_like(classes)], -1).astype(np.float32)
     right = np.eye(3, dtype=np.float32)[classes]
     loss = InteriorBorderLoss()
     assert float(loss(truth, right)) < 1e-3

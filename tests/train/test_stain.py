@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cellseg.train.stain import is_bright_field, restain
+from cellseg.train.stain import dim_nuclei, is_bright_field, restain
 
 
 def purple_on_white() -> tuple[np.ndarray, np.ndarray]:
@@ -44,3 +44,14 @@ def test_fluorescence_is_no_bright_field() -> None:
     image, _ = purple_on_white()
     assert is_bright_field(image)
     assert not is_bright_field(255 - image)
+
+
+def test_each_nucleus_gets_a_brightness_of_its_own_and_the_ground_stays() -> None:
+    labels = np.zeros((64, 64), np.uint16)
+    labels[8:24, 8:24], labels[36:56, 34:54] = 1, 2
+    image = np.where(labels[..., None] > 0, 200, 20).repeat(3, -1).astype(np.uint8)
+    changed = dim_nuclei(image, labels, np.random.default_rng(3))
+    means = [changed[labels == i].mean() for i in (1, 2)]
+    assert all(20 < mean < 200 for mean in means)
+    assert abs(means[0] - means[1]) > 1
+    assert (changed[labels == 0] == 20).all()

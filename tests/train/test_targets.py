@@ -6,7 +6,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.train.targets import BACKGROUND, BORDER, INTERIOR, interior_border, normalized_distance
+from cellseg.train.targets import (
+    BACKGROUND,
+    BORDER,
+    INTERIOR,
+    contact_weights,
+    interior_border,
+    normalized_distance,
+)
 
 
 def test_a_square_keeps_an_interior_inside_its_border() -> None:
@@ -52,3 +59,12 @@ def test_distance_is_one_in_the_middle_of_every_nucleus_and_zero_outside() -> No
     assert distance[labels == 1].max() == 1.0
     assert distance[labels == 2].max() == 1.0
     assert distance[labels == 0].max() == 0.0
+
+
+def test_only_pixels_between_two_nuclei_weigh_more() -> None:
+    labels = np.zeros((9, 40), np.uint16)
+    labels[:, :10], labels[:, 11:20], labels[:, 30:] = 1, 2, 3
+    weights = contact_weights(labels, 3.0, gap_px=2)
+    assert (weights[:, 9:12] == 3).all()
+    assert (weights[:, :8] == 1).all()
+    assert (weights[:, 18:] == 1).all()
