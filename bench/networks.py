@@ -54,10 +54,10 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
     import keras
 
     from cellseg.runtime.manifest import InteriorBorder
-    from cellseg.train.data import load_source, padded_to
-    from cellseg.train.evaluate import score_images, summarize
-    from cellseg.train.fit import predict, train
-    from cellseg.train.models import kflop_per_pixel, network_stride
+    from cellseg.train.data import load_source
+    from cellseg.train.evaluate import score_images, summarize, whole_image_predictor
+    from cellseg.train.fit import train
+    from cellseg.train.models import kflop_per_pixel
     from cellseg.train.recipe import load_recipe
 
     recipe = load_recipe(
@@ -74,12 +74,7 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
     started = time.perf_counter()
     train(recipe, data, folder, resume=(folder / "state.npz").exists())
     model = keras.saving.load_model(folder / "best.keras", compile=False)
-    stride = network_stride(recipe.model)
-
-    def whole(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        return predict(model, padded_to(image, stride))[:height, :width]
-
+    whole = whole_image_predictor(model, recipe.model)
     images = [
         item
         for source in recipe.sources

@@ -17,18 +17,19 @@ import numpy as np
 from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells import instances_from_probabilities
 from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
-from cellseg.train.data import load_source
+from cellseg.train.data import load_source, padded_to
 from cellseg.train.recipe import NormalizeRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import keras
     from numpy.typing import NDArray
 
     from cellseg.runtime.manifest import InteriorBorder
     from cellseg.train.data import LabelledImage
-    from cellseg.train.recipe import Recipe
+    from cellseg.train.recipe import ModelRecipe, Recipe
 
     Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -70,6 +71,20 @@ class SourceScore:
     """F1 with the objects of all images counted together."""
     count_error: float
     """|found - true| / true, over all objects of the source."""
+
+
+def whole_image_predictor(model: keras.Model, recipe: ModelRecipe) -> Predict:
+    """Return what maps an image of any size to its probabilities, padded to the stride inside."""
+    from cellseg.train.fit import predict
+    from cellseg.train.models import network_stride
+
+    stride = network_stride(recipe)
+
+    def whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        height, width = image.shape[:2]
+        return predict(model, padded_to(image, stride))[:height, :width]
+
+    return whole
 
 
 def score_image(
