@@ -3,8 +3,10 @@
 A seed is a connected piece, not too small, of foreground in which the smoothed interior channel
 reaches ``seed_threshold``; a piece of foreground without a seed is one too. Seeds grow over the
 foreground by watershed on that channel, so touching cells part along its valley. The channel is
-taken in 256 steps and smoothed in integers, so that seeds are the same on every machine. Works on
-a whole image in memory.
+taken in 256 steps and smoothed in integers, so that seeds are the same on every machine, and so
+that a byte a pixel is all that a slide's run must keep of it.
+
+Works on a window in memory; `cellseg.runtime.regions` puts windows of a slide together.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cellseg.runtime.kernels.instances import number_in_raster_order
 from cellseg.runtime.kernels.watershed import flood
 
 if TYPE_CHECKING:
@@ -42,14 +45,41 @@ def instances_from_probabilities(
         Ids 1..n in raster order of each cell's first pixel, 0 = background.
     """
     foreground = 1.0 - probabilities[..., 0] >= (0.5 if threshold is None else threshold)
-    height = np.rint(np.clip(probabilities[..., rule.interior_channel], 0, 1) * 255)
-    height = height.astype(np.uint8)
+    return label_cells(foreground, interior_steps(probabilities, rule), rule)[0]
+
+
+def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> NDArray[np.uint8]:
+    """Interior channel in 256 steps, uint8 (H, W): what seeds and watershed are made from."""
+    return np.rint(np.clip(probabilities[..., rule.interior_channel], 0, 1) * 255).astype(np.uint8)
+
+
+def label_cells(
+    foreground: NDArray[np.bool_], interior: NDArray[np.uint8], rule: InteriorBorder
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Label map of the cells in a window, and each cell's first pixel.
+
+    Parameters
+    ----------
+    foreground : bool, shape (H, W)
+    interior : uint8, shape (H, W)
+        See `interior_steps`.
+    rule : InteriorBorder
+        The manifest's ``head.instances``.
+
+    Returns
+    -------
+    labels : uint32, shape (H, W)
+        Ids 1..n in raster order of each cell's first pixel, 0 = background.
+    first : int64, shape (n,)
+        First pixels, ``y * W + x``.
+    """
+    height = interior
     if rule.seed_blur_px > 0:
-        height = cv2.GaussianBlur(height, (0, 0), rule.seed_blur_px)
+        height = np.asarray(cv2.GaussianBlur(interior, (0, 0), rule.seed_blur_px), np.uint8)
     inside = height >= round(rule.seed_threshold * 255)
     labels = find_seeds(foreground, inside, rule.min_seed_px)
     flood(255 - height, foreground, labels)
-    return renumber(drop_small(labels, rule.min_area_px))
+    return labels, renumber(labels, rule.min_area_px)
 
 
 def find_seeds(
@@ -78,18 +108,24 @@ def find_seeds(
     return np.asarray(np.where(has_seed[piece], seeds, extra[piece]), dtype=np.uint32)
 
 
-def drop_small(labels: NDArray[np.uint32], min_area_px: int) -> NDArray[np.uint32]:
-    """Set cells of fewer than ``min_area_px`` pixels to 0; returns a new array (H, W)."""
+def renumber(labels: NDArray[np.uint32], min_area_px: int = 0) -> NDArray[np.int64]:
+    """Number cells 1..n in raster order of their first pixels, in place.
+
+    Parameters
+    ----------
+    labels : uint32, shape (H, W)
+        Contiguous.
+    min_area_px : int
+        Cells of fewer pixels become 0.
+
+    Returns
+    -------
+    int64, shape (n,)
+        First pixel of each cell, ``y * W + x``.
+    """
     area = np.bincount(labels.ravel())
-    keep = area >= min_area_px
-    keep[0] = False
-    return np.where(keep[labels], labels, np.uint32(0))
-
-
-def renumber(labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Ids 1..n in raster order of first appearance; returns a new array (H, W)."""
-    ids, first = np.unique(labels, return_index=True)
-    order = np.argsort(first[ids != 0])
-    table = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
-    table[ids[ids != 0][order]] = np.arange(1, len(order) + 1, dtype=np.uint32)
-    return table[labels]
+    first = np.empty(len(area), np.int64)
+    count = number_in_raster_order(
+        labels, area >= min_area_px, np.zeros(len(area), np.uint32), first
+    )
+    return first[:count]

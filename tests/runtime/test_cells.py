@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellseg.runtime.cells import (
-    drop_small,
     find_seeds,
     instances_from_probabilities,
     renumber,
@@ -108,8 +107,11 @@ def test_seeds_outside_the_foreground_are_ignored() -> None:
 
 def test_small_cells_are_dropped_and_ids_follow_the_raster() -> None:
     labels = np.array([[9, 9, 0, 4], [9, 0, 7, 7]], np.uint32)
-    np.testing.assert_array_equal(drop_small(labels, 2) == 4, np.zeros((2, 4), bool))
-    np.testing.assert_array_equal(renumber(labels), [[1, 1, 0, 2], [1, 0, 3, 3]])
+    all_kept, without_specks = labels.copy(), labels.copy()
+    np.testing.assert_array_equal(renumber(all_kept), [0, 3, 6])
+    np.testing.assert_array_equal(all_kept, [[1, 1, 0, 2], [1, 0, 3, 3]])
+    np.testing.assert_array_equal(renumber(without_specks, min_area_px=2), [0, 6])
+    np.testing.assert_array_equal(without_specks, [[1, 1, 0, 0], [1, 0, 2, 2]])
 
 
 def test_specks_of_interior_do_not_split_a_nucleus() -> None:

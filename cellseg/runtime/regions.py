@@ -1,0 +1,192 @@
+"""Cells of a slide, region by region: one cell once, whatever region or tile it lies in.
+
+A region has a **core**; cores tile the slide from (0, 0). Its cells are told apart in a window that
+reaches a margin past the core::
+
+    +---------------------+   window: what is looked at
+    |  margin             |
+    |   +-------------+   |   a cell belongs to the region whose core holds its first pixel in
+    |   | core     A--|-A |   raster order: A is this region's, B the left neighbour's, and both
+    | B-|-B           |   |   regions see all of both, so both give them the same first pixel
+    |   +-------------+   |
+    +---------------------+
+
+A cell that reaches into the core but is cut by the window makes the window grow, so that the margin
+is no limit on the size of a cell. First pixels are the cells' names while regions are worked on in
+any order; sorted, they are numbered 1..n as in a run over the whole image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.manifest import InteriorBorder
+
+__all__ = ["CORE_PX", "MARGIN_PX", "RegionCells", "RegionGrid", "find_cells"]
+
+CORE_PX = 1024
+MARGIN_PX = 128
+_LARGEST_MARGIN_PX = 4096
+
+
+@dataclass(frozen=True)
+class RegionGrid:
+    """Cores that tile an image from (0, 0), row by row.
+
+    Examples
+    --------
+    >>> grid = RegionGrid((1500, 2048), core_px=1024)
+    >>> len(grid), grid.core(1), grid.core(2)
+    (4, (0, 1024, 1024, 1024), (1024, 0, 476, 1024))
+    """
+
+    hw: tuple[int, int]
+    """Height and width of the image."""
+
+    core_px: int = CORE_PX
+    """Side of a core."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Regions along y and along x."""
+        return -(-self.hw[0] // self.core_px), -(-self.hw[1] // self.core_px)
+
+    def __len__(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def core(self, index: int) -> tuple[int, int, int, int]:
+        """Return a core as (y0, x0, height, width)."""
+        row, column = divmod(index, self.shape[1])
+        y, x = row * self.core_px, column * self.core_px
+        return y, x, min(self.core_px, self.hw[0] - y), min(self.core_px, self.hw[1] - x)
+
+    def touching(self, y0: int, x0: int, h: int, w: int) -> Iterator[int]:
+        """Yield the regions whose cores meet a window."""
+        for row in range(y0 // self.core_px, (y0 + h - 1) // self.core_px + 1):
+            for column in range(x0 // self.core_px, (x0 + w - 1) // self.core_px + 1):
+                yield row * self.shape[1] + column
+
+
+@dataclass(frozen=True, eq=False)
+class RegionCells:
+    """Cells that reach into one core."""
+
+    labels: NDArray[np.uint32]
+    """Local ids 1..n of the core's pixels, shape (h, w); 0 = background."""
+
+    first: NDArray[np.int64]
+    """First pixel ``y * W + x`` of each cell in the whole image, shape (n,)."""
+
+    is_own: NDArray[np.bool_]
+    """Whether that pixel lies in this core, shape (n,)."""
+
+    cut: int = 0
+    """Cells of this core that are larger than the largest window, and cut by it."""
+
+
+def find_cells(
+    classes: LabelSource,
+    interior: LabelSource,
+    rule: InteriorBorder,
+    core: tuple[int, int, int, int],
+    margin_px: int = MARGIN_PX,
+) -> RegionCells:
+    """Tell the cells of one core apart.
+
+    Parameters
+    ----------
+    classes : LabelSource
+        Class map of the slide, 0 = background.
+    interior : LabelSource
+        Interior channel of the slide, uint8; see `cellseg.runtime.cells.interior_steps`.
+    rule : InteriorBorder
+        The manifest's ``head.instances``.
+    core : (int, int, int, int)
+        y0, x0, height, width.
+    margin_px : int
+        First margin; doubled until no cell of the core is cut.
+
+    Returns
+    -------
+    RegionCells
+    """
+    y0, x0, h, w = core
+    if not classes.read(*core).any():
+        empty = np.zeros(0, np.int64)
+        return RegionCells(np.zeros((h, w), np.uint32), empty, np.zeros(0, bool))
+    while True:
+        window = _grown(core, margin_px, classes.hw)
+        labels, first = _label(classes, interior, rule, window)
+        inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
+        present = np.bincount(inside.ravel(), minlength=len(first) + 1) > 0
+        present[0] = False
+        cut = present & _touches_border(labels, window, classes.hw, len(first))
+        if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
+            break
+        margin_px *= 2
+    return _local(inside, first, present, window, core, classes.hw[1], int(cut.sum()))
+
+
+def _label(
+    classes: LabelSource,
+    interior: LabelSource,
+    rule: InteriorBorder,
+    window: tuple[int, int, int, int],
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    from cellseg.runtime.cells import label_cells
+
+    return label_cells(classes.read(*window) > 0, interior.read(*window), rule)
+
+
+def _grown(
+    core: tuple[int, int, int, int], margin_px: int, hw: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    y0, x0, h, w = core
+    top, left = max(0, y0 - margin_px), max(0, x0 - margin_px)
+    bottom, right = min(hw[0], y0 + h + margin_px), min(hw[1], x0 + w + margin_px)
+    return top, left, bottom - top, right - left
+
+
+def _touches_border(
+    labels: NDArray[np.uint32], window: tuple[int, int, int, int], hw: tuple[int, int], count: int
+) -> NDArray[np.bool_]:
+    """Which labels 0..count lie on a side of the window that is no border of the image."""
+    y0, x0, h, w = window
+    sides = [
+        (y0 > 0, labels[0]),
+        (y0 + h < hw[0], labels[-1]),
+        (x0 > 0, labels[:, 0]),
+        (x0 + w < hw[1], labels[:, -1]),
+    ]
+    found = np.zeros(count + 1, bool)
+    for is_inner, side in sides:
+        if is_inner:
+            found[side] = True
+    return found
+
+
+def _local(
+    inside: NDArray[np.uint32],
+    first: NDArray[np.int64],
+    present: NDArray[np.bool_],
+    window: tuple[int, int, int, int],
+    core: tuple[int, int, int, int],
+    image_width: int,
+    cut: int,
+) -> RegionCells:
+    """Number the cells of the core 1..n and name them by their place in the whole image."""
+    table = np.where(present, np.cumsum(present), 0).astype(np.uint32)
+    y, x = np.divmod(first[present[1:]], window[3])
+    y, x = y + window[0], x + window[1]
+    y0, x0, h, w = core
+    is_own = (y0 <= y) & (y < y0 + h) & (x0 <= x) & (x < x0 + w)
+    return RegionCells(table[inside], y * image_width + x, is_own, cut)

@@ -1,0 +1,96 @@
+"""Cells found region by region are those of the whole image, numbered alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellseg.runtime.cells import label_cells
+from cellseg.runtime.labels import ArrayLabels
+from cellseg.runtime.manifest import InteriorBorder
+from cellseg.runtime.regions import RegionGrid, find_cells
+
+RULE = InteriorBorder(
+    interior_channel=1, seed_threshold=0.6, seed_blur_px=1.0, min_seed_px=6, min_area_px=8
+)
+
+
+def field_of_nuclei(seed: int, hw: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class map and interior of random, often touching, discs."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: hw[0], : hw[1]]
+    interior = np.zeros(hw, np.float32)
+    classes = np.zeros(hw, np.uint8)
+    for cy, cx, r in zip(
+        rng.uniform(0, hw[0], count),
+        rng.uniform(0, hw[1], count),
+        rng.uniform(3, 8, count),
+        strict=True,
+    ):
+        depth = r - np.hypot(y - cy, x - cx)
+        classes[depth > 0] = 1
+        interior = np.maximum(interior, np.clip(depth / r * 1.6, 0, 1))
+    return classes, np.rint(interior * 255).astype(np.uint8)
+
+
+def whole(classes: np.ndarray, interior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return label_cells(classes > 0, interior, RULE)
+
+
+def by_regions(
+    classes: np.ndarray, interior: np.ndarray, core_px: int, margin_px: int
+) -> np.ndarray:
+    grid = RegionGrid(classes.shape, core_px)
+    planes = ArrayLabels(classes), ArrayLabels(interior)
+    regions = [find_cells(*planes, RULE, grid.core(i), margin_px) for i in range(len(grid))]
+    names = np.sort(np.concatenate([r.first[r.is_own] for r in regions]))
+    assert len(np.unique(names)) == len(names)
+    labels = np.zeros(classes.shape, np.uint32)
+    for index, region in enumerate(regions):
+        y, x, h, w = grid.core(index)
+        table = np.concatenate(([0], np.searchsorted(names, region.first) + 1)).astype(np.uint32)
+        labels[y : y + h, x : x + w] = table[region.labels]
+    return labels
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([40, 64, 100]))
+@settings(max_examples=15, deadline=None)
+def test_regions_of_any_size_give_the_labels_of_the_whole_image(seed: int, core_px: int) -> None:
+    classes, interior = field_of_nuclei(seed, (190, 230), 90)
+    np.testing.assert_array_equal(
+        by_regions(classes, interior, core_px, margin_px=40), whole(classes, interior)[0]
+    )
+
+
+def test_a_cell_larger_than_its_region_is_kept_whole() -> None:
+    classes = np.zeros((300, 300), np.uint8)
+    classes[20:280, 20:280] = 1
+    interior = np.where(classes > 0, 255, 0).astype(np.uint8)
+    labels = by_regions(classes, interior, core_px=32, margin_px=8)
+    np.testing.assert_array_equal(labels, classes)
+
+
+def test_a_region_without_foreground_is_empty() -> None:
+    blank = ArrayLabels(np.zeros((64, 64), np.uint8))
+    found = find_cells(blank, blank, RULE, (0, 0, 32, 32))
+    assert found.labels.shape == (32, 32)
+    assert len(found.first) == 0
+
+
+def test_every_pixel_lies_in_one_core() -> None:
+    grid = RegionGrid((70, 101), core_px=32)
+    seen = np.zeros(grid.hw, int)
+    for index in range(len(grid)):
+        y, x, h, w = grid.core(index)
+        seen[y : y + h, x : x + w] += 1
+    assert (seen == 1).all()
+    assert list(grid.touching(30, 30, 4, 4)) == [0, 1, 4, 5]
+
+
+@pytest.mark.parametrize("core_px", [128, 256])
+def test_a_dense_field_gives_one_table_for_every_region_size(core_px: int) -> None:
+    classes, interior = field_of_nuclei(7, (512, 512), 900)
+    labels = by_regions(classes, interior, core_px, margin_px=64)
+    np.testing.assert_array_equal(labels, whole(classes, interior)[0])
