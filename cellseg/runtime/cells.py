@@ -109,7 +109,7 @@ def find_seeds(
 
 
 def renumber(labels: NDArray[np.uint32], min_area_px: int = 0) -> NDArray[np.int64]:
-    """Number cells 1..n in raster order of their first pixels, in place.
+    """Give cells the numbers 1..n in raster order of their first pixels, in place.
 
     Parameters
     ----------

@@ -183,7 +183,7 @@ def _local(
     image_width: int,
     cut: int,
 ) -> RegionCells:
-    """Number the cells of the core 1..n and name them by their place in the whole image."""
+    """Give the core's cells ids 1..n, and name them by their place in the whole image."""
     table = np.where(present, np.cumsum(present), 0).astype(np.uint32)
     y, x = np.divmod(first[present[1:]], window[3])
     y, x = y + window[0], x + window[1]
