@@ -115,7 +115,8 @@ def infer(
       cellseg-cli infer field.png --mpp 0.25 --precision fp32
     """
     from cellseg.runtime.inputs import expand_inputs
-    from cellseg.runtime.options import OUTPUTS, InferOptions
+    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.writers.table import DEFAULT_OUTPUTS
 
     options = InferOptions(
         model=model,
@@ -130,7 +131,7 @@ def infer(
         threshold=threshold,
         tissue_mask=tissue_mask,
         restart=restart,
-        write=tuple(write or OUTPUTS),
+        write=opt.parse_names(write) or DEFAULT_OUTPUTS,
     )
     outcomes = _infer_all(expand_inputs(inputs), out, options, as_json, verbose)
     if any(outcome.error for outcome in outcomes):

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, OUTPUTS
+
 _SPEED, _INPUT, _RESULT = "How fast", "What is read", "What is made"
 
 
@@ -24,6 +26,18 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise typer.BadParameter(f"a size looks like 2G or 512M. Received: {text!r}.")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def parse_names(texts: list[str] | None) -> tuple[str, ...]:
+    """Return the names in texts such as ``a,b`` and ``c``, each once.
+
+    Examples
+    --------
+    >>> parse_names(["classes,overlay", "mask"]), parse_names(None)
+    (('classes', 'overlay', 'mask'), ())
+    """
+    names = (name.strip() for text in texts or () for name in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -116,8 +130,9 @@ Write = Annotated[
     list[str] | None,
     typer.Option(
         "--write",
-        metavar="NAME",
-        help="classes or overlay, may be repeated; by default both.",
+        metavar="NAME,...",
+        help=f"What to make, may be repeated: {', '.join(OUTPUTS)}. "
+        f"By default {', '.join(DEFAULT_OUTPUTS)}.",
         rich_help_panel=_RESULT,
     ),
 ]

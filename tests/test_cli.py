@@ -85,7 +85,7 @@ def test_wrong_usage_exits_with_2(args: tuple[str, ...]) -> None:
         (("infer", ".", "--threshold", "1.5"), "A threshold lies between 0 and 1.", None),
         (("infer", ".", "--mpp", "-1"), "Microns per pixel must be positive.", None),
         (("infer", ".", "--workers", "0"), "workers must be at least 1.", None),
-        (("infer", ".", "--write", "labels"), "Outputs are classes, overlay.", None),
+        (("infer", ".", "--write", "clases"), "Received: write=clases.", "Did you mean 'classes'?"),
         (("infer", "."), "the folder holds no slide or image.", "Known suffixes:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

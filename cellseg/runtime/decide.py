@@ -77,3 +77,26 @@ class ClassRule:
             limit = np.float32(self.threshold)
             decide_by_threshold(channels, *yx, table, self.class_count, limit, out)
         return out
+
+    def foreground(
+        self, channels: NDArray[np.float32], yx: tuple[int, int], hw: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Return the probability of foreground in a window of a tile.
+
+        Parameters
+        ----------
+        channels, yx, hw
+            As in `classes`.
+
+        Returns
+        -------
+        uint8, shape hw
+            255 times the probability, rounded. Where background is a channel of its own, classes
+            exclude each other and their sum counts; else the likeliest class does.
+        """
+        from cellseg.runtime.kernels.stitch import grey_foreground
+
+        out = np.empty(hw, np.uint8)
+        table = np.array(self.channel_class, np.int64)
+        grey_foreground(channels, *yx, table, self.class_count, 0 in self.channel_class, out)
+        return out

@@ -27,26 +27,30 @@ from cellseg.runtime.lock import FolderLock
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import reset_peak_rss
 from cellseg.runtime.options import InferOptions, Progress
-from cellseg.runtime.results import OUTPUT_NAMES, RUN_JSON, write_results
+from cellseg.runtime.results import RUN_JSON, write_results
 from cellseg.runtime.session import TileSession, memory_for
 from cellseg.runtime.store import (
     ResultStore,
     check_same_run,
     discard_store,
     stored_identity,
+    stored_owed,
 )
 from cellseg.runtime.tilecache import TileCache
+from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
+from cellseg.runtime.writers.table import outputs_for, outputs_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.job import Job, OpenEngine
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import Phase, ProgressCallback
     from cellseg.runtime.slide import Slide
+    from cellseg.runtime.writers.table import Output
 
 __all__ = ["RunResult", "infer_slide", "result_folder"]
 
@@ -167,7 +171,8 @@ class _Run:
         check_same_run(
             {key: identity.get(key) for key in wanted}, wanted, self.folder, "a finished run"
         )
-        if _is_complete(self.folder, finished, self.options):
+        outputs = outputs_for(self.options.write, job)
+        if _is_complete(self.folder, finished, outputs.values(), self.options):
             discard_store(self.folder)
             _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
             return RunResult(self.folder, finished, was_done=True)
@@ -179,21 +184,34 @@ class _Run:
         return prepare(self.slide, self.bundle, self.options, tile_px)
 
     def _run(self, job: Job, finished: dict[str, Any] | None) -> RunResult:
-        options = _as_before(self.options, stored_identity(self.folder))
+        earlier = None if finished is None else finished["provenance"]["identity"]
+        if self.options.restart or earlier is None:
+            earlier = stored_identity(self.folder)
+        options = _as_before(self.options, earlier)
+        owed = self._owed(finished)
+        outputs = outputs_for({*self.options.write, *owed}, job)
+        needs = {output.needs for output in outputs.values()}
+        job = replace(job, keeps_probability="probability" in needs)
         with closing(self.open_engine(self.bundle, options, job.plan.tile_hw)) as engine:
             memory = memory_for(job, engine, self.options, usable_cores())
             with closing(ResultStore(self.folder)) as store:
-                store.begin(job.identity | engine_identity(engine))
+                store.begin(job.identity | engine_identity(engine), owed)
                 if finished is not None:
                     _forget(self.folder, finished)
                 session = TileSession(job, engine, store, self.started_s)
                 self._run_tiles(job, session, memory)
                 report = write_results(
-                    self.folder, job, engine, store, session, self.options.write, self._tell
+                    self.folder, job, engine, store, session, self.options, outputs, self._tell
                 )
                 store.remove()
         _LOG.info("%s: done, see %s", self.slide.path, self.folder)
         return RunResult(self.folder, report)
+
+    def _owed(self, finished: dict[str, Any] | None) -> tuple[str, ...]:
+        """Name what the folder had before: asking for one more file must not take another away."""
+        if self.options.restart:
+            return ()
+        return outputs_of(finished["outputs"]) if finished else stored_owed(self.folder)
 
     def _run_tiles(self, job: Job, session: TileSession, memory: MemoryPlan) -> None:
         _set_cache(self.slide, memory.cache_bytes)
@@ -231,7 +249,7 @@ def _engine_wanted(options: InferOptions) -> dict[str, Any]:
 
 
 def _as_before(options: InferOptions, identity: Mapping[str, Any] | None) -> InferOptions:
-    """Let ``auto`` be what the unfinished run took, whatever is fastest today."""
+    """Let ``auto`` be what the earlier run took, whatever is fastest today."""
     if identity is None:
         return options
     engine = identity["engine"] if options.engine == "auto" else options.engine
@@ -273,19 +291,25 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
     return report if is_ours and report.get("status") == "done" else None
 
 
-def _is_complete(folder: Path, report: dict[str, Any], options: InferOptions) -> bool:
-    """Tell whether all files that are wanted are there, at the sizes the report states."""
+def _is_complete(
+    folder: Path, report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
+) -> bool:
+    """Tell whether what is wanted is there as it is wanted, and all at the sizes of the report."""
     outputs: dict[str, Any] = report["outputs"]
-    if not {OUTPUT_NAMES[name] for name in options.write} <= outputs.keys():
-        return False
-    sizes = {name: (folder / name).stat().st_size for name in outputs if (folder / name).is_file()}
-    return sizes == {name: facts["bytes"] for name, facts in outputs.items()}
+    as_wanted = all(
+        output.file in outputs
+        and output.settings_of(options).items() <= outputs[output.file].items()
+        for output in wanted
+    )
+    return as_wanted and all(
+        output_bytes(folder / name) == facts["bytes"] for name, facts in outputs.items()
+    )
 
 
 def _forget(folder: Path, report: dict[str, Any]) -> None:
     """Remove a finished run, its report first: from now on the folder holds an unfinished one."""
     for name in (RUN_JSON, *report["outputs"]):
-        (folder / Path(name).name).unlink(missing_ok=True)
+        remove_output(folder / Path(name).name)
 
 
 def _log_start(job: Job, session: TileSession, memory: MemoryPlan) -> None:

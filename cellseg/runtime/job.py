@@ -69,6 +69,9 @@ class Job:
     todo: NDArray[np.int64]
     """Indices of the tiles to run, ascending."""
 
+    keeps_probability: bool = False
+    """Whether an output needs the probability of foreground, and not the classes alone."""
+
     @property
     def keeps_channels(self) -> bool:
         """Whether the image is small enough to tell its cells apart, and the model can."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.plan import Tile, TilePlan
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["ArrayLabels", "LabelSource", "StoredClasses", "halved", "windows"]
+__all__ = ["ArrayLabels", "LabelSource", "StoredPlane", "halved", "windows"]
 
 CACHE_BYTES = 64 << 20
 
@@ -59,8 +59,8 @@ class ArrayLabels:
         return self._labels[y0 : y0 + h, x0 : x0 + w]
 
 
-class StoredClasses:
-    """The class map of a run, put together from its store; tiles that are not there are 0.
+class StoredPlane:
+    """One uint8 plane of a run, put together from its store; tiles that are not there are 0.
 
     Parameters
     ----------
@@ -68,12 +68,20 @@ class StoredClasses:
         Where tiles lie.
     store : ResultStore
         Stays open and in the caller's hands.
+    plane : {"classes", "probability"}
+        Which of what the store keeps of a tile.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, plan: TilePlan, store: ResultStore) -> None:
-        self._plan, self._store = plan, store
+    def __init__(
+        self,
+        plan: TilePlan,
+        store: ResultStore,
+        plane: Literal["classes", "probability"] = "classes",
+    ) -> None:
+        self._plan = plan
+        self._packed = store.classes if plane == "classes" else store.probability
         # Neighbouring windows touch the same tiles; without room for a whole row of tiles each
         # of them is unpacked a few times, which costs far less than it did to compute it.
         self._cache = TileCache(CACHE_BYTES)
@@ -92,7 +100,7 @@ class StoredClasses:
     def _tile(self, tile: Tile) -> NDArray[np.uint8]:
         return self._cache.get(
             tile.index,
-            lambda: unpack(self._store.classes(tile.index) or b"", tile.keep_hw, np.uint8),
+            lambda: unpack(self._packed(tile.index) or b"", tile.keep_hw, np.uint8),
         )
 
 

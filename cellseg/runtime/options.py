@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellseg.errors import CellsegError
+from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, check_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["OUTPUTS", "InferOptions", "Phase", "Progress", "ProgressCallback"]
-
-OUTPUTS = ("classes", "overlay")
-"""Files that ``InferOptions.write`` may name; ``run.json`` is always written."""
-
+__all__ = ["InferOptions", "Phase", "Progress", "ProgressCallback"]
 
 Phase = Literal["open", "tissue", "tiles", "cells", "write"]
 
@@ -67,8 +64,8 @@ class InferOptions:
     restart: bool = False
     """Drop an unfinished or finished result in the folder and start over."""
 
-    write: tuple[str, ...] = OUTPUTS
-    """Which files to make, of `OUTPUTS`."""
+    write: tuple[str, ...] = DEFAULT_OUTPUTS
+    """Which files to make, of `cellseg.runtime.writers.table.OUTPUTS`; ``run.json`` always is."""
 
     def __post_init__(self) -> None:
         for name in ("threads", "tile_px", "batch", "workers", "max_ram_bytes"):
@@ -81,11 +78,7 @@ class InferOptions:
             )
         if self.mpp is not None and not (math.isfinite(self.mpp) and self.mpp > 0):
             raise CellsegError(f"Microns per pixel must be positive. Received: mpp={self.mpp}.")
-        unknown = [name for name in self.write if name not in OUTPUTS]
-        if unknown:
-            raise CellsegError(
-                f"Outputs are {', '.join(OUTPUTS)}. Received: write={','.join(unknown)}."
-            )
+        check_names(self.write)
 
 
 @dataclass(frozen=True)

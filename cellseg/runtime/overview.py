@@ -50,19 +50,21 @@ class ClassSurvey:
         Pixels of each class so far.
     overview : uint8
         The reduced class map, by the commonest class of each block of four.
+    halvings : int
+        As given.
     """
 
     def __init__(self, hw: tuple[int, int], class_count: int, halvings: int) -> None:
-        self._halvings = halvings
+        self.halvings = halvings
         self.counts = np.zeros(class_count, np.int64)
         self.overview = np.zeros(_reduced(hw, halvings), np.uint8)
 
     def see(self, y0: int, x0: int, classes: NDArray[np.uint8]) -> None:
         """Take in a window; its origin is a multiple of 2**halvings."""
         self.counts += np.bincount(classes.reshape(-1), minlength=self.counts.size)
-        for _ in range(self._halvings):
+        for _ in range(self.halvings):
             classes = halved(classes)
-        (h, w), y, x = classes.shape, y0 >> self._halvings, x0 >> self._halvings
+        (h, w), y, x = classes.shape, y0 >> self.halvings, x0 >> self.halvings
         self.overview[y : y + h, x : x + w] = classes
 
 

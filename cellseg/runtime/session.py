@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TileSession", "memory_for"]
 
-Packed = tuple[bytes, bytes | None]
+Packed = tuple[bytes, bytes | None, bytes | None]
 
 
 class TileSession:
@@ -56,7 +56,7 @@ class TileSession:
         self._started_s = started_s
         self.sessions, self._earlier_wall_s, earlier_stages_s = store.earlier_sessions()
         self.clock = StageClock(earlier_s=earlier_stages_s)
-        done = store.done()
+        done = store.done(with_probability=job.keeps_probability)
         self.resumed = len(done)
         self._todo_px = job.kept_px
         self._left = np.setdiff1d(job.todo, done, assume_unique=True)
@@ -132,7 +132,7 @@ class TileSession:
         classes = self._job.rule.classes(channels, tile.inner_yx, tile.keep_hw)
         self._job.mask.blank_outside(classes, *tile.keep_yx)
         kept = pack(channels[tile.inner]) if self._job.keeps_channels else None
-        return pack(classes), kept
+        return pack(classes), kept, self._probability(tile, channels)
 
     def write(self, tile: Tile, result: Packed) -> None:
         """Put a tile into the store; see `Steps`."""
@@ -143,6 +143,13 @@ class TileSession:
     def commit(self) -> None:
         """Make the tiles last; see `Steps`."""
         self._store.commit(self.wall_s - self._earlier_wall_s, self.clock.session_seconds())
+
+    def _probability(self, tile: Tile, channels: NDArray[np.float32]) -> bytes | None:
+        if not self._job.keeps_probability:
+            return None
+        grey = self._job.rule.foreground(channels, tile.inner_yx, tile.keep_hw)
+        self._job.mask.blank_outside(grey, *tile.keep_yx)
+        return pack(grey)
 
 
 def memory_for(job: Job, engine: Engine, options: InferOptions, cores: int) -> MemoryPlan:

@@ -2,7 +2,8 @@
 
 The file is journal and data in one: a tile is done when its row is there. Rows hold compressed
 class maps (and, for small images whose cells are to be told apart, the network's channels). Tiles
-without tissue have no row.
+without tissue have no row. The probability of foreground is kept in a table of its own, where an
+output needs it: a tile of a run that did without is then not done yet.
 
 SQLite in WAL mode keeps every committed row through kill -9, and through loss of power where the
 disk honours a flush. The ``identity`` of a run (slide, model, engine, plan, decision) is kept with
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from cellseg.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ __all__ = [
     "discard_store",
     "pack",
     "stored_identity",
+    "stored_owed",
     "unpack",
 ]
 
@@ -40,6 +42,7 @@ STORE_NAME = ".cellseg-run.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, classes BLOB NOT NULL, channels BLOB);
+CREATE TABLE IF NOT EXISTS probabilities (tile INTEGER PRIMARY KEY, probability BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (
     session INTEGER PRIMARY KEY, wall_s REAL NOT NULL, stages_s TEXT NOT NULL
 );
@@ -89,13 +92,23 @@ class ResultStore:
             row = self._db.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
         return None if row is None else dict(json.loads(row[0]))
 
-    def begin(self, identity: Mapping[str, Any]) -> None:
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """Outputs that the folder had before this run began to make more."""
+        with self._explained():
+            row = self._db.execute("SELECT value FROM facts WHERE name = 'owed'").fetchone()
+        return () if row is None else tuple(json.loads(row[0]))
+
+    def begin(self, identity: Mapping[str, Any], owed: Iterable[str] = ()) -> None:
         """Start or go on with a run.
 
         Parameters
         ----------
         identity : mapping
             JSON values; everything that the result depends on.
+        owed : iterable of str
+            Names of the outputs that a finished run in this folder had: they are to be there again
+            at the end, whatever else is asked for and however often this run is stopped.
 
         Raises
         ------
@@ -108,22 +121,34 @@ class ResultStore:
         with self._explained():
             text = json.dumps(dict(identity))
             self._db.execute("INSERT OR REPLACE INTO facts VALUES ('identity', ?)", (text,))
+            if names := sorted({*self.owed, *owed}):
+                row = (json.dumps(names),)
+                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('owed', ?)", row)
             cursor = self._db.execute("INSERT INTO sessions VALUES (NULL, 0, '{}')")
         self._session = cursor.lastrowid
 
-    def done(self) -> NDArray[np.int64]:
+    def done(self, *, with_probability: bool = False) -> NDArray[np.int64]:
         """Return the indices of the tiles that are there, ascending."""
+        table = "tiles JOIN probabilities USING (tile)" if with_probability else "tiles"
         with self._explained():
-            rows = self._db.execute("SELECT tile FROM tiles ORDER BY tile")
+            rows = self._db.execute(f"SELECT tile FROM {table} ORDER BY tile")
             return np.fromiter((row[0] for row in rows), np.int64)
 
-    def put(self, tile: int, classes: bytes, channels: bytes | None = None) -> None:
+    def put(
+        self,
+        tile: int,
+        classes: bytes,
+        channels: bytes | None = None,
+        probability: bytes | None = None,
+    ) -> None:
         """Add a tile; it is kept from the next `commit` on."""
         with self._explained():
             if not self._db.in_transaction:
                 self._db.execute("BEGIN")
-            row = (tile, classes, channels)
-            self._db.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", row)
+            insert = "INSERT OR REPLACE INTO"
+            self._db.execute(f"{insert} tiles VALUES (?, ?, ?)", (tile, classes, channels))
+            if probability is not None:
+                self._db.execute(f"{insert} probabilities VALUES (?, ?)", (tile, probability))
 
     def commit(self, wall_s: float, stages_s: Mapping[str, float | None]) -> None:
         """Make what was put last, with the times of this session so far."""
@@ -150,11 +175,15 @@ class ResultStore:
 
     def classes(self, tile: int) -> bytes | None:
         """Return a tile's packed class map, or None."""
-        return self._blob("classes", tile)
+        return self._blob("classes", "tiles", tile)
 
     def channels(self, tile: int) -> bytes | None:
         """Return a tile's packed channels, or None."""
-        return self._blob("channels", tile)
+        return self._blob("channels", "tiles", tile)
+
+    def probability(self, tile: int) -> bytes | None:
+        """Return a tile's packed probability of foreground, or None."""
+        return self._blob("probability", "probabilities", tile)
 
     def close(self) -> None:
         """Close the file; it stays for the next session. What was put is kept if it can be."""
@@ -169,9 +198,9 @@ class ResultStore:
         self.close()
         discard_store(self._path.parent)
 
-    def _blob(self, column: str, tile: int) -> bytes | None:
+    def _blob(self, column: str, table: str, tile: int) -> bytes | None:
         with self._explained():
-            query = f"SELECT {column} FROM tiles WHERE tile = ?"
+            query = f"SELECT {column} FROM {table} WHERE tile = ?"
             row = self._db.execute(query, (tile,)).fetchone()
         return None if row is None else row[0]
 
@@ -187,11 +216,16 @@ def stored_identity(folder: Path) -> Identity | None:
     """Return which unfinished run a folder holds; None if there is none."""
     if not (folder / STORE_NAME).exists():
         return None
-    store = ResultStore(folder)
-    try:
+    with closing(ResultStore(folder)) as store:
         return store.identity
-    finally:
-        store.close()
+
+
+def stored_owed(folder: Path) -> tuple[str, ...]:
+    """Return the outputs that the unfinished run in a folder owes; see `ResultStore.begin`."""
+    if not (folder / STORE_NAME).exists():
+        return ()
+    with closing(ResultStore(folder)) as store:
+        return store.owed
 
 
 def discard_store(folder: Path) -> None:

@@ -295,7 +295,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
 def test_a_run_killed_while_it_wrote_its_files_needs_no_tile_again(
     tmp_path: Path, bundle: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellseg.runtime import results
+    from cellseg.runtime.writers import overlay
 
     slide = ArraySlide(picture)
 
@@ -303,7 +303,7 @@ def test_a_run_killed_while_it_wrote_its_files_needs_no_tile_again(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_jpeg", full)
+        patch.setattr(overlay, "write_jpeg", full)
         with pytest.raises(StoreError, match="disk is full") as caught:
             run_fake(slide, tmp_path, bundle, tile_px=TILE_PX)
     assert "finished tiles are kept" in str(caught.value.hint)

@@ -14,7 +14,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["blank_outside", "decide_by_argmax", "decide_by_threshold"]
+__all__ = ["blank_outside", "decide_by_argmax", "decide_by_threshold", "grey_foreground"]
 
 
 @njit(nogil=True, cache=True)
@@ -86,6 +86,41 @@ def decide_by_threshold(
                 if sums[index] > sums[best]:
                     best = index
             out[y, x] = best if sums[best] >= threshold else 0
+
+
+@njit(nogil=True, cache=True)
+def grey_foreground(
+    probabilities: NDArray[np.float32],
+    y0: int,
+    x0: int,
+    channel_class: NDArray[np.int64],
+    class_count: int,
+    exclusive: bool,
+    out: NDArray[np.uint8],
+) -> None:
+    """Write the probability of foreground of each kept pixel in shades of grey.
+
+    Parameters
+    ----------
+    probabilities, y0, x0, channel_class, class_count
+        As in `decide_by_argmax`.
+    exclusive : bool
+        Whether the classes exclude each other: their sum counts then, else the likeliest.
+    out : uint8, shape (kh, kw)
+        ``floor(255 * p + 0.5)`` with p clipped to 0..1; written.
+    """
+    sums = np.empty(class_count, np.float32)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            sums[:] = np.float32(0)
+            for channel in range(channel_class.shape[0]):
+                if channel_class[channel] >= 0:
+                    sums[channel_class[channel]] += probabilities[y0 + y, x0 + x, channel]
+            sure = np.float32(0)
+            for index in range(1, class_count):
+                sure = sure + sums[index] if exclusive else max(sure, sums[index])
+            sure = min(max(sure, np.float32(0)), np.float32(1))
+            out[y, x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
 
 
 @njit(nogil=True, cache=True)

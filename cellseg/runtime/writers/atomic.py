@@ -1,4 +1,4 @@
-"""A file appears under its name when it is complete, or not at all."""
+"""A file or folder appears under its name when it is complete, or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cellseg.errors import StoreError
+from cellseg.runtime.writers.facts import remove_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,17 +19,18 @@ __all__ = ["replacing"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to; rename it to ``path`` at the end of the context.
+    """Give a name to write a file or a folder to; rename it at the end of the context.
 
     Parameters
     ----------
     path : Path
-        Final name; a file that is there stays until it is replaced.
+        Final name; what is there stays until it is replaced.
 
     Yields
     ------
     Path
-        Name beside it, hidden and with the same suffix. Removed if the context raises.
+        Name beside it, hidden and with the same suffix, not there yet. Removed if the context
+        raises.
 
     Raises
     ------
@@ -37,19 +39,24 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".part-{path.name}")
     try:
+        remove_output(partial)  # of a run that was killed
         yield partial
         _flush(partial)
+        if partial.is_dir():
+            remove_output(path)  # a folder with files in it cannot be replaced in one step
         partial.replace(path)
     except OSError as error:
         raise _explained(error, path) from error
     finally:
-        partial.unlink(missing_ok=True)
+        remove_output(partial)
 
 
 def _flush(path: Path) -> None:
     """Have the bytes on the disk before the name says that they are."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    for part in path.rglob("*") if path.is_dir() else (path,):
+        if part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
 
 
 def _explained(error: OSError, path: Path) -> StoreError:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import StoreError
+from cellseg.runtime.overview import read_overview
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["LONGEST_PX", "draw_overlay", "write_jpeg"]
+    from cellseg.runtime.finished import FinishedRun
 
-LONGEST_PX = 4096
+__all__ = ["draw_overlay", "write_jpeg", "write_overlay"]
+
 _ENLARGED_TO_PX = 1024
 _MOST_ENLARGED = 4
 _QUALITY = 90
@@ -29,6 +31,17 @@ _OPAQUE = 256
 _FILL_WITH_OUTLINE = 26
 _FILL_REDUCED = 100
 _OUTLINE_REDUCED = 200
+
+
+def write_overlay(path: Path, run: FinishedRun) -> None:
+    """Draw the overlay of a run and write it."""
+    job, survey = run.job, run.survey
+    picture = read_overview(job.view, job.value_range, survey.halvings)
+    objects = None if run.cells is None or survey.halvings else run.cells.labels
+    drawn = draw_overlay(
+        picture, survey.overview, job.palette, objects=objects, halvings=survey.halvings
+    )
+    write_jpeg(path, drawn)
 
 
 def draw_overlay(

@@ -5,7 +5,6 @@ A number that was not measured is null, never 0.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shlex
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import cellseg
 from cellseg.runtime.machine import this_machine
+from cellseg.runtime.writers.facts import output_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -29,14 +29,12 @@ if TYPE_CHECKING:
 __all__ = [
     "RUN_SCHEMA",
     "Measured",
-    "file_facts",
     "installed_version",
     "run_report",
     "write_run_json",
 ]
 
 RUN_SCHEMA = "cellseg.run/1"
-_BLOCK_BYTES = 1 << 20
 _PACKAGES = ("numpy", "numba", "opencv-python-headless", "tifffile", "imagecodecs")
 
 
@@ -70,7 +68,7 @@ def run_report(
     job: Job,
     engine: Engine,
     measured: Measured,
-    files: Sequence[Path],
+    files: Mapping[Path, Mapping[str, Any]],
     identity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Put the report together.
@@ -81,8 +79,8 @@ def run_report(
         What was run.
     measured : Measured
         What it took and gave.
-    files : sequence of Path
-        Results, complete.
+    files : mapping of Path to settings
+        Results, complete, and what they were made with.
     identity : mapping
         Everything the result depends on; kept to recognize a finished run.
 
@@ -127,7 +125,7 @@ def run_report(
             for name, pixels in zip(job.class_names, measured.class_px, strict=True)
         },
         "cells": None if measured.cells is None else dict(measured.cells),
-        "outputs": {path.name: file_facts(path) for path in files},
+        "outputs": {path.name: output_facts(path) | dict(made) for path, made in files.items()},
         "provenance": {
             "cellseg": cellseg.__version__,
             "versions": _versions(engine.name),
@@ -143,15 +141,6 @@ def write_run_json(path: Path, report: Mapping[str, Any]) -> None:
     """Write a report; in place, see `cellseg.runtime.writers.atomic.replacing`."""
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
     path.write_text(f"{text}\n", encoding="utf-8")
-
-
-def file_facts(path: Path) -> dict[str, Any]:
-    """Return size and sha256 of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            found.update(block)
-    return {"bytes": path.stat().st_size, "sha256": found.hexdigest()}
 
 
 def installed_version(distribution: str) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.runtime.labels import ArrayLabels, StoredClasses, halved, windows
+from cellseg.runtime.labels import ArrayLabels, StoredPlane, halved, windows
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.store import ResultStore, pack
 from cellseg.runtime.writers.ome_tiff import LabelImage, level_count, write_ome_tiff
@@ -118,7 +118,7 @@ def test_stored_tiles_come_together_and_missing_ones_are_background(tmp_path: Pa
         else:
             store.put(tile.index, pack(labels[tile.outer]))
     store.commit(0.0, {})
-    source = StoredClasses(plan, store)
+    source = StoredPlane(plan, store)
     for y, x, h, w in [*windows(labels.shape, 300), (5, 7, 690, 888)]:
         np.testing.assert_array_equal(source.read(y, x, h, w), labels[y : y + h, x : x + w])
     store.remove()

@@ -1,0 +1,158 @@
+"""The table of outputs: the files a run can make, and what makes each.
+
+Nothing of a writer is imported before it is needed; a new output is one more entry. A writer is
+called with the path to write to and the `cellseg.runtime.finished.FinishedRun` to write from.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from cellseg.errors import CellsegError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.job import Job
+    from cellseg.runtime.options import InferOptions
+
+    Writer = Callable[[Path, FinishedRun], None]
+
+__all__ = ["DEFAULT_OUTPUTS", "OUTPUTS", "Output", "check_names", "outputs_for", "outputs_of"]
+
+_FLAT_LIMIT_PX = 2**28
+_WRITERS = "cellseg.runtime.writers"
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file (or folder) of a result, known before its writer is imported."""
+
+    file: str
+    """Its name in the result folder."""
+
+    writer: str
+    """``module:function``, the module within `cellseg.runtime.writers`."""
+
+    summary: str
+    """What it is, in a few words."""
+
+    needs: Literal["classes", "cells", "probability"] = "classes"
+    """What it is made from. Without cells told apart, an output of cells is left out."""
+
+    limit_px: int | None = None
+    """Most pixels at the working level; None: any number."""
+
+    instead: str | None = None
+    """Output that has no such limit."""
+
+    package: str | None = None
+    """Package that must be importable."""
+
+    extra: str | None = None
+    """Extra of cellseg that brings it."""
+
+    settings: tuple[str, ...] = ()
+    """Fields of `InferOptions` that its content depends on."""
+
+    def load(self) -> Writer:
+        """Import the writer."""
+        module, _, function = self.writer.partition(":")
+        writer: Writer = getattr(import_module(f"{_WRITERS}.{module}"), function)
+        return writer
+
+    def settings_of(self, options: InferOptions) -> dict[str, Any]:
+        """Return the settings it is made with; they are kept in the report beside its hash."""
+        return {name: getattr(options, name) for name in self.settings}
+
+
+OUTPUTS: dict[str, Output] = {
+    "classes": Output("classes.ome.tif", "label_files:write_classes", "class of every pixel"),
+    "labels": Output(
+        "labels.ome.tif",
+        "label_files:write_labels",
+        "number of the cell at every pixel; small images",
+        needs="cells",
+    ),
+    "overlay": Output("overlay.jpg", "overlay:write_overlay", "picture, at most 4096 px"),
+}
+"""Outputs by the name that ``--write`` takes, in the order in which they are made."""
+
+DEFAULT_OUTPUTS = ("classes", "labels", "overlay")
+"""What is made where nothing is asked for."""
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse a name that is no output.
+
+    Raises
+    ------
+    CellsegError
+        Naming the nearest output.
+    """
+    unknown = [name for name in names if name not in OUTPUTS]
+    if not unknown:
+        return
+    near = difflib.get_close_matches(unknown[0], OUTPUTS, n=1)
+    raise CellsegError(
+        f"Outputs are {', '.join(OUTPUTS)}. Received: write={','.join(unknown)}.",
+        hint=f"Did you mean {near[0]!r}?" if near else None,
+    )
+
+
+def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
+    """Return the outputs that a run is to make, in the table's order, before a tile is run.
+
+    Parameters
+    ----------
+    names : iterable of str
+        What is wanted.
+    job : Job
+        Its size counts, and whether its cells are told apart.
+
+    Raises
+    ------
+    CellsegError
+        If the slide is too large for one of them, or a package is missing.
+    """
+    wanted = set(names)
+    found = {name: output for name, output in OUTPUTS.items() if name in wanted}
+    for name, output in found.items():
+        _check_size(name, output, job.view.hw)
+        _check_package(name, output)
+    return {
+        name: output
+        for name, output in found.items()
+        if output.needs != "cells" or job.keeps_channels
+    }
+
+
+def outputs_of(files: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the outputs that some files are."""
+    present = set(files)
+    return tuple(name for name, output in OUTPUTS.items() if output.file in present)
+
+
+def _check_size(name: str, output: Output, hw: tuple[int, int]) -> None:
+    if output.limit_px is None or hw[0] * hw[1] <= output.limit_px:
+        return
+    instead = f"Use --write {output.instead}, which has no such limit." if output.instead else None
+    raise CellsegError(
+        f"Output {name!r} is one flat picture, for at most {output.limit_px / 1e6:.0f} megapixels. "
+        f"Received: {hw[1]} x {hw[0]} px.",
+        hint=instead,
+    )
+
+
+def _check_package(name: str, output: Output) -> None:
+    if output.package is not None and find_spec(output.package) is None:
+        raise StoreError(
+            f"Output {name!r} needs the package {output.package!r}. Received: not installed.",
+            hint=f"pip install 'cellseg[{output.extra}]'",
+        )
