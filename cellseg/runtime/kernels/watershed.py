@@ -31,15 +31,15 @@ def flood(
     mask : bool, shape (H, W)
         Only pixels inside are labelled.
     labels : uint32, shape (H, W)
-        Seeds on entry, segments on return; 4-connected growth.
+        Seeds on entry, segments on return; 4-connected growth. At most 2^31 pixels.
     """
     height, width = labels.shape
-    following = np.full(height * width, -1, np.int64)
-    first = np.full(LEVELS, -1, np.int64)
-    last = np.full(LEVELS, -1, np.int64)
+    following = np.full(height * width, -1, np.int32)
+    first = np.full(LEVELS, -1, np.int32)
+    last = np.full(LEVELS, -1, np.int32)
     for y in range(height):
         for x in range(width):
-            if labels[y, x] != 0 and mask[y, x]:
+            if labels[y, x] != 0 and mask[y, x] and _can_grow(mask, labels, y, x):
                 _push(first, last, following, elevation[y, x], y * width + x)
     level = 0
     while level < LEVELS:
@@ -59,15 +59,28 @@ def flood(
             if labels[ny, nx] != 0 or not mask[ny, nx]:
                 continue
             labels[ny, nx] = labels[y, x]
-            higher = max(level, np.int64(elevation[ny, nx]))
-            _push(first, last, following, higher, ny * width + nx)
+            if _can_grow(mask, labels, ny, nx):
+                higher = max(level, np.int64(elevation[ny, nx]))
+                _push(first, last, following, higher, ny * width + nx)
+
+
+@njit(nogil=True, cache=True)
+def _can_grow(mask: NDArray[np.bool_], labels: NDArray[np.uint32], y: int, x: int) -> bool:
+    """Tell whether a neighbour waits for a label: a pixel without one need not be queued."""
+    height, width = labels.shape
+    return (
+        (y > 0 and mask[y - 1, x] and labels[y - 1, x] == 0)
+        or (x > 0 and mask[y, x - 1] and labels[y, x - 1] == 0)
+        or (x + 1 < width and mask[y, x + 1] and labels[y, x + 1] == 0)
+        or (y + 1 < height and mask[y + 1, x] and labels[y + 1, x] == 0)
+    )
 
 
 @njit(nogil=True, cache=True)
 def _push(
-    first: NDArray[np.int64],
-    last: NDArray[np.int64],
-    following: NDArray[np.int64],
+    first: NDArray[np.int32],
+    last: NDArray[np.int32],
+    following: NDArray[np.int32],
     level: int,
     pixel: int,
 ) -> None:
