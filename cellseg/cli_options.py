@@ -136,6 +136,24 @@ Write = Annotated[
         rich_help_panel=_RESULT,
     ),
 ]
+Blend = Annotated[
+    str,
+    typer.Option(
+        "--blend",
+        metavar="NAME",
+        help="How tiles are joined: crop (exact), or overlapping, by hann or gaussian weights.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option(
+        "--overlap",
+        metavar="0..0.8",
+        help="Part of a tile that its neighbour reads too, for blending; by default 0.25.",
+        rich_help_panel=_RESULT,
+    ),
+]
 Restart = Annotated[
     bool,
     typer.Option(

@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.plan import AxisPlan, Tile, TilePlan
 
-__all__ = ["BLENDS", "LOOKAHEAD", "MAX_OVERLAP", "Blend", "BlendStitcher", "band_bytes"]
+__all__ = [
+    "BLENDS",
+    "LOOKAHEAD",
+    "MAX_OVERLAP",
+    "Blend",
+    "BlendStitcher",
+    "band_bytes",
+    "check_blend",
+]
 
 Window = Literal["hann", "gaussian"]
 BLENDS: tuple[str, ...] = ("crop", *get_args(Window))
@@ -123,6 +131,23 @@ class Blend:
             shape = np.exp(-0.5 * ((place - 0.5) / _SIGMA) ** 2)
         weights: NDArray[np.uint32] = np.maximum(np.rint(shape * top), 1).astype(np.uint32)
         return weights
+
+
+def check_blend(name: str, overlap: float | None) -> None:
+    """Refuse ways to join tiles that there are not.
+
+    Raises
+    ------
+    TilePlanError
+        If the name is not of `BLENDS`, the overlap is out of range, or there is nothing to blend.
+    """
+    if name not in BLENDS:
+        raise TilePlanError(f"blend is {', '.join(BLENDS[:-1])} or {BLENDS[-1]}. Received: {name}.")
+    if Blend.of(name, overlap) is None and overlap is not None:
+        raise TilePlanError(
+            f"Tiles that are cropped overlap by the model's halo. Received: overlap={overlap}.",
+            hint="Choose how to blend: --blend hann or --blend gaussian.",
+        )
 
 
 @dataclass(eq=False)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.decide import ClassRule
 from cellseg.runtime.normalize import Normalize, measure_range
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
 from cellseg.runtime.slide import open_slide, slide_identity
+from cellseg.runtime.stitcher import CropStitcher
 from cellseg.runtime.tissue import TissueMask, find_tissue
 from cellseg.runtime.working import WorkingView
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.options import InferOptions
     from cellseg.runtime.slide import Slide
+    from cellseg.runtime.stitcher import Stitcher
 
     OpenEngine = Callable[[Bundle, InferOptions, tuple[int, int]], Engine]
 
@@ -69,6 +72,9 @@ class Job:
     todo: NDArray[np.int64]
     """Indices of the tiles to run, ascending."""
 
+    blend: Blend | None = None
+    """How overlapping tiles are joined; None: each is cropped to what it keeps."""
+
     keeps_probability: bool = False
     """Whether an output needs the probability of foreground, and not the classes alone."""
 
@@ -78,6 +84,26 @@ class Job:
         height, width = self.view.hw
         can = self.bundle.manifest.head.instances is not None
         return can and height * width <= INSTANCE_LIMIT_PX
+
+    @property
+    def band_bytes(self) -> int:
+        """What joining tiles holds at most, bytes: nothing, where they are cropped."""
+        if self.blend is None:
+            return 0
+        return band_bytes(self.plan, self.todo, len(self.bundle.manifest.channels))
+
+    def stitcher(self, left: NDArray[np.int64]) -> Stitcher:
+        """Return what joins tiles.
+
+        Parameters
+        ----------
+        left : int64, shape (n,)
+            Those of ``todo`` whose kept parts are wanted, ascending.
+        """
+        if self.blend is None:
+            return CropStitcher(left)
+        channels = len(self.bundle.manifest.channels)
+        return BlendStitcher(self.plan, self.blend, self.todo, left, channels, self.band_bytes)
 
     @property
     def palette(self) -> NDArray[np.uint8]:
@@ -114,6 +140,7 @@ class Job:
             "halo_px": self.plan.y.halo_px,
             "stride_px": self.plan.y.stride_px,
             "extent_hw": list(self.plan.extent_hw),
+            "blend": None if self.blend is None else asdict(self.blend),
         }
 
 
@@ -127,7 +154,7 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     bundle : Bundle
         The model.
     options : InferOptions
-        ``threshold``, ``tissue_mask``; ``tile_px`` goes before the parameter.
+        ``threshold``, ``tissue_mask``, ``blend``; ``tile_px`` goes before the parameter.
     tile_px : int, optional
         Tile of an unfinished run.
 
@@ -143,14 +170,27 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
     extent_hw = WorkingView(slide, card.mpp).hw
     side_px = choose_tile_px(bundle, options, tile_px)
-    plan = plan_tiles(extent_hw, side_px, card.halo_px, card.stride)
+    plan, blend = _plan(bundle, extent_hw, side_px, options)
     value_range = measure_range(slide, Normalize(wanted.kind, wanted.low, wanted.high))
     view = WorkingView(slide, card.mpp, value_range)
     is_masked = options.tissue_mask and slide.kind == "slide"
     mask = find_tissue(slide, view.hw) if is_masked else TissueMask.whole(view.hw)
     rule = ClassRule.of(card, options.threshold)
     todo = mask.tiles_with_tissue(plan)
-    return Job(slide, bundle, view, value_range, rule, mask, plan, todo)
+    return Job(slide, bundle, view, value_range, rule, mask, plan, todo, blend)
+
+
+def _plan(
+    bundle: Bundle, extent_hw: tuple[int, int], tile_px: int, options: InferOptions
+) -> tuple[TilePlan, Blend | None]:
+    """Plan tiles that are cropped, or that overlap; a tile alone has nothing to blend with."""
+    card = bundle.manifest
+    blend = Blend.of(options.blend, options.overlap)
+    if blend is not None:
+        plan = blend.plan(extent_hw, tile_px, card.stride)
+        if len(plan) > 1:
+            return plan, blend
+    return plan_tiles(extent_hw, tile_px, card.halo_px, card.stride), None
 
 
 def choose_tile_px(bundle: Bundle, options: InferOptions, earlier: int | None = None) -> int:

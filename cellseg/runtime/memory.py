@@ -8,7 +8,8 @@ grows with the slide::
     + workers      x source_px x 3 x depth x 2                               decoded windows, LUT
     + (workers + batch + concurrency) x tile_px x 3                          uint8 tiles
     + outputs      x tile_px  x channels x 4                                 float32 probabilities
-    + reserve                                                 instances of small images
+    + reserve                                                 instances of small images; blending:
+                                                              cells being summed up
     + cache                                                                  decoded TIFF tiles
 
 ``ENGINE_BYTES_PER_PX`` is an upper bound that was measured, not a promise of the engines: a UNet of

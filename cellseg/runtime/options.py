@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellseg.errors import CellsegError
+from cellseg.runtime.blend import check_blend
 from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, check_names
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class InferOptions:
     threshold: float | None = None
     """Foreground from this probability on, in (0, 1); None: the bundle's own rule."""
 
+    blend: str = "crop"
+    """How tiles are joined: ``crop`` (exact), or a mean weighted by ``hann`` or ``gaussian``."""
+
+    overlap: float | None = None
+    """Part of a tile that its neighbour reads too, 0 to 0.8; for blending only. None: a quarter."""
+
     tissue_mask: bool = True
     """Leave out what holds no tissue (slides only; plain images are always run whole)."""
 
@@ -79,6 +86,7 @@ class InferOptions:
         if self.mpp is not None and not (math.isfinite(self.mpp) and self.mpp > 0):
             raise CellsegError(f"Microns per pixel must be positive. Received: mpp={self.mpp}.")
         check_names(self.write)
+        check_blend(self.blend, self.overlap)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ does no work; it waits, reports progress, and is where Ctrl-C arrives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -93,6 +93,12 @@ class Limits:
     output_shape: tuple[int, int, int]
     """Shape of such a buffer: (h, w, C)."""
 
+    lookahead: int | None = None
+    """Tiles that may be begun from the oldest unfinished one on; None: as many as the queues take.
+
+    It bounds what a stitcher must hold while tiles overtake each other.
+    """
+
 
 def run_tiles(
     tiles: Iterable[Tile],
@@ -159,6 +165,7 @@ class _Run(Generic[Result]):
         )
         self._finished: Channel[tuple[Tile, Result]] = Channel(_FINISHED_CAPACITY)
         self._buffers: Channel[NDArray[np.float32]] = Channel(limits.outputs)
+        self._order = _Order(limits.lookahead)
         for _ in range(limits.outputs):
             self._buffers.put(np.empty(limits.output_shape, np.float32))
         bodies = (
@@ -210,6 +217,7 @@ class _Run(Generic[Result]):
                 tile, channels, out = self._inferred.get()
                 result = self._work("stitch", tile, self._steps.stitch, tile, channels)
                 self._finished.put((tile, result))  # first: a cancelled run keeps it
+                self._order.finish(tile.index)
                 self._buffers.put(out)
         except ChannelClosed:
             pass
@@ -240,7 +248,10 @@ class _Run(Generic[Result]):
     def _next_tile(self) -> Tile | None:
         """Take the next tile; the iterable may fail like any other work."""
         with self._next_lock:
+            self._order.wait()
             tile: Tile | None = self._work("read", None, next, self._tiles, None)
+            if tile is not None:
+                self._order.begin(tile.index)
         return tile
 
     def _work(
@@ -263,6 +274,44 @@ class _Run(Generic[Result]):
         """Stop all but the writing of what is finished."""
         for channel in (self._ready, self._inferred, self._buffers):
             channel.cancel()
+        self._order.cancel()
+
+
+class _Order:
+    """Tiles under way, in the order in which they were begun."""
+
+    def __init__(self, lookahead: int | None) -> None:
+        self._lookahead = lookahead
+        self._begun: dict[int, bool] = {}  # tile: is it finished? Oldest first, itself unfinished.
+        self._is_cancelled = False
+        self._changed = Condition()
+
+    def wait(self) -> None:
+        """Wait until one more may begin."""
+        with self._changed:
+            self._changed.wait_for(self._has_room)
+            if self._is_cancelled:
+                raise ChannelClosed
+
+    def begin(self, index: int) -> None:
+        with self._changed:
+            self._begun[index] = False
+
+    def finish(self, index: int) -> None:
+        with self._changed:
+            self._begun[index] = True
+            while self._begun and self._begun[oldest := next(iter(self._begun))]:
+                del self._begun[oldest]
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        with self._changed:
+            self._is_cancelled = True
+            self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        is_full = self._lookahead is not None and len(self._begun) >= self._lookahead
+        return self._is_cancelled or not is_full
 
 
 def _with_tile(failure: _Failure) -> CellsegError:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job, OpenEngine
     from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
+    from cellseg.runtime.stitcher import Stitcher
 
 __all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "run_canvas", "segment"]
 
@@ -72,7 +73,8 @@ class Segmenter:
     bundle : Bundle
         The model.
     options : InferOptions
-        ``engine``, ``precision``, ``threads``, ``threshold``, ``tile_px`` and ``workers`` count.
+        ``engine``, ``precision``, ``threads``, ``threshold``, ``tile_px``, ``blend``, ``overlap``
+        and ``workers`` count.
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
 
@@ -283,10 +285,16 @@ def run_canvas(job: Job, engine: Engine, options: InferOptions) -> NDArray[np.fl
     channels = len(job.bundle.manifest.channels)
     cost = TileCost((height, width), 1.0, 1, channels, engine.concurrency)
     memory = plan_memory(cost, workers=options.workers, batch=options.batch)
+    every = np.arange(len(job.plan), dtype=np.int64)
+    steps = _CanvasSteps(job, engine, job.stitcher(every))
     limits = Limits(
-        memory.workers, engine.concurrency, memory.batch, memory.outputs, (height, width, channels)
+        memory.workers,
+        engine.concurrency,
+        memory.batch,
+        memory.outputs,
+        (height, width, channels),
+        steps.stitcher.lookahead,
     )
-    steps = _CanvasSteps(job, engine)
     run_tiles(job.plan, steps, limits, StageClock())
     return steps.canvas
 
@@ -294,8 +302,8 @@ def run_canvas(job: Job, engine: Engine, options: InferOptions) -> NDArray[np.fl
 class _CanvasSteps:
     """Tiles into an array in memory."""
 
-    def __init__(self, job: Job, engine: Engine) -> None:
-        self._job, self._engine = job, engine
+    def __init__(self, job: Job, engine: Engine, stitcher: Stitcher) -> None:
+        self._job, self._engine, self.stitcher = job, engine, stitcher
         channels = len(job.bundle.manifest.channels)
         self.canvas = np.empty((*job.plan.extent_hw, channels), np.float32)
 
@@ -306,7 +314,8 @@ class _CanvasSteps:
         return self._engine.infer(rgb, out)
 
     def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> None:
-        self.canvas[tile.outer] = channels[tile.inner]
+        for piece in self.stitcher.add(tile, channels):
+            self.canvas[piece.tile.outer] = piece.kept
 
     def write(self, tile: Tile, result: None) -> None:
         """Do nothing: the canvas has it."""

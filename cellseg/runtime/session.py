@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import InferOptions, ProgressCallback
     from cellseg.runtime.plan import Tile
+    from cellseg.runtime.stitcher import Piece
     from cellseg.runtime.store import ResultStore
 
 __all__ = ["TileSession", "memory_for"]
@@ -60,6 +61,7 @@ class TileSession:
         self.resumed = len(done)
         self._todo_px = job.kept_px
         self._left = np.setdiff1d(job.todo, done, assume_unique=True)
+        self._stitcher = job.stitcher(self._left)
         self._done = 0
         self._done_px = 0
         self._tiles_started_s = time.perf_counter()
@@ -86,10 +88,11 @@ class TileSession:
             batch=memory.batch,
             outputs=memory.outputs,
             output_shape=(*cost.tile_hw, cost.channels),
+            lookahead=self._stitcher.lookahead,
         )
         self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
         self._tiles_started_s = time.perf_counter()
-        tiles = (self._job.plan.tile(int(index)) for index in self._left)
+        tiles = (self._job.plan.tile(int(index)) for index in self._stitcher.tiles)
         tick: Callable[[], None] | None = None
         if progress is not None:
             notify = progress
@@ -127,28 +130,33 @@ class TileSession:
         """Run the network; see `Steps`."""
         return self._engine.infer(rgb, out)
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> Packed:
-        """Crop, decide and pack; see `Steps`."""
-        classes = self._job.rule.classes(channels, tile.inner_yx, tile.keep_hw)
-        self._job.mask.blank_outside(classes, *tile.keep_yx)
-        kept = pack(channels[tile.inner]) if self._job.keeps_channels else None
-        return pack(classes), kept, self._probability(tile, channels)
+    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> list[tuple[Tile, Packed]]:
+        """Join, decide and pack what has become final; see `Steps`."""
+        pieces = self._stitcher.add(tile, channels)
+        return [(piece.tile, self._packed(piece)) for piece in pieces]
 
-    def write(self, tile: Tile, result: Packed) -> None:
-        """Put a tile into the store; see `Steps`."""
-        self._store.put(tile.index, *result)
-        self._done += 1
-        self._done_px += tile.keep_hw[0] * tile.keep_hw[1]
+    def write(self, tile: Tile, result: list[tuple[Tile, Packed]]) -> None:
+        """Put what is final into the store; see `Steps`."""
+        for final, packed in result:
+            self._store.put(final.index, *packed)
+            self._done += 1
+            self._done_px += final.keep_hw[0] * final.keep_hw[1]
 
     def commit(self) -> None:
         """Make the tiles last; see `Steps`."""
         self._store.commit(self.wall_s - self._earlier_wall_s, self.clock.session_seconds())
 
-    def _probability(self, tile: Tile, channels: NDArray[np.float32]) -> bytes | None:
+    def _packed(self, piece: Piece) -> Packed:
+        classes = self._job.rule.classes(piece.channels, piece.yx, piece.tile.keep_hw)
+        self._job.mask.blank_outside(classes, *piece.tile.keep_yx)
+        kept = pack(piece.kept) if self._job.keeps_channels else None
+        return pack(classes), kept, self._probability(piece)
+
+    def _probability(self, piece: Piece) -> bytes | None:
         if not self._job.keeps_probability:
             return None
-        grey = self._job.rule.foreground(channels, tile.inner_yx, tile.keep_hw)
-        self._job.mask.blank_outside(grey, *tile.keep_yx)
+        grey = self._job.rule.foreground(piece.channels, piece.yx, piece.tile.keep_hw)
+        self._job.mask.blank_outside(grey, *piece.tile.keep_yx)
         return pack(grey)
 
 
@@ -164,7 +172,7 @@ def memory_for(job: Job, engine: Engine, options: InferOptions, cores: int) -> M
         source_bytes=job.slide.dtype.itemsize,
         channels=channels,
         concurrency=engine.concurrency,
-        reserve_bytes=reserve,
+        reserve_bytes=reserve + job.band_bytes,
     )
     return plan_memory(
         cost,
