@@ -1,15 +1,16 @@
-"""Half-size label maps that hold only labels of the full-size one."""
+"""Half-size images: labels by the commonest, colours and shades by the mean."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["halve_labels"]
+__all__ = ["halve_labels", "halve_samples"]
 
 
 @njit(nogil=True, cache=True)
@@ -46,3 +47,27 @@ def halve_labels(labels: NDArray[Any], out: NDArray[Any]) -> None:
                 out[y, x] = c
             else:
                 out[y, x] = a
+
+
+@njit(nogil=True, cache=True)
+def halve_samples(samples: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Write the mean of each 2 x 2 block, rounded half up.
+
+    Parameters
+    ----------
+    samples : uint8, shape (H, W, C)
+        Colours or shades of grey.
+    out : uint8, shape (ceil(H / 2), ceil(W / 2), C)
+        Written. Blocks at an odd border have two pixels or one.
+    """
+    height, width, channels = samples.shape
+    for y in range(out.shape[0]):
+        y1 = min(2 * y + 1, height - 1)
+        for x in range(out.shape[1]):
+            x1 = min(2 * x + 1, width - 1)
+            for channel in range(channels):
+                total = np.uint32(samples[2 * y, 2 * x, channel])
+                total += np.uint32(samples[2 * y, x1, channel])
+                total += np.uint32(samples[y1, 2 * x, channel])
+                total += np.uint32(samples[y1, x1, channel])
+                out[y, x, channel] = (total + np.uint32(2)) >> np.uint32(2)

@@ -80,7 +80,14 @@ OUTPUTS: dict[str, Output] = {
         "number of the cell at every pixel; small images",
         needs="cells",
     ),
-    "overlay": Output("overlay.jpg", "overlay:write_overlay", "picture, at most 4096 px"),
+    "overlay": Output(
+        "overlay.jpg", "overlay:write_overlay", "picture with the result painted on, <= 4096 px"
+    ),
+    "overlay-pyramid": Output(
+        "overlay.tif",
+        "overlay_pyramid:write_overlay_pyramid",
+        "the same at full resolution: a pyramidal JPEG TIFF",
+    ),
 }
 """Outputs by the name that ``--write`` takes, in the order in which they are made."""
 

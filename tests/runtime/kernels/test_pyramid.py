@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.runtime.kernels.pyramid import halve_labels
+from cellseg.runtime.kernels.pyramid import halve_labels, halve_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,3 +52,16 @@ def test_a_disc_keeps_its_area(offset: int) -> None:
     y, x = np.ogrid[:256, :256]
     disc = ((y - 128 - offset) ** 2 + (x - 128) ** 2 < 80**2).astype(np.uint8)
     assert abs(4 * int(halved(disc).sum()) - int(disc.sum())) < 0.01 * disc.sum()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 13), st.integers(1, 13), st.integers(1, 3))
+def test_the_mean_of_samples_equals_numpy(
+    seed: int, height: int, width: int, channels: int
+) -> None:
+    samples = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+    padded = np.pad(samples, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(int)
+    sums = sum(padded[y::2, x::2] for y in (0, 1) for x in (0, 1))
+    half = np.empty((-(-height // 2), -(-width // 2), channels), np.uint8)
+    halve_samples(samples, half)
+    np.testing.assert_array_equal(half, (sums + 2) // 4)

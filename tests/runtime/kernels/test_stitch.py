@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.runtime.kernels.stitch import blank_outside, decide_by_argmax, decide_by_threshold
+from cellseg.runtime.kernels.stitch import (
+    blank_outside,
+    decide_by_argmax,
+    decide_by_threshold,
+    grey_foreground,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,3 +91,15 @@ def test_blanking_equals_numpy(origin_yx: tuple[int, int]) -> None:
     columns = ((x0 + np.arange(24) + 0.5) / wl_per_mask[1]).astype(int).clip(max=8)
     blank_outside(classes, y0, x0, mask, *wl_per_mask)
     np.testing.assert_array_equal(classes, mask[np.ix_(rows, columns)])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.sampled_from(CHANNEL_CLASSES), st.booleans())
+def test_grey_kernel_equals_numpy(seed: int, channels: list[int], exclusive: bool) -> None:
+    tile, classes = tile_of(seed, len(channels)), max(channels) + 1
+    out = np.empty((5, 7), np.uint8)
+    grey_foreground(tile, 2, 3, np.array(channels), classes, exclusive, out)
+    foreground = class_sums(tile, channels, classes)[2:7, 3:10, 1:]
+    sure = foreground.sum(axis=2) if exclusive else foreground.max(axis=2)
+    expected = np.floor(sure.clip(0, 1) * np.float32(255) + np.float32(0.5))
+    np.testing.assert_array_equal(out, expected)
