@@ -174,6 +174,7 @@ def _plan_facts(job: Job, measured: Measured) -> dict[str, Any]:
         "tile_px": axis.tile_px,
         "core_px": axis.core_px,
         "halo_px": axis.halo_px,
+        "blend": None if job.blend is None else asdict(job.blend),
         "tile_hw": list(job.plan.tile_hw),
         "tiles_total": len(job.plan),
         "tiles_skipped": len(job.plan) - len(job.todo),
