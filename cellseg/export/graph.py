@@ -71,7 +71,8 @@ class Graph:
         """Add a constant under a name of its own; returns it."""
         taken = {initializer.name for initializer in self.model.graph.initializer}
         unique = next(n for n in _numbered(name) if n not in taken)
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), unique)
+        # Not ascontiguousarray: it makes a scalar a vector, which TensorRT reads as "per channel".
+        tensor = numpy_helper.from_array(np.asarray(value, order="C"), unique)
         self.model.graph.initializer.append(tensor)
         return unique
 
