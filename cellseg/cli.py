@@ -95,6 +95,7 @@ def infer(
     blend: opt.Blend = "crop",
     overlap: opt.Overlap = None,
     write: opt.Write = None,
+    blur_px: opt.BlurPx = 5,
     restart: opt.Restart = False,
     engine: opt.Engine = "auto",
     precision: opt.Precision = "auto",
@@ -136,6 +137,7 @@ def infer(
         tissue_mask=tissue_mask,
         restart=restart,
         write=opt.parse_names(write) or DEFAULT_OUTPUTS,
+        blur_px=blur_px,
     )
     outcomes = _infer_all(expand_inputs(inputs), out, options, as_json, verbose)
     if any(outcome.error for outcome in outcomes):

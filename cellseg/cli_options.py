@@ -154,6 +154,15 @@ Overlap = Annotated[
         rich_help_panel=_RESULT,
     ),
 ]
+BlurPx = Annotated[
+    int,
+    typer.Option(
+        "--blur",
+        metavar="PIXELS",
+        help="Side of the Gaussian of blurred-mask, odd.",
+        rich_help_panel=_RESULT,
+    ),
+]
 Restart = Annotated[
     bool,
     typer.Option(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.plan import Tile, TilePlan
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["ArrayLabels", "LabelSource", "StoredPlane", "halved", "windows"]
+__all__ = ["ArrayLabels", "LabelSource", "StoredPlane", "halved", "mean_halved", "windows"]
 
 CACHE_BYTES = 64 << 20
 
@@ -119,3 +119,13 @@ def halved(labels: NDArray[Any]) -> NDArray[Any]:
     half = np.empty((-(-labels.shape[0] // 2), -(-labels.shape[1] // 2)), labels.dtype)
     halve_labels(np.ascontiguousarray(labels), half)
     return half
+
+
+def mean_halved(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image, (H, W) or (H, W, C), at half the size by the mean of each block."""
+    from cellseg.runtime.kernels.pyramid import halve_samples
+
+    whole = np.ascontiguousarray(samples.reshape(*samples.shape[:2], -1))
+    half = np.empty((-(-whole.shape[0] // 2), -(-whole.shape[1] // 2), whole.shape[2]), np.uint8)
+    halve_samples(whole, half)
+    return half.reshape(*half.shape[:2], *samples.shape[2:])

@@ -74,6 +74,9 @@ class InferOptions:
     write: tuple[str, ...] = DEFAULT_OUTPUTS
     """Which files to make, of `cellseg.runtime.writers.table.OUTPUTS`; ``run.json`` always is."""
 
+    blur_px: int = 5
+    """Side of the Gaussian that ``blurred-mask`` is blurred by, odd; 1 leaves it sharp."""
+
     def __post_init__(self) -> None:
         for name in ("threads", "tile_px", "batch", "workers", "max_ram_bytes"):
             value = getattr(self, name)
@@ -85,6 +88,10 @@ class InferOptions:
             )
         if self.mpp is not None and not (math.isfinite(self.mpp) and self.mpp > 0):
             raise CellsegError(f"Microns per pixel must be positive. Received: mpp={self.mpp}.")
+        if self.blur_px < 1 or self.blur_px % 2 == 0:
+            raise CellsegError(
+                f"A blur is an odd number of pixels. Received: blur_px={self.blur_px}."
+            )
         check_names(self.write)
         check_blend(self.blend, self.overlap)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.labels import ArrayLabels
+from cellseg.runtime.labels import ArrayLabels, mean_halved
 from cellseg.runtime.writers.ome_tiff import LabelImage, write_ome_tiff
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.finished import FinishedRun
 
-__all__ = ["write_classes", "write_labels"]
+__all__ = ["write_classes", "write_labels", "write_probability"]
 
 
 def write_classes(path: Path, run: FinishedRun) -> None:
@@ -26,3 +26,9 @@ def write_labels(path: Path, run: FinishedRun) -> None:
     """Write the number of the cell at every pixel."""
     assert run.cells is not None  # the table says that it needs them
     write_ome_tiff(path, ArrayLabels(run.cells.labels), LabelImage("labels", run.job.view.mpp))
+
+
+def write_probability(path: Path, run: FinishedRun) -> None:
+    """Write the probability of foreground in shades of grey; its pyramid is made by the mean."""
+    image = LabelImage("probability of foreground", run.job.view.mpp)
+    write_ome_tiff(path, run.probability, image, halve=mean_halved)

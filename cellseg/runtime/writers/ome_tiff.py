@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.labels import LabelSource
 
+    Halve = Callable[[NDArray[Any]], NDArray[Any]]
+
 __all__ = ["LabelImage", "level_count", "write_ome_tiff"]
 
 TILE_PX = 512
@@ -60,6 +62,7 @@ def write_ome_tiff(
     labels: LabelSource,
     image: LabelImage,
     seen: Callable[[int, int, NDArray[Any]], None] | None = None,
+    halve: Halve = halved,
 ) -> None:
     """Write a label map with its pyramid.
 
@@ -73,11 +76,13 @@ def write_ome_tiff(
         Name, pixel size, palette.
     seen : callable, optional
         Called with y0, x0 and labels of every window of the full resolution, once.
+    halve : callable
+        From an array to one of half the size: what each level is made by. Another thread calls it.
 
     Notes
     -----
-    Tiles of 512 x 512, deflate, levels as SubIFDs, each half of the one before by
-    `cellseg.runtime.kernels.pyramid.halve_labels`, until one tile holds it all.
+    Tiles of 512 x 512, deflate, levels as SubIFDs, each half of the one before, until one tile
+    holds it all.
     """
     import tifffile
 
@@ -89,7 +94,7 @@ def write_ome_tiff(
         source, spool = labels, None
         for level in range(levels):
             halves = _Spool(path, source.hw, labels.dtype) if level + 1 < levels else None
-            tiles = _encoded(source, halves, pool, seen if level == 0 else None)
+            tiles = _encoded(source, halves, halve, pool, seen if level == 0 else None)
             tif.write(tiles, **_tags(source, image, level, levels))
             if spool is not None:
                 spool.close()
@@ -150,6 +155,7 @@ class _Spool:
 def _encoded(
     source: LabelSource,
     halves: _Spool | None,
+    halve: Halve,
     pool: ThreadPoolExecutor,
     seen: Callable[[int, int, NDArray[Any]], None] | None,
 ) -> Iterator[bytes]:
@@ -170,14 +176,14 @@ def _encoded(
         labels = source.read(*window)
         if seen is not None:
             seen(window[0], window[1], labels)
-        waiting.append(pool.submit(_encode, labels, blank, halves is not None))
+        waiting.append(pool.submit(_encode, labels, blank, None if halves is None else halve))
         if len(waiting) > 2 * _THREADS:
             yield take()
     while waiting:
         yield take()
 
 
-def _encode(labels: NDArray[Any], blank: bytes, halve: bool) -> tuple[bytes, bytes | None]:
+def _encode(labels: NDArray[Any], blank: bytes, halve: Halve | None) -> tuple[bytes, bytes | None]:
     """Deflate a tile, filled up with 0 at the border of the image, and pack its half."""
     if not labels.any():
         return blank, None
@@ -185,7 +191,7 @@ def _encode(labels: NDArray[Any], blank: bytes, halve: bool) -> tuple[bytes, byt
     if labels.shape != (TILE_PX, TILE_PX):
         whole = np.zeros((TILE_PX, TILE_PX), labels.dtype)
         whole[: labels.shape[0], : labels.shape[1]] = labels
-    return _deflate(whole), pack(halved(labels)) if halve else None
+    return _deflate(whole), None if halve is None else pack(halve(labels))
 
 
 def _deflate(tile: NDArray[Any]) -> bytes:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_OUTPUTS", "OUTPUTS", "Output", "check_names", "outputs_for", "outputs_of"]
 
 _FLAT_LIMIT_PX = 2**28
+"""Flat pictures are for plain images: few programs open a larger one."""
 _WRITERS = "cellseg.runtime.writers"
 
 
@@ -87,6 +88,42 @@ OUTPUTS: dict[str, Output] = {
         "overlay.tif",
         "overlay_pyramid:write_overlay_pyramid",
         "the same at full resolution: a pyramidal JPEG TIFF",
+    ),
+    "probability": Output(
+        "probability.ome.tif",
+        "label_files:write_probability",
+        "probability of foreground, 0 to 255",
+        needs="probability",
+    ),
+    "mask": Output(
+        "mask.png",
+        "masks:write_mask",
+        "black and white: 255 is foreground",
+        limit_px=_FLAT_LIMIT_PX,
+        instead="classes",
+    ),
+    "blurred-mask": Output(
+        "blurred-mask.png",
+        "masks:write_blurred_mask",
+        "probability of foreground, blurred (--blur)",
+        needs="probability",
+        limit_px=_FLAT_LIMIT_PX,
+        instead="probability",
+        settings=("blur_px",),
+    ),
+    "colour-mask": Output(
+        "colour-mask.png",
+        "masks:write_colour_mask",
+        "classes in their colours",
+        limit_px=_FLAT_LIMIT_PX,
+        instead="classes",
+    ),
+    "merged": Output(
+        "merged.png",
+        "masks:write_merged",
+        "image and classes blended, pixel for pixel",
+        limit_px=_FLAT_LIMIT_PX,
+        instead="overlay-pyramid",
     ),
 }
 """Outputs by the name that ``--write`` takes, in the order in which they are made."""

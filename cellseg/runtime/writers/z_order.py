@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.labels import mean_halved
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
-__all__ = ["PyramidGrid", "build_in_z_order", "mean_halved"]
+__all__ = ["PyramidGrid", "build_in_z_order"]
 
 _THREADS = 2
 
@@ -109,16 +111,6 @@ def build_in_z_order(
     with ThreadPoolExecutor(_THREADS) as pool:
         leaves = _made_ahead(grid, start, encode, pool)
         _Builder(grid, encode, put, leaves).build(len(grid.level_hws) - 1, 0, 0)
-
-
-def mean_halved(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image, (H, W) or (H, W, C), at half the size by the mean of each block."""
-    from cellseg.runtime.kernels.pyramid import halve_samples
-
-    whole = np.ascontiguousarray(samples.reshape(*samples.shape[:2], -1))
-    half = np.empty((-(-whole.shape[0] // 2), -(-whole.shape[1] // 2), whole.shape[2]), np.uint8)
-    halve_samples(whole, half)
-    return half.reshape(*half.shape[:2], *samples.shape[2:])
 
 
 @dataclass(frozen=True)

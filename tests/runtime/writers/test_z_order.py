@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.runtime.writers.z_order import PyramidGrid, build_in_z_order, mean_halved
+from cellseg.runtime.labels import mean_halved
+from cellseg.runtime.writers.z_order import PyramidGrid, build_in_z_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable

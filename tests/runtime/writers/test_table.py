@@ -1,0 +1,80 @@
+"""The table of outputs: every entry can be loaded, and a wrong wish is refused beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from cellseg.errors import CellsegError, StoreError
+from cellseg.runtime.options import InferOptions
+from cellseg.runtime.writers import table
+from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, OUTPUTS, outputs_for, outputs_of
+
+
+@dataclass
+class FakeView:
+    hw: tuple[int, int]
+
+
+@dataclass
+class FakeJob:
+    view: FakeView
+    keeps_channels: bool = False
+
+
+def job(height: int, width: int, keeps_channels: bool = False) -> Any:
+    return FakeJob(FakeView((height, width)), keeps_channels)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_every_output_has_a_writer_and_words(name: str) -> None:
+    output = OUTPUTS[name]
+    assert callable(output.load())
+    assert output.summary
+    assert set(output.settings_of(InferOptions())) == set(output.settings)
+    assert output.instead is None or OUTPUTS[output.instead].limit_px is None
+
+
+def test_no_two_outputs_share_a_file() -> None:
+    assert len({output.file for output in OUTPUTS.values()}) == len(OUTPUTS)
+
+
+def test_what_is_wanted_comes_in_the_tables_order() -> None:
+    assert list(outputs_for(["overlay", "classes"], job(9, 9))) == ["classes", "overlay"]
+
+
+def test_labels_are_left_out_where_cells_are_not_told_apart() -> None:
+    assert list(outputs_for(DEFAULT_OUTPUTS, job(9, 9))) == ["classes", "overlay"]
+    assert list(outputs_for(DEFAULT_OUTPUTS, job(9, 9, True))) == list(DEFAULT_OUTPUTS)
+
+
+def test_outputs_are_known_by_their_files() -> None:
+    assert outputs_of(["overlay.tif", "mask.png", "note.txt"]) == ("overlay-pyramid", "mask")
+
+
+def test_an_unknown_output_is_refused_with_the_nearest() -> None:
+    with pytest.raises(CellsegError, match="Received: write=overlay-piramid") as caught:
+        InferOptions(write=("classes", "overlay-piramid"))
+    assert caught.value.hint == "Did you mean 'overlay-pyramid'?"
+
+
+def test_a_flat_picture_of_a_large_slide_is_refused_with_another_way() -> None:
+    with pytest.raises(CellsegError, match="at most 268 megapixels. Received: 40000 x 30000") as e:
+        outputs_for(["merged"], job(30_000, 40_000))
+    assert e.value.hint == "Use --write overlay-pyramid, which has no such limit."
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    needy = replace(OUTPUTS["classes"], package="no_such_package", extra="some")
+    monkeypatch.setitem(table.OUTPUTS, "classes", needy)
+    with pytest.raises(StoreError, match="needs the package 'no_such_package'") as caught:
+        outputs_for(["classes"], job(9, 9))
+    assert caught.value.hint == "pip install 'cellseg[some]'"
+
+
+@pytest.mark.parametrize("blur_px", [0, 4, -1])
+def test_a_blur_is_odd(blur_px: int) -> None:
+    with pytest.raises(CellsegError, match=f"Received: blur_px={blur_px}"):
+        InferOptions(blur_px=blur_px)
