@@ -108,6 +108,16 @@ TissueMask = Annotated[
     ),
 ]
 
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi",
+        metavar="FILE.geojson",
+        help="Only what lies in these polygons (full-resolution pixels, as QuPath exports them).",
+        rich_help_panel=_INPUT,
+    ),
+]
+
 # --- what is made ---
 
 Model = Annotated[

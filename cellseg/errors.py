@@ -6,6 +6,7 @@ The tree::
     ├── SlideError       an image or slide cannot be opened, read, or lacks its pixel size
     ├── BundleError      a .cellseg file is missing, damaged or not what it says
     ├── EngineError      an inference engine is missing or failed
+    ├── RegionError      a region of interest or a tissue mask cannot be used
     ├── TilePlanError    tile, halo, stride and extent do not fit together
     ├── StoreError       a result folder belongs to another run, is in use or cannot be written
     ├── RecipeError      a training recipe is wrong
@@ -25,6 +26,7 @@ __all__ = [
     "EngineError",
     "ExportError",
     "RecipeError",
+    "RegionError",
     "SlideError",
     "StoreError",
     "TilePlanError",
@@ -57,6 +59,10 @@ class BundleError(CellsegError, ValueError):
 
 class EngineError(CellsegError, RuntimeError):
     """An inference engine is not installed, refused the model or failed while running."""
+
+
+class RegionError(CellsegError, ValueError):
+    """A region of interest or a tissue mask cannot be read or does not fit the slide."""
 
 
 class TilePlanError(CellsegError, ValueError):

@@ -13,6 +13,7 @@ from cellseg.runtime.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.decide import ClassRule
 from cellseg.runtime.normalize import Normalize, measure_range
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
+from cellseg.runtime.roi import Roi, read_roi
 from cellseg.runtime.slide import open_slide, slide_identity
 from cellseg.runtime.stitcher import CropStitcher
 from cellseg.runtime.tissue import TissueMask, find_tissue
@@ -72,6 +73,9 @@ class Job:
     todo: NDArray[np.int64]
     """Indices of the tiles to run, ascending."""
 
+    roi: Roi | None = None
+    """Regions that alone are wanted; None: all of the slide."""
+
     blend: Blend | None = None
     """How overlapping tiles are joined; None: each is cropped to what it keeps."""
 
@@ -105,6 +109,20 @@ class Job:
         channels = len(self.bundle.manifest.channels)
         return BlendStitcher(self.plan, self.blend, self.todo, left, channels, self.band_bytes)
 
+    def blank_outside(self, plane: NDArray[np.uint8], y0: int, x0: int) -> None:
+        """Set what lies outside tissue and regions to background, in place.
+
+        Parameters
+        ----------
+        plane : uint8, shape (h, w)
+            Part of a map of the working level.
+        y0, x0 : int
+            Its top-left corner.
+        """
+        self.mask.blank_outside(plane, y0, x0)
+        if self.roi is not None:
+            self.roi.blank_outside(plane, y0, x0)
+
     @property
     def palette(self) -> NDArray[np.uint8]:
         """Colour of each class, uint8 (n, 3)."""
@@ -136,6 +154,7 @@ class Job:
             "range": list(self.value_range),
             "threshold": self.rule.threshold,
             "tissue": self.mask.digest,
+            "roi": None if self.roi is None else self.roi.digest,
             "tile_px": self.plan.y.tile_px,
             "halo_px": self.plan.y.halo_px,
             "stride_px": self.plan.y.stride_px,
@@ -154,7 +173,7 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     bundle : Bundle
         The model.
     options : InferOptions
-        ``threshold``, ``tissue_mask``, ``blend``; ``tile_px`` goes before the parameter.
+        ``threshold``, ``tissue_mask``, ``roi``, ``blend``; ``tile_px`` goes before the parameter.
     tile_px : int, optional
         Tile of an unfinished run.
 
@@ -162,13 +181,17 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     ------
     SlideError
         If the slide has no pixel size and the model needs one.
+    RegionError
+        If the file of regions is none, or they lie beside the slide.
     TilePlanError
         If tile, halo and stride do not fit.
     """
     card = bundle.manifest
     wanted = card.input.normalize
     # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
-    extent_hw = WorkingView(slide, card.mpp).hw
+    unread = WorkingView(slide, card.mpp)
+    extent_hw = unread.hw
+    roi = None if options.roi is None else read_roi(options.roi, unread.l0_per_wl, extent_hw)
     side_px = choose_tile_px(bundle, options, tile_px)
     plan, blend = _plan(bundle, extent_hw, side_px, options)
     value_range = measure_range(slide, Normalize(wanted.kind, wanted.low, wanted.high))
@@ -177,7 +200,9 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     mask = find_tissue(slide, view.hw) if is_masked else TissueMask.whole(view.hw)
     rule = ClassRule.of(card, options.threshold)
     todo = mask.tiles_with_tissue(plan)
-    return Job(slide, bundle, view, value_range, rule, mask, plan, todo, blend)
+    if roi is not None:
+        todo = todo[roi.touches(plan)[todo]]
+    return Job(slide, bundle, view, value_range, rule, mask, plan, todo, roi, blend)
 
 
 def _plan(

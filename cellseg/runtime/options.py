@@ -68,6 +68,9 @@ class InferOptions:
     tissue_mask: bool = True
     """Leave out what holds no tissue (slides only; plain images are always run whole)."""
 
+    roi: str | Path | None = None
+    """GeoJSON file of regions, in level-0 pixels: what lies outside is background, and not run."""
+
     restart: bool = False
     """Drop an unfinished or finished result in the folder and start over."""
 

@@ -148,7 +148,7 @@ class TileSession:
 
     def _packed(self, piece: Piece) -> Packed:
         classes = self._job.rule.classes(piece.channels, piece.yx, piece.tile.keep_hw)
-        self._job.mask.blank_outside(classes, *piece.tile.keep_yx)
+        self._job.blank_outside(classes, *piece.tile.keep_yx)
         kept = pack(piece.kept) if self._job.keeps_channels else None
         return pack(classes), kept, self._probability(piece)
 
@@ -156,7 +156,7 @@ class TileSession:
         if not self._job.keeps_probability:
             return None
         grey = self._job.rule.foreground(piece.channels, piece.yx, piece.tile.keep_hw)
-        self._job.mask.blank_outside(grey, *piece.tile.keep_yx)
+        self._job.blank_outside(grey, *piece.tile.keep_yx)
         return pack(grey)
 
 

@@ -112,6 +112,7 @@ def run_report(
             "threads": engine.threads,
         },
         "plan": _plan_facts(job, measured),
+        "roi": _roi_facts(job),
         "stages_s": {name: _rounded(value) for name, value in measured.stages_s.items()},
         "wall_s": _rounded(measured.wall_s),
         "throughput_mpx_s": _rounded(area_px / 1e6 / measured.wall_s),
@@ -182,6 +183,20 @@ def _plan_facts(job: Job, measured: Measured) -> dict[str, Any]:
         "sessions": measured.sessions,
         "ground": job.mask.ground,
         "tissue_fraction": None if job.mask.ground == "whole" else _rounded(job.mask.fraction),
+    }
+
+
+def _roi_facts(job: Job) -> dict[str, Any] | None:
+    """Which regions alone were wanted; where some overlap, their common area counts twice."""
+    if job.roi is None:
+        return None
+    l0_px_mm2 = None if job.slide.mpp is None else job.slide.mpp[0] * job.slide.mpp[1] * 1e-6
+    area_px = job.roi.l0_area_px
+    return {
+        "path": job.roi.path,
+        "regions": len(job.roi.regions),
+        "area_px": _rounded(area_px),
+        "area_mm2": None if l0_px_mm2 is None else _rounded(area_px * l0_px_mm2),
     }
 
 

@@ -1,0 +1,190 @@
+"""Regions that somebody drew: polygons of a GeoJSON file, in level-0 pixels.
+
+QuPath and others write a FeatureCollection, a Feature, a bare geometry, a GeometryCollection or a
+list of Features; all of them are read, also gzipped. A Polygon's first ring is its outline and the
+others are holes; points and lines have no inside and are left out. Coordinates are corners: (0, 0)
+is the outer corner of the first pixel, (0.5, 0.5) its centre.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.errors import RegionError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Region", "parse_regions", "read_regions"]
+
+_LOG = logging.getLogger(__name__)
+_GZIP_MAGIC = b"\x1f\x8b"
+_MOST_BYTES = 512 << 20
+_HINT = "Export annotations from QuPath as GeoJSON (File > Export objects as GeoJSON)."
+_MOST_DEPTH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One thing that was drawn.
+
+    Parameters
+    ----------
+    name : str or None
+        What it was called; a QuPath object's name, else its class.
+    polygons : tuple of tuples of float64 arrays, shape (n, 2)
+        Rings of each polygon, outline first, then holes; (x, y) in level-0 pixels. The last point
+        leads back to the first, which is not repeated.
+    """
+
+    name: str | None
+    polygons: tuple[tuple[NDArray[np.float64], ...], ...]
+
+    @property
+    def l0_area_px(self) -> float:
+        """Area in level-0 pixels: outlines less their holes."""
+        return sum(
+            _area(rings[0]) - sum(_area(hole) for hole in rings[1:]) for rings in self.polygons
+        )
+
+
+def read_regions(path: str | os.PathLike[str]) -> tuple[Region, ...]:
+    """Read the polygons of a GeoJSON file.
+
+    Parameters
+    ----------
+    path : path
+        ``.geojson`` or ``.json``, or gzipped: what it holds counts, not its name.
+
+    Returns
+    -------
+    tuple of Region
+        At least one, in the order of the file.
+
+    Raises
+    ------
+    RegionError
+        If the file cannot be read, is not GeoJSON, or holds no polygon.
+    """
+    try:
+        text = _content(Path(path))
+        value = json.loads(text)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RegionError(f"{path}: the region file cannot be read: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise RegionError(f"{path}: a region file must be GeoJSON: {error}.", hint=_HINT) from error
+    return parse_regions(value, str(path))
+
+
+def parse_regions(value: Any, name: str = "<regions>") -> tuple[Region, ...]:
+    """Take the polygons out of GeoJSON that is read already.
+
+    Parameters
+    ----------
+    value : JSON value
+        What ``json.loads`` gave.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    RegionError
+        As `read_regions`.
+
+    Examples
+    --------
+    >>> square = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]]}
+    >>> parse_regions(square)[0].l0_area_px
+    16.0
+    """
+    others: list[str] = []
+    try:
+        regions = tuple(_regions(value, None, others, 0))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        text = str(error) if isinstance(error, RegionError) else f"{type(error).__name__}: {error}"
+        raise RegionError(f"{name}: a region file must be GeoJSON: {text}", hint=_HINT) from error
+    if not regions:
+        found = ", ".join(sorted(set(others))) or "no geometry"
+        raise RegionError(
+            f"{name}: a region file must hold a polygon. Received: {found}.",
+            hint="Points and lines have no inside: draw areas around what is to be run.",
+        )
+    if others:
+        _LOG.warning("%s: %d points or lines have no inside and are left out", name, len(others))
+    return regions
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes() if path.stat().st_size <= _MOST_BYTES else None
+    if data is not None and data.startswith(_GZIP_MAGIC):
+        with gzip.open(path) as file:
+            unpacked = file.read(_MOST_BYTES + 1)
+        data = unpacked if len(unpacked) <= _MOST_BYTES else None
+    if data is None:
+        raise RegionError(
+            f"{path}: a region file must have at most {_MOST_BYTES >> 20} MiB of text."
+        )
+    return data
+
+
+def _regions(value: Any, name: str | None, others: list[str], depth: int) -> Iterator[Region]:
+    """Yield what lies in a GeoJSON object, whatever is nested how."""
+    if depth > _MOST_DEPTH:
+        raise RegionError(f"geometries are nested more than {_MOST_DEPTH} deep.")
+    if isinstance(value, list):  # QuPath of old wrote the features alone
+        for item in value:
+            yield from _regions(item, name, others, depth + 1)
+        return
+    kind = value["type"]
+    if kind == "FeatureCollection":
+        yield from _regions(value["features"], None, others, depth + 1)
+    elif kind == "Feature":
+        if value["geometry"] is not None:
+            found = _name(value.get("properties") or {})
+            yield from _regions(value["geometry"], found, others, depth + 1)
+    elif kind == "GeometryCollection":
+        yield from _regions(value["geometries"], name, others, depth + 1)
+    elif kind in ("Polygon", "MultiPolygon"):
+        many = value["coordinates"] if kind == "MultiPolygon" else [value["coordinates"]]
+        polygons = tuple(tuple(map(_ring, rings)) for rings in many if rings)
+        if polygons:
+            yield Region(name, polygons)
+    elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
+        others.append(kind)
+    else:
+        raise RegionError(f"type {kind!r} is not one of GeoJSON's.")
+
+
+def _name(properties: dict[str, Any]) -> str | None:
+    classified = properties.get("classification")
+    of_class = classified.get("name") if isinstance(classified, dict) else None
+    found = properties.get("name") or of_class
+    return None if found is None else str(found)
+
+
+def _ring(points: list[list[float]]) -> NDArray[np.float64]:
+    """Check a ring; drop the point that repeats the first, and all but x and y."""
+    ring = np.array([(point[0], point[1]) for point in points], np.float64).reshape(-1, 2)
+    if not np.isfinite(ring).all():
+        raise RegionError("coordinates must be finite numbers.")
+    if len(ring) > 1 and (ring[0] == ring[-1]).all():
+        ring = ring[:-1]
+    if len(ring) < 3:
+        raise RegionError(f"a polygon's ring must have at least 3 points. Received: {len(ring)}.")
+    return ring
+
+
+def _area(ring: NDArray[np.float64]) -> float:
+    x, y = (ring - ring[0]).T  # near the origin little is cancelled
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
