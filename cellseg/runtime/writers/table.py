@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellseg.errors import CellsegError, StoreError
@@ -54,7 +54,10 @@ class Output:
     """Output that has no such limit."""
 
     package: str | None = None
-    """Package that must be importable."""
+    """Package that must be installed."""
+
+    least_major: int = 0
+    """Major version from which on that package serves."""
 
     extra: str | None = None
     """Extra of cellseg that brings it."""
@@ -80,6 +83,14 @@ OUTPUTS: dict[str, Output] = {
         "label_files:write_labels",
         "number of the cell at every pixel; small images",
         needs="cells",
+    ),
+    "ome-zarr": Output(
+        "classes.ome.zarr",
+        "ome_zarr:write_classes_zarr",
+        "class of every pixel as OME-Zarr 0.5, a folder",
+        package="zarr",
+        least_major=3,
+        extra="zarr",
     ),
     "overlay": Output(
         "overlay.jpg", "overlay:write_overlay", "picture with the result painted on, <= 4096 px"
@@ -195,8 +206,17 @@ def _check_size(name: str, output: Output, hw: tuple[int, int]) -> None:
 
 
 def _check_package(name: str, output: Output) -> None:
-    if output.package is not None and find_spec(output.package) is None:
-        raise StoreError(
-            f"Output {name!r} needs the package {output.package!r}. Received: not installed.",
-            hint=f"pip install 'cellseg[{output.extra}]'",
-        )
+    if output.package is None:
+        return
+    try:
+        found = version(output.package)
+    except PackageNotFoundError:
+        found = "not installed"
+    else:
+        if int(found.partition(".")[0]) >= output.least_major:
+            return
+    wanted = output.package + (f" {output.least_major} or newer" if output.least_major else "")
+    raise StoreError(
+        f"Output {name!r} needs {wanted}. Received: {found}.",
+        hint=f"pip install 'cellseg[{output.extra}]'",
+    )

@@ -69,7 +69,7 @@ def test_a_flat_picture_of_a_large_slide_is_refused_with_another_way() -> None:
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     needy = replace(OUTPUTS["classes"], package="no_such_package", extra="some")
     monkeypatch.setitem(table.OUTPUTS, "classes", needy)
-    with pytest.raises(StoreError, match="needs the package 'no_such_package'") as caught:
+    with pytest.raises(StoreError, match=r"needs no_such_package. Received: not inst") as caught:
         outputs_for(["classes"], job(9, 9))
     assert caught.value.hint == "pip install 'cellseg[some]'"
 
@@ -78,3 +78,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_a_blur_is_odd(blur_px: int) -> None:
     with pytest.raises(CellsegError, match=f"Received: blur_px={blur_px}"):
         InferOptions(blur_px=blur_px)
+
+
+def test_a_package_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "version", lambda _: "2.18.7")
+    with pytest.raises(StoreError, match=r"needs zarr 3 or newer. Received: 2\.18\.7") as caught:
+        outputs_for(["ome-zarr"], job(9, 9))
+    assert caught.value.hint == "pip install 'cellseg[zarr]'"
