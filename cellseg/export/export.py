@@ -15,11 +15,11 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.card import KERAS_FILE, keep_channels, locate_run, read_card
-from cellseg.export.int8 import Int8Choice, choose_int8
+from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8
 from cellseg.export.labelled import LabelledImage, read_labelled
 from cellseg.export.options import ExportOptions, ExportReport
 from cellseg.export.parity import Parity, keras_predict, measure_parity
-from cellseg.export.quality import ModelRunner, Score, score_images, versus_fp32
+from cellseg.export.quality import ModelRunner, Runner, Score, score_images, versus_fp32
 from cellseg.export.reach import total_stride
 from cellseg.export.receptive_field import (
     ReceptiveField,
@@ -28,6 +28,8 @@ from cellseg.export.receptive_field import (
     probe_side,
 )
 from cellseg.export.representative import content_hash, find_images, pick_tiles
+from cellseg.export.simulate import SIMULATED, SimulatedRunner
+from cellseg.export.sqnr_report import report_path, write_report
 from cellseg.export.translate import float_graph
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
 from cellseg.runtime.engines import ENGINES
@@ -35,6 +37,7 @@ from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.normalize import Normalize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import onnx
@@ -46,8 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
 
 _LOG = logging.getLogger(__name__)
-FP32_FILE, INT8_FILE = "model.fp32.onnx", "model.int8.u8s8.onnx"
+FP32_FILE = "model.fp32.onnx"
+_TARGET_OF_SCHEME = {"u8s8": "onnx", "s8s8": "tensorrt"}
 _PRECISIONS = ("fp32", "int8")
+TARGETS = ("onnx", "tensorrt")
 _PARITY_TILES = 8
 _PROBE_PAIRS = 8
 
@@ -102,20 +107,20 @@ class _Export:
         tiles = self.pick_tiles()
         parity = self.check_parity(keras_model, fp32, tiles)
         reach = self.measure_reach(graph, fp32, tiles)
-        choice = self.choose_int8(graph, fp32, tiles, select)
-        scores = {"fp32": self.score(fp32, "fp32", evaluate)}
-        variants = [_variant(FP32_FILE, fp32, "fp32", scores["fp32"])]
+        choices = self.choose_int8(graph, tiles, select)
+        reference = self.score(fp32, "fp32", evaluate)
+        variants = [_variant(FP32_FILE, fp32, "fp32", reference)]
         files = {FP32_FILE: fp32}
-        if choice is not None:
-            scores["int8"] = self.score(choice.model, "int8", evaluate)
-            kept = versus_fp32(scores["int8"], scores["fp32"]) if evaluate else None
-            variants.append(_variant(INT8_FILE, choice.model, "int8", scores["int8"], kept))
-            files[INT8_FILE] = choice.model
-            self.check_quality(variants[-1], choice)
-        manifest = self.manifest(variants, reach, parity, choice, len(tiles))
+        for choice in choices:
+            variants.append(self.int8_variant(choice, reference, evaluate))
+            files[variants[-1].file] = choice.model
+        self.report_int8(choices)
+        for variant, choice in zip(variants[1:], choices, strict=True):
+            self.check_quality(variant, choice)
+        manifest = self.manifest(variants, reach, parity, choices, len(tiles))
         bundle = write_bundle(self.options.output, manifest, files)
         _LOG.info("wrote %s (%.1f MB)", bundle.path, bundle.path.stat().st_size / 1e6)
-        return ExportReport(bundle, parity, reach, choice, len(tiles))
+        return ExportReport(bundle, parity, reach, choices, len(tiles))
 
     def check_stride(self, stride: int) -> None:
         if self.card.stride % stride:
@@ -185,22 +190,62 @@ class _Export:
     def choose_int8(
         self,
         graph: onnx.ModelProto,
-        fp32: bytes,
         tiles: list[NDArray[np.uint8]],
         select: dict[str, list[LabelledImage]],
-    ) -> Int8Choice | None:
-        if "int8" not in self.options.precisions:
-            return None
-        return choose_int8(
-            graph, self.card, tiles, select, self.options.methods,
-            runner=lambda model, precision: self.runner(model, precision),
-        )  # fmt: skip
+    ) -> tuple[Int8Choice, ...]:
+        """Choose one int8 file for each kind of engine that was asked for."""
+        schemes = [s for s, target in _TARGET_OF_SCHEME.items() if target in self.options.targets]
+        if "int8" not in self.options.precisions or not schemes:
+            return ()
+        lab = Int8Lab.prepare(graph, self.card, tiles, select, self.runner)
+        return tuple(
+            choose_int8(
+                lab, self.options.methods, self.runner_of(scheme), scheme, self.options.min_quality
+            )
+            for scheme in schemes
+        )
+
+    def runner_of(self, scheme: str) -> Callable[[bytes, str], Runner]:
+        """Return what makes runners: there is no TensorRT engine to run where bundles are made."""
+        if scheme == "s8s8":
+            return lambda model, _: SimulatedRunner(model, self.card, self.threads)
+        return self.runner
+
+    def int8_variant(
+        self,
+        choice: Int8Choice,
+        reference: list[Score],
+        evaluate: dict[str, list[LabelledImage]],
+    ) -> Variant:
+        """Measure an int8 file against fp32 and describe it."""
+        if choice.scheme == "s8s8":
+            runner = SimulatedRunner(choice.model, self.card, self.threads)
+            scores = [score_images(runner, images, self.card, n) for n, images in evaluate.items()]
+            reference = [s.by(SIMULATED) for s in reference if s.quality.engine == "onnxruntime"]
+        else:
+            scores = self.score(choice.model, "int8", evaluate)
+        kept = versus_fp32(scores, reference) if evaluate else None
+        file = f"model.int8.{choice.scheme}.onnx"
+        return _variant(file, choice.model, "int8", scores, kept, choice.scheme)
+
+    def report_int8(self, choices: tuple[Int8Choice, ...]) -> None:
+        """Write the report, also where the bundle is then refused."""
+        if choices:
+            title = f"{self.card.name} {self.card.version}"
+            path = write_report(self.options.output, title, choices, self.options.min_quality)
+            _LOG.info("wrote %s", path)
 
     def score(
         self, model: bytes, precision: str, datasets: dict[str, list[LabelledImage]]
     ) -> list[Score]:
-        """Score a variant on every data set by every engine at hand that runs it."""
-        names = [n for n, e in ENGINES.items() if e.is_available() and precision in e.runs]
+        """Score an ONNX file on every data set by every engine at hand that runs it on the CPU."""
+        names = [
+            name
+            for name, entry in ENGINES.items()
+            if entry.is_available()
+            and (needs := entry.runs.get(precision)) is not None
+            and (needs.format, needs.scheme or "u8s8") == ("onnx", "u8s8")
+        ]
         scores = []
         for engine in names if datasets else []:
             runner = self.runner(model, precision, engine)
@@ -211,12 +256,18 @@ class _Export:
         return scores
 
     def check_quality(self, variant: Variant, choice: Int8Choice) -> None:
-        kept = variant.retained
-        if kept is not None and kept < self.options.min_quality:
+        kept = choice.kept if variant.retained is None else variant.retained
+        if kept >= self.options.min_quality:
+            return
+        if not (self.options.evaluate or self.options.select):
+            _LOG.warning("int8 %s agrees with fp32 by %.4f only", choice.scheme, kept)
+        else:
             raise ExportError(
                 f"int8 must keep {self.options.min_quality:.3f} of the fp32 quality. Received: "
-                f"{kept:.4f} by ranges {choice.method!r}; scores {choice.scores}.",
-                hint="Give more, and more varied, --representative images, or lower --min-quality.",
+                f"{kept:.4f} by {choice.scheme}, ranges {choice.method!r}, "
+                f"{len(choice.given_back)} layers given back to float; scores {choice.scores}.",
+                hint=f"See {report_path(self.options.output)}. Give more, and more varied, "
+                "--representative images, or lower --min-quality.",
             )
 
     def manifest(
@@ -224,7 +275,7 @@ class _Export:
         variants: list[Variant],
         reach: ReceptiveField,
         parity: Parity,
-        choice: Int8Choice | None,
+        choices: tuple[Int8Choice, ...],
         tiles: int,
     ) -> Manifest:
         halo_px = choose_halo(reach, self.options.halo_tolerance)
@@ -236,11 +287,12 @@ class _Export:
             "parity_max_difference": float(f"{parity.max_difference:.2e}"),
             "receptive_field_bound_px": reach.bound_px,
         }
-        if choice is not None:
-            notes["int8"] = {
+        for choice in choices:
+            notes[f"int8_{choice.scheme}"] = {
                 "ranges": choice.method,
                 "scores": choice.scores,
                 "scored_on": choice.scored_on,
+                "given_back_to_float": [step.layer for step in choice.given_back],
                 "representative_tiles": tiles,
             }
         return Manifest(
@@ -257,11 +309,18 @@ def _check(options: ExportOptions) -> None:
     unknown = sorted(set(options.precisions) - set(_PRECISIONS))
     if unknown:
         raise ExportError(f"precision must be one of {_PRECISIONS}. Received: {unknown}.")
+    _check_targets(options.targets)
     if "int8" in options.precisions and not options.representative:
         raise ExportError(
             "int8 needs representative images. Received: none.",
             hint="Name folders of training images with --representative, or use --precision fp32.",
         )
+
+
+def _check_targets(targets: tuple[str, ...]) -> None:
+    unknown = sorted(set(targets) - set(TARGETS))
+    if unknown or not targets:
+        raise ExportError(f"target must be one of {TARGETS}. Received: {list(targets)}.")
 
 
 def _check_disjoint(
@@ -288,14 +347,19 @@ def _load_keras(path: Path) -> Any:
 
 
 def _variant(
-    file: str, data: bytes, precision: str, scores: list[Score], kept: VersusFp32 | None = None
+    file: str,
+    data: bytes,
+    precision: str,
+    scores: list[Score],
+    kept: VersusFp32 | None = None,
+    scheme: str | None = None,
 ) -> Variant:
     return Variant.model_validate(
         {
             "file": file,
             "format": "onnx",
             "precision": precision,
-            "scheme": "u8s8" if precision == "int8" else None,
+            "scheme": scheme,
             "sha256": hashlib.sha256(data).hexdigest(),
             "bytes": len(data),
             "quality": [score.quality for score in scores],

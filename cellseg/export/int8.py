@@ -1,8 +1,11 @@
-"""Chooses the int8 file: every range method is tried, and the task's own metric decides.
+"""Chooses an int8 file: every range method is tried, and the task's own metric decides.
 
 The judge is labelled images that neither trained the network nor will report its quality; where
 there are none, a part of the representative tiles that gave no ranges, with fp32's own prediction
 as the truth.
+
+Where the best method keeps too little of the fp32 quality, layers are given back to float, the
+noisiest first, until enough is kept or half of them are float: then int8 is not worth its name.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from cellseg.errors import ExportError
 from cellseg.export.quality import Prediction, agreement, score_images, versus_fp32
 from cellseg.export.quantize import quantize_u8s8
 from cellseg.export.ranges import collect_distributions
+from cellseg.export.s8s8 import quantize_s8s8
+from cellseg.export.sqnr import LayerNoise, measure_noise, worst_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,16 +29,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.export.labelled import LabelledImage
-    from cellseg.export.quality import ModelRunner
+    from cellseg.export.quality import Runner
+    from cellseg.export.ranges import Distribution
     from cellseg.runtime.bundle import ModelCard
 
-    RunnerFactory = Callable[[bytes, str], ModelRunner]
-    Judge = Callable[[ModelRunner], float]
+    RunnerFactory = Callable[[bytes, str], Runner]
+    Judge = Callable[[Runner], float]
 
-__all__ = ["Int8Choice", "choose_int8"]
+__all__ = ["SCHEMES", "GivenBack", "Int8Choice", "Int8Lab", "choose_int8"]
 
 _LOG = logging.getLogger(__name__)
 _JUDGING_SHARE = 4  # one tile in four judges
+_NOISE_TILES = 8
+SCHEMES = {"u8s8": quantize_u8s8, "s8s8": quantize_s8s8}
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """One step of the search."""
+
+    layer: str
+    """Convolution that was given back to float."""
+
+    score: float
+    """Share of the fp32 quality kept from then on."""
 
 
 @dataclass(frozen=True)
@@ -52,54 +71,133 @@ class Int8Choice:
     scored_on: str
     """Names of the judging data sets, or "agreement with fp32"."""
 
+    scheme: str = "u8s8"
+    """Signedness of activations and weights."""
+
+    given_back: tuple[GivenBack, ...] = ()
+    """Steps of the search, where one was needed."""
+
+    noise: tuple[LayerNoise, ...] = ()
+    """Of every convolution of the file, the noisiest first."""
+
+    @property
+    def kept(self) -> float:
+        """Share of the fp32 quality that the file kept where it was judged."""
+        return self.given_back[-1].score if self.given_back else self.scores[self.method]
+
+
+@dataclass(frozen=True)
+class Int8Lab:
+    """What int8 files are made and judged with; the same for every scheme."""
+
+    graph: onnx.ModelProto
+    """The float graph."""
+
+    distributions: dict[str, Distribution]
+    """Of its tensors."""
+
+    noise_tiles: tuple[NDArray[np.uint8], ...]
+    """Tiles that noise is measured on."""
+
+    judge: Judge
+    """Share of the fp32 quality that a runner keeps."""
+
+    scored_on: str
+    """What the judge looks at."""
+
+    @classmethod
+    def prepare(
+        cls,
+        graph: onnx.ModelProto,
+        card: ModelCard,
+        tiles: Sequence[NDArray[np.uint8]],
+        select: dict[str, list[LabelledImage]],
+        runner: RunnerFactory,
+    ) -> Int8Lab:
+        """Measure ranges and the fp32 quality.
+
+        Parameters
+        ----------
+        graph : onnx.ModelProto
+            The float graph.
+        card : ModelCard
+            How outputs are read.
+        tiles : sequence of uint8, shape (h, w, 3)
+            Representative tiles.
+        select : dict of str to list of LabelledImage
+            Judging data sets by name; may be empty.
+        runner : callable
+            Makes a runner of (model bytes, precision).
+        """
+        judging = [] if select else list(tiles[::_JUDGING_SHARE])
+        ranging = list(tiles) if select else _others(tiles)
+        distributions = collect_distributions(graph, ranging)
+        reference = runner(graph.SerializeToString(), "fp32")
+        judge = _judge(reference, card, select, judging)
+        reference.close()
+        scored_on = ", ".join(select) if select else "agreement with fp32"
+        return cls(graph, distributions, tuple(ranging[:_NOISE_TILES]), judge, scored_on)
+
 
 def choose_int8(
-    graph: onnx.ModelProto,
-    card: ModelCard,
-    tiles: Sequence[NDArray[np.uint8]],
-    select: dict[str, list[LabelledImage]],
+    lab: Int8Lab,
     methods: Sequence[str],
     runner: RunnerFactory,
+    scheme: str = "u8s8",
+    min_quality: float = 0.0,
 ) -> Int8Choice:
-    """Quantize by each range method and keep the best.
+    """Quantize by each range method, keep the best, and give layers back if it is not enough.
 
     Parameters
     ----------
-    graph : onnx.ModelProto
-        The float graph.
-    card : ModelCard
-        How outputs are read.
-    tiles : sequence of uint8, shape (h, w, 3)
-        Representative tiles.
-    select : dict of str to list of LabelledImage
-        Judging data sets by name; may be empty.
+    lab : Int8Lab
+        The float graph with all that was measured of it.
     methods : sequence of str
         Keys of ``RANGE_METHODS``; the earlier wins a tie.
     runner : callable
         Makes a runner of (model bytes, precision).
+    scheme : str
+        Key of ``SCHEMES``.
+    min_quality : float
+        Share of the fp32 quality to reach where it is judged. What comes back may have missed it:
+        see ``Int8Choice.kept``.
     """
     if not methods:
         raise ExportError("int8 needs a range method. Received: none.")
-    judging = [] if select else list(tiles[::_JUDGING_SHARE])
-    ranging = list(tiles) if select else _others(tiles)
-    distributions = collect_distributions(graph, ranging)
-    reference = runner(graph.SerializeToString(), "fp32")
-    judge = _judge(reference, card, select, judging)
-    reference.close()
-    models, scores = {}, {}
-    for method in methods:
-        models[method] = quantize_u8s8(graph, distributions, method).SerializeToString()
-        candidate = runner(models[method], "int8")
-        scores[method] = round(judge(candidate), 5)
+
+    def make(method: str, floats: Sequence[str] = ()) -> onnx.ModelProto:
+        return SCHEMES[scheme](lab.graph, lab.distributions, method, floats)
+
+    def score(model: onnx.ModelProto) -> float:
+        candidate = runner(model.SerializeToString(), "int8")
+        kept = round(lab.judge(candidate), 5)
         candidate.close()
-        _LOG.info("int8 by %s ranges keeps %.4f of fp32", method, scores[method])
+        return kept
+
+    scores = {}
+    for method in methods:
+        scores[method] = score(make(method))
+        _LOG.info("int8 %s by %s ranges keeps %.4f of fp32", scheme, method, scores[method])
     best = max(methods, key=lambda method: scores[method])
-    scored_on = ", ".join(select) if select else "agreement with fp32"
-    return Int8Choice(models[best], best, scores, scored_on)
+    model = make(best)
+    noise = measure_noise(lab.graph, model, lab.noise_tiles)
+    steps: list[GivenBack] = []
+    layers = worst_first(noise)
+    for layer in layers[: (len(layers) + 1) // 2]:
+        if (steps[-1].score if steps else scores[best]) >= min_quality:
+            break
+        model = make(best, [*(step.layer for step in steps), layer])
+        steps.append(GivenBack(layer, score(model)))
+        _LOG.info("int8 %s with %s in float keeps %.4f", scheme, layer, steps[-1].score)
+    if steps:
+        noise = measure_noise(lab.graph, model, lab.noise_tiles)
+    return Int8Choice(
+        model.SerializeToString(), best, scores, lab.scored_on, scheme, tuple(steps), tuple(noise)
+    )
 
 
 def _judge(
-    reference: ModelRunner,
+    reference: Runner,
     card: ModelCard,
     select: dict[str, list[LabelledImage]],
     judging: list[NDArray[np.uint8]],
@@ -110,9 +208,9 @@ def _judge(
         return lambda candidate: agreement(candidate, truths, judging, card)
     known = [score_images(reference, images, card, name) for name, images in select.items()]
 
-    def judge(candidate: ModelRunner) -> float:
+    def judge(candidate: Runner) -> float:
         scores = [score_images(candidate, images, card, name) for name, images in select.items()]
-        kept = versus_fp32(scores, known)
+        kept = versus_fp32(scores, [item.by(candidate.engine_name) for item in known])
         ratios = (kept.dice_ratio, kept.object_f1_ratio)
         return min(ratio for ratio in ratios if ratio is not None)
 

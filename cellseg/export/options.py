@@ -30,6 +30,9 @@ class ExportOptions:
     precisions: tuple[str, ...] = ("fp32", "int8")
     """``fp32`` is always written; ``int8`` needs representative images."""
 
+    targets: tuple[str, ...] = ("onnx",)
+    """What int8 is made for: ``onnx`` for CPUs, ``tensorrt``. fp32 serves every engine."""
+
     representative: tuple[Path, ...] = ()
     """Folders of images whose tiles give the ranges of int8; never those of ``evaluate``."""
 
@@ -78,11 +81,16 @@ class ExportReport:
     receptive_field: ReceptiveField
     """Reach measured, and bound by structure."""
 
-    int8: Int8Choice | None = None
-    """Range methods tried, and the chosen one."""
+    choices: tuple[Int8Choice, ...] = ()
+    """For each int8 file: range methods tried, the chosen one, and what was given back."""
 
     representative_tiles: int = 0
     """Tiles that gave the ranges."""
+
+    @property
+    def int8(self) -> Int8Choice | None:
+        """The first int8 file, that for CPUs where there is one."""
+        return self.choices[0] if self.choices else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers, as plain values."""

@@ -8,7 +8,7 @@ the choice between int8 files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,7 +24,32 @@ if TYPE_CHECKING:
     from cellseg.export.labelled import LabelledImage
     from cellseg.runtime.bundle import ModelCard
 
-__all__ = ["ModelRunner", "Prediction", "Score", "agreement", "score_images", "versus_fp32"]
+__all__ = [
+    "ModelRunner",
+    "Prediction",
+    "Runner",
+    "Score",
+    "agreement",
+    "score_images",
+    "versus_fp32",
+]
+
+
+class Runner(Protocol):
+    """A model that runs on whole images."""
+
+    @property
+    def engine_name(self) -> str:
+        """What computes, for the manifest."""
+        ...
+
+    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """Map uint8 (H, W, 3) to float32 (H, W, C)."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
 
 
 class ModelRunner:
@@ -114,15 +139,19 @@ class Score:
     quality: Quality
     found: int
 
+    def by(self, engine: str) -> Score:
+        """Return the same numbers under another engine's name, to compare with."""
+        return Score(self.quality.model_copy(update={"engine": engine}), self.found)
+
 
 def score_images(
-    runner: ModelRunner, images: Sequence[LabelledImage], card: ModelCard, dataset: str
+    runner: Runner, images: Sequence[LabelledImage], card: ModelCard, dataset: str
 ) -> Score:
     """Run a model over labelled images and score it.
 
     Parameters
     ----------
-    runner : ModelRunner
+    runner : Runner
         The model.
     images : sequence of LabelledImage
         At least one.
@@ -205,7 +234,7 @@ def _kept(pairs: list[tuple[Score, Score]]) -> VersusFp32:
 
 
 def agreement(
-    runner: ModelRunner,
+    runner: Runner,
     references: Sequence[Prediction],
     tiles: Sequence[NDArray[np.uint8]],
     card: ModelCard,

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from cellseg.errors import ExportError
-from cellseg.export.graph import Graph
+from cellseg.export.tensors import run_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import onnx
     from numpy.typing import NDArray
 
 __all__ = ["RANGE_METHODS", "Distribution", "collect_distributions"]
@@ -89,27 +89,11 @@ def _run(
     model: onnx.ModelProto, tiles: Sequence[NDArray[np.uint8]]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield every float tensor inside the network, tile by tile."""
-    import onnxruntime as ort
-
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    names = _inner_tensors(opened)
-    del opened.graph.output[:]
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    for tile in tiles:
-        outputs = session.run(names, {Graph(model).input: tile[np.newaxis]})
-        for name, values in zip(names, outputs, strict=True):
+    names = [name for node in model.graph.node for name in node.output]
+    for tensors in run_tensors(model, names, tiles):
+        for name, values in tensors.items():
             if values.dtype == np.float32:
                 yield name, values
-
-
-def _inner_tensors(model: onnx.ModelProto) -> list[str]:
-    return [name for node in model.graph.node for name in node.output]
 
 
 def _count(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:

@@ -155,3 +155,48 @@ def test_file_that_is_no_keras_model_is_refused(options: ExportOptions, tmp_path
     (tmp_path / "best.keras").write_bytes(b"no model")
     with pytest.raises(ExportError, match="must be a Keras 3 model"):
         export_run(replace(options, run=tmp_path))
+
+
+def test_tensorrt_gets_a_file_of_its_own_with_its_quality(options: ExportOptions) -> None:
+    report = export_run(replace(options, targets=("onnx", "tensorrt"), methods=("minmax",)))
+    manifest = Bundle.open(options.output).manifest
+    assert [v.scheme for v in manifest.variants] == [None, "u8s8", "s8s8"]
+    assert manifest.variants[2].file == "model.int8.s8s8.onnx"
+    assert {q.engine for q in manifest.variants[2].quality} == {"simulated"}
+    assert manifest.variants[2].vs_fp32 is not None
+    assert [choice.scheme for choice in report.choices] == ["u8s8", "s8s8"]
+
+
+def test_layers_are_given_back_until_enough_is_kept(
+    options: ExportOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellseg.export import int8
+
+    told = iter([0.5, 0.6, 0.995])
+    monkeypatch.setattr(int8, "_judge", lambda *_: lambda runner: next(told))
+    few = replace(options, methods=("minmax",), min_quality=0.99, evaluate=())
+    choice = export_run(few).int8
+    assert choice is not None
+    assert [step.score for step in choice.given_back] == [0.6, 0.995]
+    assert choice.kept == 0.995
+    floats = {item.layer for item in choice.noise if item.alone_db is None}
+    assert floats >= {step.layer for step in choice.given_back}
+
+
+def test_search_that_fails_leaves_a_report_and_no_bundle(
+    options: ExportOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellseg.export import export, int8
+
+    monkeypatch.setattr(int8, "_judge", lambda *_: lambda runner: 0.5)
+    monkeypatch.setattr(export.Variant, "retained", property(lambda self: 0.5))
+    with pytest.raises(ExportError, match="given back to float") as raised:
+        export_run(replace(options, methods=("minmax",), min_quality=0.99))
+    assert "report.html" in str(raised.value.hint)
+    assert options.output.with_suffix(".report.html").is_file()
+    assert not options.output.exists()
+
+
+def test_unknown_target_is_refused(options: ExportOptions) -> None:
+    with pytest.raises(ExportError, match="target must be one of"):
+        export_run(replace(options, targets=("coreml",)))
