@@ -7,13 +7,14 @@ is read in blocks on a fixed grid, which are also what the cache keeps.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import Level, check_window, level_downsample, paste
-from cellseg.runtime.tilecache import TileCache
+from cellseg.runtime.slide import Level, check_window, level_downsample
+from cellseg.runtime.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenSlideSlide", "open_openslide"]
 
-CACHE_BYTES = 128 << 20
 _BLOCK_PX = 1024
 _MISSING_HINT = "pip install 'cellseg[wsi]'"
 
@@ -54,6 +54,7 @@ class OpenSlideSlide:
     ) -> None:
         self.path = str(path)
         self._library = _import_openslide(path)
+        self._lock = Lock()
         self._slide = self._open(path)
         sizes_wh = self._slide.level_dimensions
         self._downsamples: tuple[float, ...] = self._slide.level_downsamples
@@ -64,22 +65,17 @@ class OpenSlideSlide:
         self.dtype = np.dtype(np.uint8)
         self.properties = _properties(self._slide.properties, found, mpp)
         self._background = _background(self._slide.properties)
-        self.cache = TileCache(cache_bytes)
+        grids = [TileGrid(h, w, _BLOCK_PX, _BLOCK_PX) for w, h in sizes_wh]
+        self.source = SourceTiles(self.path, grids, self.dtype, self._read_block, cache_bytes)
 
     def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
         """Read a window; see :meth:`cellseg.runtime.slide.Slide.read_region`."""
         check_window(self, level, l_yx, hw)
-        (y0, x0), (h, w) = l_yx, hw
-        window = np.empty((h, w, 3), np.uint8)
-        for row in range(y0 // _BLOCK_PX, (y0 + h - 1) // _BLOCK_PX + 1):
-            for col in range(x0 // _BLOCK_PX, (x0 + w - 1) // _BLOCK_PX + 1):
-                block = self._block(level, row, col)
-                paste(window, block, (row * _BLOCK_PX - y0, col * _BLOCK_PX - x0))
-        return window
+        return self.source.window(level, l_yx, hw)
 
     def close(self) -> None:
         """Close the file and drop the decoded blocks."""
-        self.cache.clear()
+        self.source.cache.clear()
         self._slide.close()
 
     def _open(self, path: Path) -> Any:
@@ -92,22 +88,30 @@ class OpenSlideSlide:
                 "complete.",
             ) from error
 
-    def _block(self, level: int, row: int, col: int) -> NDArray[Any]:
-        return self.cache.get((level, row, col), lambda: self._read_block(level, row, col))
-
     def _read_block(self, level: int, row: int, col: int) -> NDArray[Any]:
         y0, x0 = row * _BLOCK_PX, col * _BLOCK_PX
-        extent = self.levels[level]
-        size_wh = (min(_BLOCK_PX, extent.width_px - x0), min(_BLOCK_PX, extent.height_px - y0))
+        size_wh = self.source.grids[level].clip(row, col)[::-1]
         l0_xy = tuple(round(v * self._downsamples[level]) for v in (x0, y0))
+        slide = self._slide
         try:
-            rgba = np.asarray(self._slide.read_region(l0_xy, level, size_wh))
+            rgba = slide.read_region(l0_xy, level, size_wh)
+        except self._library.OpenSlideError:
+            rgba = self._read_again(slide, l0_xy, level, size_wh)
+        return _composite(np.asarray(rgba), self._background)
+
+    def _read_again(self, spent: Any, l0_xy: tuple[int, ...], level: int, size_wh: Any) -> Any:
+        """Read with a handle of our own: after an error a handle fails for all that use it.
+
+        The spent one is dropped, not closed: another thread may be inside it.
+        """
+        with self._lock:
+            if self._slide is spent:
+                self._slide = self._library.OpenSlide(self.path)
+        try:
+            with self._library.OpenSlide(self.path) as own:
+                return own.read_region(l0_xy, level, size_wh)
         except self._library.OpenSlideError as error:
-            raise SlideError(
-                f"{self.path}: level {level}, block at y={y0}, x={x0} cannot be read: {error}.",
-                hint="The file is damaged there: copy or export it again.",
-            ) from error
-        return _composite(rgba, self._background)
+            raise UndecodableError(str(error)) from error
 
 
 def open_openslide(path: Path, mpp: float | None = None) -> Slide:

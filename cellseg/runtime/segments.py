@@ -10,7 +10,6 @@ Strips are tiles as wide as the image. An uncompressed page is cut into bands of
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slide import rgb_from_samples
+from cellseg.runtime.source_tiles import TileGrid, UndecodableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,31 +63,6 @@ class ByteSource:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """How a page is cut."""
-
-    height_px: int
-    width_px: int
-    tile_h: int
-    tile_w: int
-
-    @property
-    def rows(self) -> int:
-        return -(-self.height_px // self.tile_h)
-
-    @property
-    def cols(self) -> int:
-        return -(-self.width_px // self.tile_w)
-
-    def clip(self, row: int, col: int) -> tuple[int, int]:
-        """Size of a tile without what lies outside the image."""
-        return (
-            min(self.tile_h, self.height_px - row * self.tile_h),
-            min(self.tile_w, self.width_px - col * self.tile_w),
-        )
 
 
 class PageSegments:
@@ -145,7 +120,7 @@ class PageSegments:
 
         Raises
         ------
-        SlideError
+        UndecodableError
             If its bytes are missing or damaged.
         """
         if self.is_sparse(row, col):
@@ -159,7 +134,7 @@ class PageSegments:
                 )
             return self._finish(samples[:h, :w])
         except Exception as error:  # each codec has exceptions of its own
-            raise self._damaged(row, col, str(error)) from error
+            raise UndecodableError(str(error), self._offset_of(row, col)) from error
 
     def _read_planes(self, row: int, col: int) -> NDArray[Any]:
         index = row * self.grid.cols + col
@@ -218,13 +193,12 @@ class PageSegments:
                 hint="Copy or export it again.",
             )
 
-    def _damaged(self, row: int, col: int, reason: str) -> SlideError:
-        y0, x0 = row * self.grid.tile_h, col * self.grid.tile_w
-        return SlideError(
-            f"{self._name}: the tile at row {row}, column {col} (y={y0}, x={x0}) cannot be "
-            f"decoded: {reason}.",
-            hint="The file is damaged there: copy or export it again.",
-        )
+    def _offset_of(self, row: int, col: int) -> int:
+        """Where a tile's first bytes lie in the file."""
+        if not self.is_banded:
+            return int(self._offsets[row * self.grid.cols + col])
+        row_bytes = self.grid.width_px * self._contiguous_samples * self._stored.itemsize
+        return int(self._offsets[0]) + row * self.grid.tile_h * row_bytes
 
 
 class LevelSegments:
@@ -301,7 +275,7 @@ def _is_one_run(page: TiffPage, offsets: NDArray[np.int64], counts: NDArray[np.i
     return len(offsets) == len(counts) and bool((offsets[1:] == (offsets + counts)[:-1]).all())
 
 
-def _grid_of(page: TiffPage, is_banded: bool) -> _Grid:
+def _grid_of(page: TiffPage, is_banded: bool) -> TileGrid:
     tile_h, tile_w = page.tilelength, page.tilewidth
     if not page.is_tiled:
         tile_w = page.imagewidth
@@ -314,7 +288,7 @@ def _grid_of(page: TiffPage, is_banded: bool) -> _Grid:
             f"{_MAX_SEGMENT_BYTES >> 20} MB. Received: tile={tile_w}x{tile_h}, {size >> 20} MB.",
             hint=_TILE_HINT,
         )
-    return _Grid(page.imagelength, page.imagewidth, tile_h, tile_w)
+    return TileGrid(page.imagelength, page.imagewidth, tile_h, tile_w)
 
 
 def _dtype_of(page: TiffPage) -> np.dtype[Any]:

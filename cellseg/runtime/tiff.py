@@ -1,22 +1,20 @@
 """The TIFF family: tiled and stripped, pyramidal and flat, SVS and OME-TIFF.
 
 tifffile reads the structure, imagecodecs the pixels; only tiles that a window touches are decoded,
-each by one thread, and kept while the cache has room. Files that are TIFF in name only (NDPI, SCN,
-BIF) are handed on to OpenSlide.
+and kept while the cache has room (`cellseg.runtime.source_tiles`). Files that are TIFF in name only
+(NDPI, SCN, BIF) are handed on to OpenSlide.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from cellseg.errors import SlideError
 from cellseg.runtime.segments import ByteSource, LevelSegments
-from cellseg.runtime.slide import Level, check_window, level_downsample, paste
+from cellseg.runtime.slide import Level, check_window, level_downsample
+from cellseg.runtime.source_tiles import CACHE_BYTES, SourceTiles
 from cellseg.runtime.tiff_metadata import find_mpp, read_ome
 from cellseg.runtime.tiff_pages import find_levels
-from cellseg.runtime.tilecache import TileCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffSlide", "open_tiff"]
 
-CACHE_BYTES = 128 << 20
 _IMAGE_MAX_PX = 64_000_000
 
 
@@ -66,38 +63,31 @@ class TiffSlide:
         self.levels = tuple(_level_of(base, level[0]) for level in pages)
         self.kind: Literal["slide", "image"] = _kind_of(pages)
         self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
-        self.cache = TileCache(cache_bytes)
-        self._source = ByteSource(path)
+        self._file = ByteSource(path)
         try:
             self._segments = [
-                LevelSegments(level, self._source, f"{path}: level {index}")
+                LevelSegments(level, self._file, f"{path}: level {index}")
                 for index, level in enumerate(pages)
             ]
         except BaseException:
-            self._source.close()
+            self._file.close()
             raise
         self.dtype = self._segments[0].dtype
+        grids = [segments.grid for segments in self._segments]
+        self.source = SourceTiles(self.path, grids, self.dtype, self._decode, cache_bytes)
 
     def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
         """Read a window; see :meth:`cellseg.runtime.slide.Slide.read_region`."""
         check_window(self, level, l_yx, hw)
-        grid = self._segments[level].grid
-        (y0, x0), (h, w) = l_yx, hw
-        window = np.empty((h, w, 3), self.dtype)
-        for row in range(y0 // grid.tile_h, (y0 + h - 1) // grid.tile_h + 1):
-            for col in range(x0 // grid.tile_w, (x0 + w - 1) // grid.tile_w + 1):
-                origin = (row * grid.tile_h - y0, col * grid.tile_w - x0)
-                paste(window, self._tile(level, row, col), origin)
-        return window
+        return self.source.window(level, l_yx, hw)
 
     def close(self) -> None:
         """Close the file and drop the decoded tiles."""
-        self.cache.clear()
-        self._source.close()
+        self.source.cache.clear()
+        self._file.close()
 
-    def _tile(self, level: int, row: int, col: int) -> NDArray[Any]:
-        segments = self._segments[level]
-        return self.cache.get((level, row, col), lambda: segments.read(row, col))
+    def _decode(self, level: int, row: int, col: int) -> NDArray[Any]:
+        return self._segments[level].read(row, col)
 
 
 def open_tiff(path: Path, mpp: float | None = None) -> Slide:

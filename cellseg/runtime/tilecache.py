@@ -63,6 +63,12 @@ class TileCache:
             return waiting.result()
         return self._make(key, make, mine)
 
+    def resize(self, limit_bytes: int) -> None:
+        """Keep at most so many bytes from now on."""
+        with self._lock:
+            self.limit_bytes = limit_bytes
+            self._drop_surplus()
+
     def clear(self) -> None:
         """Forget every array."""
         with self._lock:
@@ -91,6 +97,9 @@ class TileCache:
             return
         self._tiles[key] = tile
         self._held_bytes += tile.nbytes
+        self._drop_surplus()
+
+    def _drop_surplus(self) -> None:
         while self._held_bytes > self.limit_bytes:
             _, dropped = self._tiles.popitem(last=False)
             self._held_bytes -= dropped.nbytes

@@ -209,11 +209,11 @@ def test_only_touched_tiles_are_decoded_and_each_once(tmp_path: Path) -> None:
     path = write_pyramid(tmp_path / "a.tif", scene(), subifds=True, compression="deflate")
     with closing(open_slide(path)) as slide:
         slide.read_region(0, (64, 64), (64, 65))
-        assert slide.cache.made == 2  # type: ignore[attr-defined]
+        assert slide.source.cache.made == 2  # type: ignore[attr-defined]
         with ThreadPoolExecutor(8) as pool:
             for window in pool.map(lambda _: whole(slide), range(8)):
                 assert np.array_equal(window, scene())
-        assert slide.cache.made == 5 * 7  # type: ignore[attr-defined]
+        assert slide.source.cache.made == 5 * 7  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1)], ids=str)
@@ -270,7 +270,7 @@ def test_corrupt_tile_is_named_and_the_others_are_read(tmp_path: Path, compressi
     overwrite(path, offset, b"\0" * 40)
     with closing(open_slide(path)) as slide:
         with pytest.raises(
-            SlideError, match=r"level 0: the tile at row 1, column 2 \(y=64, x=128\)"
+            SlideError, match=r"level 0: the tile at row 1, column 2 \(y=64, x=128, byte \d+\)"
         ):
             whole(slide)
         slide.read_region(0, (0, 0), (64, 407))
@@ -303,7 +303,7 @@ def test_huge_raw_strip_is_read_in_bands(tmp_path: Path) -> None:
     with closing(open_slide(path)) as slide:
         window = slide.read_region(0, (700, 0), (10, 30))
         assert np.array_equal(window[..., 0], image[700:710])
-        assert slide.cache.made == 1  # type: ignore[attr-defined]
+        assert slide.source.cache.made == 1  # type: ignore[attr-defined]
 
 
 def test_tables_that_do_not_fit_the_size_are_refused(tmp_path: Path) -> None:

@@ -28,6 +28,17 @@ def test_least_recently_used_goes_first() -> None:
     assert cache.made == made + 1
 
 
+def test_a_smaller_limit_holds_at_once() -> None:
+    cache = TileCache(20)
+    cache.get("a", tile)
+    cache.get("b", tile)
+    cache.resize(10)
+    cache.get("b", tile)
+    assert cache.made == 2
+    cache.get("a", tile)
+    assert cache.made == 3
+
+
 def test_tile_larger_than_the_limit_is_given_but_not_kept() -> None:
     cache = TileCache(5)
     assert cache.get("a", tile).size == 10
