@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_blurred_mask", "write_colour_mask", "write_mask", "write_merged"]
 
-_BAND_PX = 2**23
+_BAND_PX = 2**22
 _MERGED = 102  # of 256: two fifths of a class' colour
 
 
