@@ -91,7 +91,10 @@ def infer(
     model: opt.Model = "nuclei",
     mpp: opt.Mpp = None,
     roi: opt.Roi = None,
-    tissue_mask: opt.TissueMask = True,
+    tissue_mask: opt.TissueMask = None,
+    no_tissue_mask: opt.NoTissueMask = False,
+    tissue_speck: opt.TissueSpeck = 0.0,
+    tissue_hole: opt.TissueHole = 20_000.0,
     threshold: opt.Threshold = None,
     blend: opt.Blend = "crop",
     overlap: opt.Overlap = None,
@@ -120,6 +123,7 @@ def infer(
     """
     from cellseg.runtime.inputs import expand_inputs
     from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.tissue import TissueLimits
     from cellseg.runtime.writers.table import DEFAULT_OUTPUTS
 
     options = InferOptions(
@@ -135,7 +139,8 @@ def infer(
         threshold=threshold,
         blend=blend,
         overlap=overlap,
-        tissue_mask=tissue_mask,
+        tissue_mask=tissue_mask or not no_tissue_mask,
+        tissue_limits=TissueLimits(tissue_speck, tissue_hole),
         roi=roi,
         restart=restart,
         write=opt.parse_names(write) or DEFAULT_OUTPUTS,

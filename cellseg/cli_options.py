@@ -100,10 +100,35 @@ Mpp = Annotated[
     ),
 ]
 TissueMask = Annotated[
-    bool,
+    Path | None,
     typer.Option(
-        "--tissue-mask/--no-tissue-mask",
-        help="Leave out tiles of a slide without tissue.",
+        "--tissue-mask",
+        metavar="FILE",
+        help="Image of the slide, nonzero where tissue is; by default it is found.",
+        rich_help_panel=_INPUT,
+    ),
+]
+NoTissueMask = Annotated[
+    bool,
+    typer.Option("--no-tissue-mask", help="Run tiles without tissue too.", rich_help_panel=_INPUT),
+]
+TissueSpeck = Annotated[
+    float,
+    typer.Option(
+        "--tissue-speck",
+        metavar="UM2",
+        min=0,
+        help="Drop smaller pieces of tissue, µm².",
+        rich_help_panel=_INPUT,
+    ),
+]
+TissueHole = Annotated[
+    float,
+    typer.Option(
+        "--tissue-hole",
+        metavar="UM2",
+        min=0,
+        help="Fill smaller holes in tissue, µm².",
         rich_help_panel=_INPUT,
     ),
 ]

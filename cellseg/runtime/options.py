@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.blend import check_blend
+from cellseg.runtime.tissue import TissueLimits
 from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, check_names
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InferOptions", "Phase", "Progress", "ProgressCallback"]
 
+DEFAULT_LIMITS = TissueLimits()
 Phase = Literal["open", "tissue", "tiles", "cells", "write"]
 
 
@@ -65,8 +67,12 @@ class InferOptions:
     overlap: float | None = None
     """Part of a tile that its neighbour reads too, 0 to 0.8; for blending only. None: a quarter."""
 
-    tissue_mask: bool = True
-    """Leave out what holds no tissue (slides only; plain images are always run whole)."""
+    tissue_mask: bool | str | Path = True
+    """Leave out what holds no tissue (slides only; plain images are run whole); or a mask's file:
+    an image of the whole slide, nonzero where tissue is."""
+
+    tissue_limits: TissueLimits = DEFAULT_LIMITS
+    """Specks and holes that are too small to count, where the mask is ours."""
 
     roi: str | Path | None = None
     """GeoJSON file of regions, in level-0 pixels: what lies outside is background, and not run."""

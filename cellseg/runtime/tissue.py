@@ -1,46 +1,49 @@
 """Tissue mask: which parts of a slide need the model at all, seen from far away.
 
-The slide is averaged to about 8 microns a pixel. On a bright ground (stained tissue, smears) tissue
-is what absorbs light: optical density against the slide's own white. On a dark ground
-(fluorescence) it is what shines: brightness above the ground's own level and noise. The ground is
-told by the median brightness as a part of the brightest: over the annotated image sets we know,
-fluorescence lies below 0.4 and everything else above 0.65; in between, all is tissue.
+The slide is averaged to about 8 microns a pixel and told apart from its ground
+(`cellseg.runtime.ground`); specks below a limit are dropped, holes below another are filled, and a
+margin is added all around. Or somebody gives a mask of their own, of any resolution.
 
-Every choice errs to the side of too much: Otsu's threshold only ever lowers a low fixed one,
-specks stay, and a margin is added all around. What lies outside the mask is background in the
-result, pixel by pixel, whether or not a tile was run there; so the mask, not the tiling, decides.
+What lies outside the mask is background in the result, pixel by pixel, whether or not a tile was
+run there; so the mask, not the tiling, decides.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from cellseg.runtime.ground import tissue_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellseg.runtime.ground import Ground
     from cellseg.runtime.plan import TilePlan
     from cellseg.runtime.slide import Slide
 
-__all__ = ["Ground", "TissueMask", "find_tissue", "tissue_of"]
-
-Ground = Literal["whole", "bright", "dark", "unclear", "blank"]
+__all__ = ["TissueLimits", "TissueMask", "find_tissue"]
 
 _MASK_MPP = 8.0
 _MASK_DOWNSAMPLE = 32  # where the pixel size is not known
 _MARGIN_UM = 64.0
-_MARGIN_PX = 8  # the same at _MASK_MPP
 _MAX_SIDE_PX = 4096
 _BLOCK_PX = 2048
-_BLANK_RANGE = 6
-_DARK_BELOW, _BRIGHT_ABOVE = 0.45, 0.6
-_DENSITY_LIMITS = (0.02, 0.05)  # pale stain; shading and JPEG noise of an empty ground
-_NOISE_SIGMAS = 4.0
-_LEAST_SHINE = 0.03
+
+
+@dataclass(frozen=True)
+class TissueLimits:
+    """What is too small to count, before the margin is added."""
+
+    speck_um2: float = 0.0
+    """Smaller pieces of tissue are dropped. None by default: in a smear each cell is one."""
+
+    hole_um2: float = 20_000.0
+    """Smaller holes in tissue are filled. By default those that the margin closes anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +57,12 @@ class TissueMask:
     wl_per_mask : (float, float)
         Working-level pixels per mask pixel, (y, x).
     ground : Ground
-        What the slide was taken for; ``whole``: nobody looked.
+        What the slide was taken for; ``whole``: nobody looked; ``given``: the mask is a user's.
     """
 
     mask: NDArray[np.bool_]
     wl_per_mask: tuple[float, float]
     ground: Ground
-    _sums: NDArray[np.int64] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        sums = np.zeros((self.mask.shape[0] + 1, self.mask.shape[1] + 1), np.int64)
-        np.cumsum(np.cumsum(self.mask, axis=0), axis=1, out=sums[1:, 1:])
-        object.__setattr__(self, "_sums", sums)
 
     @classmethod
     def whole(cls, hw: tuple[int, int]) -> TissueMask:
@@ -87,13 +84,12 @@ class TissueMask:
         """Return the indices of the tiles whose kept part touches tissue, ascending."""
         top, bottom = self._mask_span(plan.y.keep_edges(), 0)
         left, right = self._mask_span(plan.x.keep_edges(), 1)
-        counts = (
-            self._sums[np.ix_(bottom, right)]
-            - self._sums[np.ix_(top, right)]
-            - self._sums[np.ix_(bottom, left)]
-            + self._sums[np.ix_(top, left)]
-        )
-        return np.flatnonzero(counts.reshape(-1))
+        touched = np.zeros(plan.grid, bool)
+        upto = np.zeros(self.mask.shape[1] + 1, np.int64)
+        for row, (start, stop) in enumerate(zip(top, bottom, strict=True)):
+            np.cumsum(self.mask[start:stop].any(axis=0), out=upto[1:])
+            touched[row] = upto[right] > upto[left]
+        return np.flatnonzero(touched)
 
     def covers(self, y0: int, x0: int, y1: int, x1: int) -> bool:
         """Return whether a window of the working level is tissue throughout."""
@@ -129,7 +125,9 @@ class TissueMask:
         return starts, np.maximum(stops, starts + 1)
 
 
-def find_tissue(slide: Slide, wl_hw: tuple[int, int]) -> TissueMask:
+def find_tissue(
+    slide: Slide, wl_hw: tuple[int, int], limits: TissueLimits | None = None
+) -> TissueMask:
     """Look at a slide from far away and mask its tissue.
 
     Parameters
@@ -138,42 +136,23 @@ def find_tissue(slide: Slide, wl_hw: tuple[int, int]) -> TissueMask:
         Open; one level of it is read once, in blocks of a few megapixels.
     wl_hw : (int, int)
         Height and width of the working level, the frame of the mask's questions.
+    limits : TissueLimits, optional
+        What is too small to count.
 
     Returns
     -------
     TissueMask
+        At most 4096 pixels to a side.
     """
-    level, factor, mask_mpp = _choose_scale(slide)
+    level, factor, known_mpp = _choose_scale(slide)
     height, width = slide.levels[level].height_px, slide.levels[level].width_px
     ground, tissue = tissue_of(_overview(slide, level, factor))
-    margin_px = _MARGIN_PX if mask_mpp is None else max(1, round(_MARGIN_UM / mask_mpp))
+    mask_mpp = _MASK_MPP if known_mpp is None else known_mpp
+    if ground in ("bright", "dark"):
+        tissue = _tidied(tissue, limits or TissueLimits(), mask_mpp**2)
     wl_per_mask = (factor * wl_hw[0] / height, factor * wl_hw[1] / width)
+    margin_px = max(1, round(_MARGIN_UM / mask_mpp))
     return TissueMask(_dilate(tissue, margin_px), wl_per_mask, ground)
-
-
-def tissue_of(overview: NDArray[Any]) -> tuple[Ground, NDArray[np.bool_]]:
-    """Tell tissue from ground in a small picture.
-
-    Parameters
-    ----------
-    overview : uint8 or uint16, shape (h, w, 3)
-        RGB.
-
-    Returns
-    -------
-    (Ground, bool array of shape (h, w))
-        What the ground is, and the tissue without a margin.
-    """
-    values = overview.astype(np.float32)
-    brightness = values.mean(axis=2)
-    if float(values.max() - values.min()) < _BLANK_RANGE:
-        return "blank", np.zeros(brightness.shape, bool)
-    part = float(np.median(brightness) / max(1.0, np.percentile(brightness, 99.9)))
-    if part < _DARK_BELOW:
-        return "dark", _shines(values.max(axis=2))
-    if part > _BRIGHT_ABOVE:
-        return "bright", _absorbs(values)
-    return "unclear", np.ones(brightness.shape, bool)
 
 
 def _choose_scale(slide: Slide) -> tuple[int, int, float | None]:
@@ -182,10 +161,16 @@ def _choose_scale(slide: Slide) -> tuple[int, int, float | None]:
     l0_mpp = None if slide.mpp is None else math.sqrt(slide.mpp[0] * slide.mpp[1])
     wanted = _MASK_DOWNSAMPLE if l0_mpp is None else max(1.0, _MASK_MPP / l0_mpp)
     wanted = max(wanted, max(base.width_px, base.height_px) / _MAX_SIDE_PX)
-    fine = [i for i, level in enumerate(slide.levels) if level.downsample <= wanted * 1.01]
+    fine = [i for i, item in enumerate(slide.levels) if item.downsample <= wanted * 1.01]
     chosen = max(fine, key=lambda i: slide.levels[i].downsample)
-    factor = max(1, math.floor(wanted / slide.levels[chosen].downsample + 0.01))
-    mask_mpp = None if l0_mpp is None else l0_mpp * slide.levels[chosen].downsample * factor
+    level = slide.levels[chosen]
+    # Rather finer than wanted than coarser; but never larger than the limit.
+    factor = max(
+        1,
+        math.floor(wanted / level.downsample + 0.01),
+        -(-max(level.width_px, level.height_px) // _MAX_SIDE_PX),
+    )
+    mask_mpp = None if l0_mpp is None else l0_mpp * level.downsample * factor
     return chosen, factor, mask_mpp
 
 
@@ -212,33 +197,30 @@ def _overview(slide: Slide, level: int, factor: int) -> NDArray[Any]:
     return out
 
 
-def _absorbs(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Optical density of the densest channel above a threshold."""
-    white = np.percentile(values, 99, axis=(0, 1))
-    density = np.log10((white + 1) / (values + 1)).max(axis=2).clip(0, 1)
-    return np.asarray(density > np.clip(_otsu(density), *_DENSITY_LIMITS))
+def _tidied(tissue: NDArray[np.bool_], limits: TissueLimits, px_um2: float) -> NDArray[np.bool_]:
+    """Drop small specks, then fill small holes; a hole is ground that tissue surrounds."""
+    if limits.speck_um2 > px_um2:
+        tissue = _without_small(tissue, limits.speck_um2 / px_um2, 8)
+    if limits.hole_um2 > px_um2:
+        tissue = ~_without_small(~tissue, limits.hole_um2 / px_um2, 4, spare_border=True)
+    return tissue
 
 
-def _shines(brightness: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Brightness above the level of the ground, its noise, and a small part of the range."""
-    p1, ground, top = np.percentile(brightness, [1, 10, 99.9])
-    noise = (ground - p1) / 1.05  # of a normal distribution: 10 % lies 1.28, 1 % 2.33 sigma below
-    fixed = ground + max(_NOISE_SIGMAS * noise, _LEAST_SHINE * (top - ground))
-    otsu = math.expm1(_otsu(np.log1p(brightness)))
-    return np.asarray(brightness > min(fixed, otsu))
+def _without_small(
+    mask: NDArray[np.bool_], least_px: float, connectivity: int, *, spare_border: bool = False
+) -> NDArray[np.bool_]:
+    """Clear the connected pieces that have fewer pixels; those at the border may be larger."""
+    import cv2
 
-
-def _otsu(values: NDArray[np.float32]) -> float:
-    """Otsu's threshold over 256 equal bins."""
-    counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gap = sums / below - (sums[-1] - sums) / above
-        between = below * above * gap**2
-    return float(edges[1 + int(np.nanargmax(between[:-1]))])
+    _, pieces, facts, _ = cv2.connectedComponentsWithStats(
+        mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
+    )
+    keep = facts[:, cv2.CC_STAT_AREA] >= least_px
+    if spare_border:
+        for line in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
+            keep[line] = True
+    keep[0] = False
+    return np.asarray(keep[pieces])
 
 
 def _dilate(mask: NDArray[np.bool_], margin_px: int) -> NDArray[np.bool_]:
@@ -246,4 +228,4 @@ def _dilate(mask: NDArray[np.bool_], margin_px: int) -> NDArray[np.bool_]:
 
     side = 2 * margin_px + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc), bool)
+    return np.asarray(cv2.dilate(mask.view(np.uint8), disc)).view(bool)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellseg.runtime.ground import tissue_of
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.tissue import TissueMask, find_tissue, tissue_of
+from cellseg.runtime.tissue import TissueLimits, TissueMask, find_tissue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,3 +119,49 @@ def test_annotated_nuclei_lie_inside_the_mask(shared_data: Path) -> None:
         kept = nuclei.astype(np.uint8)
         mask.blank_outside(kept, 0, 0)
         assert kept.sum() >= 0.999 * nuclei.sum()
+
+
+def test_specks_go_and_holes_are_filled_below_their_limits() -> None:
+    image = np.full((3200, 3200, 3), 240, np.uint8)
+    image[800:2400, 800:2400] = 150  # tissue, 0.64 mm² at 0.5 microns a pixel
+    image[1200:1600, 1200:1600] = 240  # a hole of 0.04 mm²
+    image[2880:2960, 2880:2960] = 150  # a speck of 0.0016 mm²
+    slide = ArraySlide(image, mpp=0.5)
+
+    def inside(y: int, x: int, **limits: float) -> bool:
+        mask = find_tissue(slide, (3200, 3200), TissueLimits(**limits))
+        return mask.covers(y, x, y + 1, x + 1)
+
+    assert not inside(1400, 1400)
+    assert inside(1400, 1400, hole_um2=50_000)
+    assert inside(2920, 2920)
+    assert not inside(2920, 2920, speck_um2=2000)
+    assert inside(1000, 1000, speck_um2=2000)
+    assert not inside(100, 100, hole_um2=1e9)  # the ground outside is no hole
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_picture_in_bands_is_told_apart_as_in_one(
+    dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ground, tissue in ((240, 170), (12, 90)):
+        picture = slide_with_tissue(ground, tissue, dtype)[::8, ::8]
+        whole = tissue_of(picture)
+        monkeypatch.setattr("cellseg.runtime.ground._BAND_PX", 1000)
+        parts = tissue_of(picture)
+        monkeypatch.undo()
+        assert parts[0] == whole[0]
+        np.testing.assert_array_equal(parts[1], whole[1])
+
+
+@given(st.lists(st.integers(0, 40), min_size=1), st.floats(0, 100))
+def test_percentiles_from_counts_are_numpys(values: list[int], percent: float) -> None:
+    from cellseg.runtime.ground import _percentile
+
+    found = _percentile(np.bincount(values), percent)
+    assert found == pytest.approx(float(np.percentile(values, percent)))
+
+
+@pytest.mark.parametrize("colour", [(9, 200, 200), (200, 9, 9)])
+def test_flat_colours_are_told_apart_without_a_warning(colour: tuple[int, int, int]) -> None:
+    assert tissue_of(np.broadcast_to(np.array(colour, np.uint8), (30, 40, 3)))[1].shape == (30, 40)
