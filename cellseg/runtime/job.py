@@ -17,6 +17,7 @@ from cellseg.runtime.roi import Roi, read_roi
 from cellseg.runtime.slide import open_slide, slide_identity
 from cellseg.runtime.stitcher import CropStitcher
 from cellseg.runtime.tissue import TissueMask, find_tissue
+from cellseg.runtime.tissue_file import read_tissue_mask
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     SlideError
         If the slide has no pixel size and the model needs one.
     RegionError
-        If the file of regions is none, or they lie beside the slide.
+        If a file of regions or a tissue mask is none, or does not fit the slide.
     TilePlanError
         If tile, halo and stride do not fit.
     """
@@ -196,8 +197,7 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     plan, blend = _plan(bundle, extent_hw, side_px, options)
     value_range = measure_range(slide, Normalize(wanted.kind, wanted.low, wanted.high))
     view = WorkingView(slide, card.mpp, value_range)
-    is_masked = options.tissue_mask and slide.kind == "slide"
-    mask = find_tissue(slide, view.hw) if is_masked else TissueMask.whole(view.hw)
+    mask = _mask(slide, view.hw, options)
     rule = ClassRule.of(card, options.threshold)
     todo = mask.tiles_with_tissue(plan)
     if roi is not None:
@@ -216,6 +216,15 @@ def _plan(
         if len(plan) > 1:
             return plan, blend
     return plan_tiles(extent_hw, tile_px, card.halo_px, card.stride), None
+
+
+def _mask(slide: Slide, wl_hw: tuple[int, int], options: InferOptions) -> TissueMask:
+    """Read the user's mask, or find our own, or leave nothing out."""
+    if not isinstance(options.tissue_mask, bool):
+        return read_tissue_mask(options.tissue_mask, slide, wl_hw)
+    if options.tissue_mask and slide.kind == "slide":
+        return find_tissue(slide, wl_hw, options.tissue_limits)
+    return TissueMask.whole(wl_hw)
 
 
 def choose_tile_px(bundle: Bundle, options: InferOptions, earlier: int | None = None) -> int:
