@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.errors import SlideError
-from cellseg.runtime.slide import paste
+from cellseg.runtime.file_labels import FileLabels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,18 +46,9 @@ class LazyLabels:
     ndim = 2
 
     def __init__(self, path: Path, level: int = 0) -> None:
-        import tifffile
-
         self.path, self.level = path, level
-        with tifffile.TiffFile(path) as tif:
-            self.level_count = len(tif.series[0].levels)
-            if not 0 <= level < self.level_count:
-                raise SlideError(
-                    f"Level must be one of 0..{self.level_count - 1}. Received: level={level}."
-                )
-            page = tif.series[0].levels[level].keyframe
-            self.shape = (int(page.imagelength), int(page.imagewidth))
-            self.dtype = np.dtype(page.dtype)
+        with closing(FileLabels(path, level)) as file:
+            self.level_count, self.shape, self.dtype = file.level_count, file.hw, file.dtype
 
     @property
     def size(self) -> int:
@@ -83,24 +74,11 @@ class LazyLabels:
 
     def _read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Read the tiles that a window touches."""
-        import tifffile
-
-        window = np.zeros((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
-        if 0 in window.shape:
-            return window
-        with tifffile.TiffFile(self.path) as tif:
-            page = tif.series[0].levels[self.level].keyframe
-            side_y, side_x = page.tilelength, page.tilewidth
-            across = -(-page.imagewidth // side_x)
-            for row in range(rows.start // side_y, (rows.stop - 1) // side_y + 1):
-                for column in range(columns.start // side_x, (columns.stop - 1) // side_x + 1):
-                    index = row * across + column
-                    tif.filehandle.seek(page.dataoffsets[index])
-                    data = tif.filehandle.read(page.databytecounts[index])
-                    tile = np.asarray(page.decode(data, index)[0])[0, :, :, 0]
-                    origin = (row * side_y - rows.start, column * side_x - columns.start)
-                    paste(window, tile, origin)
-        return window
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        if 0 in (height, width):
+            return np.zeros((height, width), self.dtype)
+        with closing(FileLabels(self.path, self.level)) as file:
+            return file.read(rows.start, columns.start, height, width)
 
 
 def _span(key: Any, extent: int) -> tuple[slice, Any]:
