@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,31 +9,16 @@ from cellseg.runtime.labels import StoredPlane, windows
 from cellseg.runtime.overview import ClassSurvey, halvings_to_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.slide_cells import SlideCells
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["OVERVIEW_LONGEST_PX", "Cells", "FinishedRun"]
+__all__ = ["OVERVIEW_LONGEST_PX", "FinishedRun"]
 
 OVERVIEW_LONGEST_PX = 4096
 _SURVEY_PX = 512
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The cells of a small image."""
-
-    labels: NDArray[np.uint32]
-    """Label map (H, W)."""
-
-    counts: Mapping[str, int]
-    """Cells of each class; a cell's class is that of its first pixel."""
 
 
 class FinishedRun:
@@ -48,12 +32,12 @@ class FinishedRun:
         Holds all tiles; stays open and in the caller's hands.
     options : InferOptions
         How files are to be written.
-    cells : Cells, optional
+    cells : SlideCells, optional
         None where cells were not told apart.
     """
 
     def __init__(
-        self, job: Job, store: ResultStore, options: InferOptions, cells: Cells | None = None
+        self, job: Job, store: ResultStore, options: InferOptions, cells: SlideCells | None = None
     ) -> None:
         self.job, self.store, self.options, self.cells = job, store, options, cells
         self._survey: ClassSurvey | None = None

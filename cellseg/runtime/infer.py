@@ -29,6 +29,7 @@ from cellseg.runtime.memory import reset_peak_rss
 from cellseg.runtime.options import InferOptions, Progress
 from cellseg.runtime.results import RUN_JSON, write_results
 from cellseg.runtime.session import TileSession, memory_for
+from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.store import (
     ResultStore,
     check_same_run,
@@ -36,10 +37,9 @@ from cellseg.runtime.store import (
     stored_identity,
     stored_owed,
 )
-from cellseg.runtime.tilecache import TileCache
 from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
-from cellseg.runtime.writers.table import outputs_for, outputs_of
+from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
 
 if TYPE_CHECKING:
     import os
@@ -120,6 +120,8 @@ def infer_slide(
     started_s = time.perf_counter()
     bundle = Bundle.open(options.model)
     with opened_slide(slide, options.mpp) as opened:
+        if (source := source_of(opened)) is not None:
+            source.skips_damage = options.on_error == "skip"
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
             opener = open_engine or open_engine_for
@@ -171,6 +173,8 @@ class _Run:
         check_same_run(
             {key: identity.get(key) for key in wanted}, wanted, self.folder, "a finished run"
         )
+        damaged = finished["input"].get("damaged_tiles", {"count": 0})["count"]
+        _check_damage(damaged, self.options, self.folder)
         outputs = outputs_for(self.options.write, job)
         if _is_complete(self.folder, finished, outputs.values(), self.options):
             discard_store(self.folder)
@@ -190,12 +194,12 @@ class _Run:
         options = _as_before(self.options, earlier)
         owed = self._owed(finished)
         outputs = outputs_for({*self.options.write, *owed}, job)
-        needs = {output.needs for output in outputs.values()}
-        job = replace(job, keeps_probability="probability" in needs)
+        job = replace(job, planes=planes_for(outputs.values()))
         with closing(self.open_engine(self.bundle, options, job.plan.tile_hw)) as engine:
             memory = memory_for(job, engine, self.options, usable_cores())
             with closing(ResultStore(self.folder)) as store:
                 store.begin(job.identity | engine_identity(engine), owed)
+                _check_damage(len(store.damaged()), self.options, self.folder)
                 if finished is not None:
                     _forget(self.folder, finished)
                 session = TileSession(job, engine, store, self.started_s)
@@ -257,10 +261,23 @@ def _as_before(options: InferOptions, identity: Mapping[str, Any] | None) -> Inf
     return replace(options, engine=engine, precision=precision)
 
 
+def _check_damage(count: int, options: InferOptions, folder: Path) -> None:
+    """Refuse to pass off as whole what damaged tiles went into.
+
+    Without any, what was done under one choice is what the other would have done.
+    """
+    if count and options.on_error == "stop":
+        raise StoreError(
+            "The folder holds a run in which damaged tiles were taken for background. "
+            f"Received: folder={folder}, damaged tiles={count}, on_error=stop.",
+            hint="Go on with --on-error skip, or start over with --restart.",
+        )
+
+
 def _set_cache(slide: Slide, limit_bytes: int) -> None:
-    cache = getattr(slide, "cache", None)
-    if isinstance(cache, TileCache):
-        cache.limit_bytes = limit_bytes
+    source = source_of(slide)
+    if source is not None:
+        source.cache.resize(limit_bytes)
 
 
 @contextmanager

@@ -30,20 +30,17 @@ if TYPE_CHECKING:
     from cellseg.runtime.options import InferOptions
     from cellseg.runtime.slide import Slide
     from cellseg.runtime.stitcher import Stitcher
+    from cellseg.runtime.store import Plane
 
     OpenEngine = Callable[[Bundle, InferOptions, tuple[int, int]], Engine]
 
 __all__ = [
-    "INSTANCE_LIMIT_PX",
     "Job",
     "choose_tile_px",
     "open_engine_for",
     "opened_slide",
     "prepare",
 ]
-
-INSTANCE_LIMIT_PX = 2**23
-"""Cells are told apart in images of at most so many pixels: their channels are kept whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +77,13 @@ class Job:
     blend: Blend | None = None
     """How overlapping tiles are joined; None: each is cropped to what it keeps."""
 
-    keeps_probability: bool = False
-    """Whether an output needs the probability of foreground, and not the classes alone."""
+    planes: tuple[Plane, ...] = ("classes",)
+    """What is kept of each tile: what the outputs need."""
 
     @property
-    def keeps_channels(self) -> bool:
-        """Whether the image is small enough to tell its cells apart, and the model can."""
-        height, width = self.view.hw
-        can = self.bundle.manifest.head.instances is not None
-        return can and height * width <= INSTANCE_LIMIT_PX
+    def tells_cells(self) -> bool:
+        """Whether the model tells cells apart."""
+        return self.bundle.manifest.head.instances is not None
 
     @property
     def band_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.plan import Tile, TilePlan
-    from cellseg.runtime.store import ResultStore
+    from cellseg.runtime.store import Plane, ResultStore
 
 __all__ = ["ArrayLabels", "LabelSource", "StoredPlane", "halved", "mean_halved", "windows"]
 
@@ -68,7 +68,7 @@ class StoredPlane:
         Where tiles lie.
     store : ResultStore
         Stays open and in the caller's hands.
-    plane : {"classes", "probability"}
+    plane : {"classes", "probability", "interior"}
         Which of what the store keeps of a tile.
     """
 
@@ -78,10 +78,10 @@ class StoredPlane:
         self,
         plan: TilePlan,
         store: ResultStore,
-        plane: Literal["classes", "probability"] = "classes",
+        plane: Plane = "classes",
     ) -> None:
         self._plan = plan
-        self._packed = store.classes if plane == "classes" else store.probability
+        self._store, self._name = store, plane
         # Neighbouring windows touch the same tiles; without room for a whole row of tiles each
         # of them is unpacked a few times, which costs far less than it did to compute it.
         self._cache = TileCache(CACHE_BYTES)
@@ -100,7 +100,9 @@ class StoredPlane:
     def _tile(self, tile: Tile) -> NDArray[np.uint8]:
         return self._cache.get(
             tile.index,
-            lambda: unpack(self._packed(tile.index) or b"", tile.keep_hw, np.uint8),
+            lambda: unpack(
+                self._store.plane(self._name, tile.index) or b"", tile.keep_hw, np.uint8
+            ),
         )
 
 

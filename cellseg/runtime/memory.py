@@ -8,7 +8,7 @@ grows with the slide::
     + workers      x source_px x 3 x depth x 2                               decoded windows, LUT
     + (workers + batch + concurrency) x tile_px x 3                          uint8 tiles
     + outputs      x tile_px  x channels x 4                                 float32 probabilities
-    + reserve                                                 instances of small images; blending:
+    + reserve                                                 blending:
                                                               cells being summed up
     + cache                                                                  decoded TIFF tiles
 
@@ -99,11 +99,16 @@ class MemoryPlan:
     def total_bytes(self) -> int:
         """Estimate for the whole process."""
         cost = self.cost
+        engine = cost.concurrency * cost.tile_px * ENGINE_BYTES_PER_PX
+        return BASE_BYTES + engine + self.transient_bytes
+
+    @property
+    def transient_bytes(self) -> int:
+        """What tiles on their way hold; free again once all are done."""
+        cost = self.cost
         tiles = self.workers + self.batch + cost.concurrency
         return (
-            BASE_BYTES
-            + cost.concurrency * cost.tile_px * ENGINE_BYTES_PER_PX
-            + self.workers * cost.read_bytes
+            self.workers * cost.read_bytes
             + tiles * cost.tile_px * 3
             + self.outputs * cost.output_bytes
             + cost.reserve_bytes

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from cellseg.runtime.finished import Cells, FinishedRun
-from cellseg.runtime.labels import StoredPlane
+from cellseg.runtime.finished import FinishedRun
+from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import peak_rss_mb
-from cellseg.runtime.store import unpack
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.run_json import Measured, run_report, write_run_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import InferOptions, Phase, Progress
     from cellseg.runtime.session import TileSession
+    from cellseg.runtime.slide_cells import SlideCells
     from cellseg.runtime.store import ResultStore
     from cellseg.runtime.writers.table import Output
 
@@ -74,16 +72,15 @@ def write_results(
     """
     done = session.progress()
     cells = None
-    if job.keeps_channels:
-        tell("cells", done)
+    if "interior" in job.planes:
         with session.clock.busy("cells"):
-            cells = _tell_apart(job, store)
+            cells = _tell_apart(job, store, session, partial(tell, "cells"))
     tell("write", done)
     run = FinishedRun(job, store, options, cells)
     with session.clock.busy("write"):
         for output in outputs.values():
-            with replacing(folder / output.file) as partial:
-                output.load()(partial, run)
+            with replacing(folder / output.file) as target:
+                output.load()(target, run)
         class_px = run.survey.counts
     measured = Measured(
         wall_s=session.wall_s,
@@ -91,39 +88,27 @@ def write_results(
         sessions=session.sessions + 1,
         tiles_resumed=session.resumed,
         class_px=class_px,
+        source_tiles=session.source_counts,
+        damaged=session.damaged(),
         cells=None if cells is None else cells.counts,
         peak_rss_mb=peak_rss_mb(),
     )
     files = {folder / output.file: output.settings_of(options) for output in outputs.values()}
     report = run_report(job, engine, measured, files, store.identity or {})
-    with replacing(folder / RUN_JSON) as partial:
-        write_run_json(partial, report)
+    with replacing(folder / RUN_JSON) as target:
+        write_run_json(target, report)
     return report
 
 
-def _tell_apart(job: Job, store: ResultStore) -> Cells:
-    """Tell the cells of a small image apart, all at once: no seam can cut one."""
-    from cellseg.runtime.cells import instances_from_probabilities, renumber
+def _tell_apart(
+    job: Job, store: ResultStore, session: TileSession, tell: Callable[[Progress], None]
+) -> SlideCells:
+    from cellseg.runtime.slide_cells import REGION_BYTES, tell_apart
 
-    rule = job.bundle.manifest.head.instances
-    assert rule is not None
-    labels = instances_from_probabilities(_channels(job, store), rule, job.rule.threshold)
-    classes = StoredPlane(job.plan, store).read(0, 0, *job.view.hw)
-    if labels[classes == 0].any():  # outside the tissue
-        labels = np.where(classes == 0, np.uint32(0), labels)
-        renumber(labels)
-    ids, first = np.unique(labels, return_index=True)
-    of_cells = classes.reshape(-1)[first[ids != 0]]
-    counts = np.bincount(of_cells, minlength=len(job.class_names)).tolist()
-    return Cells(labels, dict(zip(job.class_names[1:], counts[1:], strict=True)))
+    state = session.progress()
 
+    def progress(done: int, total: int) -> None:
+        tell(replace(state, tiles_done=done, tiles_total=total))
 
-def _channels(job: Job, store: ResultStore) -> NDArray[np.float32]:
-    """Put the network's output together; background where no tile was run."""
-    whole = np.zeros((*job.view.hw, len(job.bundle.manifest.channels)), np.float32)
-    whole[..., 0] = 1
-    for index in store.done():
-        tile = job.plan.tile(int(index))
-        shape = (*tile.keep_hw, whole.shape[2])
-        whole[tile.outer] = unpack(store.channels(tile.index) or b"", shape, np.float32)
-    return whole
+    threads = max(1, min(usable_cores(), session.spare_bytes // REGION_BYTES))
+    return tell_apart(job, store, threads, session.commit, progress)

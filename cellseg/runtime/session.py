@@ -9,9 +9,11 @@ import numpy as np
 
 from cellseg.runtime.memory import MemoryPlan, TileCost, plan_memory
 from cellseg.runtime.options import Progress
+from cellseg.runtime.order import band_columns, in_bands
 from cellseg.runtime.pipeline import Limits, run_tiles
+from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.stages import StageClock
-from cellseg.runtime.store import pack
+from cellseg.runtime.store import Plane, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import InferOptions, ProgressCallback
     from cellseg.runtime.plan import Tile
+    from cellseg.runtime.source_tiles import DamagedTile, PassCounts
     from cellseg.runtime.stitcher import Piece
     from cellseg.runtime.store import ResultStore
 
 __all__ = ["TileSession", "memory_for"]
 
-Packed = tuple[bytes, bytes | None, bytes | None]
+Packed = dict[Plane, bytes]
 
 
 class TileSession:
@@ -50,6 +53,10 @@ class TileSession:
         Busy seconds, earlier sessions included.
     resumed : int
         Tiles that were there already.
+    source_counts : PassCounts or None
+        Stored tiles that `run` touched and decoded; None where the slide has none.
+    spare_bytes : int
+        What tiles on their way held, free again once all are done.
     """
 
     def __init__(self, job: Job, engine: Engine, store: ResultStore, started_s: float) -> None:
@@ -57,13 +64,17 @@ class TileSession:
         self._started_s = started_s
         self.sessions, self._earlier_wall_s, earlier_stages_s = store.earlier_sessions()
         self.clock = StageClock(earlier_s=earlier_stages_s)
-        done = store.done(with_probability=job.keeps_probability)
+        done = store.done(job.planes)
         self.resumed = len(done)
         self._todo_px = job.kept_px
         self._left = np.setdiff1d(job.todo, done, assume_unique=True)
         self._stitcher = job.stitcher(self._left)
+        self._source = source_of(job.slide)
+        self._damage_kept = 0
+        self.source_counts: PassCounts | None = None
         self._done = 0
         self._done_px = 0
+        self.spare_bytes = 0
         self._tiles_started_s = time.perf_counter()
 
     @property
@@ -90,9 +101,10 @@ class TileSession:
             output_shape=(*cost.tile_hw, cost.channels),
             lookahead=self._stitcher.lookahead,
         )
+        self.spare_bytes = memory.transient_bytes
         self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
         self._tiles_started_s = time.perf_counter()
-        tiles = (self._job.plan.tile(int(index)) for index in self._stitcher.tiles)
+        tiles = (self._job.plan.tile(int(index)) for index in self._in_order(memory.cache_bytes))
         tick: Callable[[], None] | None = None
         if progress is not None:
             notify = progress
@@ -100,7 +112,11 @@ class TileSession:
             def tick() -> None:
                 notify(self.progress())
 
+        if self._source is not None:
+            self._source.begin_pass(self._job.view.level)
         run_tiles(tiles, self, limits, self.clock, tick)
+        if self._source is not None:
+            self.source_counts = self._source.pass_counts()
 
     def progress(self) -> Progress:
         """Return the state of this moment."""
@@ -137,42 +153,70 @@ class TileSession:
 
     def write(self, tile: Tile, result: list[tuple[Tile, Packed]]) -> None:
         """Put what is final into the store; see `Steps`."""
+        self._keep_damage()  # first: no tile is kept without what was damaged in it
         for final, packed in result:
-            self._store.put(final.index, *packed)
+            self._store.put(final.index, packed)
             self._done += 1
             self._done_px += final.keep_hw[0] * final.keep_hw[1]
+
+    def damaged(self) -> list[DamagedTile]:
+        """Return what was damaged and taken for background so far, in all sessions."""
+        self._keep_damage()
+        return self._store.damaged()
 
     def commit(self) -> None:
         """Make the tiles last; see `Steps`."""
         self._store.commit(self.wall_s - self._earlier_wall_s, self.clock.session_seconds())
 
+    def _in_order(self, cache_bytes: int) -> NDArray[np.int64]:
+        """Return the tiles to run in the order that decodes each stored tile once."""
+        tiles, view, plan = self._stitcher.tiles, self._job.view, self._job.plan
+        if self._source is None or self._stitcher.lookahead is not None:
+            return tiles
+        grid, tile_bytes = self._source.grids[view.level], self._source.tile_bytes(view.level)
+        band = band_columns(plan, view.scale, grid, tile_bytes, cache_bytes)
+        return in_bands(tiles, len(plan.x), band)
+
+    def _keep_damage(self) -> None:
+        if self._source is None or self._source.damaged_count == self._damage_kept:
+            return
+        damaged = self._source.damaged()
+        self._store.put_damaged(damaged)
+        self._damage_kept = len(damaged)
+
     def _packed(self, piece: Piece) -> Packed:
         classes = self._job.rule.classes(piece.channels, piece.yx, piece.tile.keep_hw)
         self._job.blank_outside(classes, *piece.tile.keep_yx)
-        kept = pack(piece.kept) if self._job.keeps_channels else None
-        return pack(classes), kept, self._probability(piece)
+        planes: Packed = {"classes": pack(classes)}
+        if "probability" in self._job.planes:
+            planes["probability"] = pack(self._probability(piece))
+        if "interior" in self._job.planes:
+            planes["interior"] = pack(self._interior(piece))
+        return planes
 
-    def _probability(self, piece: Piece) -> bytes | None:
-        if not self._job.keeps_probability:
-            return None
+    def _probability(self, piece: Piece) -> NDArray[np.uint8]:
         grey = self._job.rule.foreground(piece.channels, piece.yx, piece.tile.keep_hw)
         self._job.blank_outside(grey, *piece.tile.keep_yx)
-        return pack(grey)
+        return grey
+
+    def _interior(self, piece: Piece) -> NDArray[np.uint8]:
+        from cellseg.runtime.cells import interior_steps
+
+        rule = self._job.bundle.manifest.head.instances
+        assert rule is not None  # or the job would not keep it
+        return interior_steps(piece.kept, rule)
 
 
 def memory_for(job: Job, engine: Engine, options: InferOptions, cores: int) -> MemoryPlan:
     """Plan the memory of a run; see `cellseg.runtime.memory`."""
     channels = len(job.bundle.manifest.channels)
-    height, width = job.view.hw
-    # Channels of the whole image, once more while labels are grown, and the labels themselves.
-    reserve = height * width * (channels * 8 + 16) if job.keeps_channels else 0
     cost = TileCost(
         tile_hw=job.plan.tile_hw,
         source_per_wl=job.view.scale,
         source_bytes=job.slide.dtype.itemsize,
         channels=channels,
         concurrency=engine.concurrency,
-        reserve_bytes=reserve + job.band_bytes,
+        reserve_bytes=job.band_bytes,
     )
     return plan_memory(
         cost,

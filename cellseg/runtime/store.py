@@ -15,20 +15,22 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
 from cellseg.errors import StoreError
+from cellseg.runtime.source_tiles import DamagedTile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 __all__ = [
     "STORE_NAME",
+    "Plane",
     "ResultStore",
     "check_same_run",
     "discard_store",
@@ -41,8 +43,13 @@ __all__ = [
 STORE_NAME = ".cellseg-run.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tiles (tile INTEGER PRIMARY KEY, classes BLOB NOT NULL, channels BLOB);
-CREATE TABLE IF NOT EXISTS probabilities (tile INTEGER PRIMARY KEY, probability BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS classes (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS probability (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS interior (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS regions (
+    region INTEGER PRIMARY KEY, labels BLOB NOT NULL, cells BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS damaged (place TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
     session INTEGER PRIMARY KEY, wall_s REAL NOT NULL, stages_s TEXT NOT NULL
 );
@@ -55,6 +62,10 @@ PRAGMA synchronous = FULL;
 """
 
 Identity = dict[str, Any]
+Plane: TypeAlias = Literal["classes", "probability", "interior"]
+"""What may be kept of a tile, uint8 (h, w) each."""
+
+_CLASSES: tuple[Plane, ...] = ("classes",)
 
 
 class ResultStore:
@@ -83,7 +94,7 @@ class ResultStore:
             self._db = sqlite3.connect(
                 self._path, check_same_thread=False, isolation_level=None, timeout=1.0
             )
-            self._db.executescript(_SETTINGS + _SCHEMA)
+            self._db.executescript(f"{_SETTINGS} BEGIN; {_SCHEMA} COMMIT;")
 
     @property
     def identity(self) -> Identity | None:
@@ -127,28 +138,66 @@ class ResultStore:
             cursor = self._db.execute("INSERT INTO sessions VALUES (NULL, 0, '{}')")
         self._session = cursor.lastrowid
 
-    def done(self, *, with_probability: bool = False) -> NDArray[np.int64]:
-        """Return the indices of the tiles that are there, ascending."""
-        table = "tiles JOIN probabilities USING (tile)" if with_probability else "tiles"
+    def done(self, planes: Sequence[Plane] = _CLASSES) -> NDArray[np.int64]:
+        """Return the indices of the tiles of which all of some planes are there, ascending."""
+        first, *others = planes
+        joined = first + "".join(f" JOIN {name} USING (tile)" for name in others)
         with self._explained():
-            rows = self._db.execute(f"SELECT tile FROM {table} ORDER BY tile")
+            rows = self._db.execute(f"SELECT tile FROM {joined} ORDER BY tile")
             return np.fromiter((row[0] for row in rows), np.int64)
 
-    def put(
-        self,
-        tile: int,
-        classes: bytes,
-        channels: bytes | None = None,
-        probability: bytes | None = None,
-    ) -> None:
-        """Add a tile; it is kept from the next `commit` on."""
+    def put(self, tile: int, planes: Mapping[Plane, bytes]) -> None:
+        """Add a tile's packed planes; they are kept from the next `commit` on."""
         with self._explained():
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN")
-            insert = "INSERT OR REPLACE INTO"
-            self._db.execute(f"{insert} tiles VALUES (?, ?, ?)", (tile, classes, channels))
-            if probability is not None:
-                self._db.execute(f"{insert} probabilities VALUES (?, ?)", (tile, probability))
+            self._begin()
+            for name, data in planes.items():
+                self._db.execute(f"INSERT OR REPLACE INTO {name} VALUES (?, ?)", (tile, data))
+
+    def plane(self, name: Plane, tile: int) -> bytes | None:
+        """Return a packed plane of a tile, or None."""
+        with self._explained():
+            query = f"SELECT data FROM {name} WHERE tile = ?"
+            row = self._db.execute(query, (tile,)).fetchone()
+        return None if row is None else row[0]
+
+    def regions_done(self) -> NDArray[np.int64]:
+        """Return the indices of the regions whose cells are there, ascending."""
+        with self._explained():
+            rows = self._db.execute("SELECT region FROM regions ORDER BY region")
+            return np.fromiter((row[0] for row in rows), np.int64)
+
+    def put_region(self, region: int, labels: bytes, cells: bytes) -> None:
+        """Add a region's packed labels and cells; they are kept from the next `commit` on."""
+        with self._explained():
+            self._begin()
+            row = (region, labels, cells)
+            self._db.execute("INSERT OR REPLACE INTO regions VALUES (?, ?, ?)", row)
+
+    def region(self, region: int) -> tuple[bytes, bytes]:
+        """Return the packed labels and cells of a region that is there."""
+        with self._explained():
+            query = "SELECT labels, cells FROM regions WHERE region = ?"
+            row = self._db.execute(query, (region,)).fetchone()
+        return row[0], row[1]
+
+    def region_cells(self) -> Iterator[bytes]:
+        """Yield the packed cells of all regions, in order."""
+        with self._explained():
+            for row in self._db.execute("SELECT cells FROM regions ORDER BY region"):
+                yield row[0]
+
+    def put_damaged(self, tiles: Iterable[DamagedTile]) -> None:
+        """Note stored tiles that were taken for background; kept from the next `commit` on."""
+        rows = [(f"{t.level}/{t.row}/{t.column}", json.dumps(t.as_dict())) for t in tiles]
+        with self._explained():
+            self._begin()
+            self._db.executemany("INSERT OR REPLACE INTO damaged VALUES (?, ?)", rows)
+
+    def damaged(self) -> list[DamagedTile]:
+        """Return the stored tiles that were taken for background, in order."""
+        with self._explained():
+            rows = self._db.execute("SELECT facts FROM damaged").fetchall()
+        return sorted(DamagedTile(**json.loads(row[0])) for row in rows)
 
     def commit(self, wall_s: float, stages_s: Mapping[str, float | None]) -> None:
         """Make what was put last, with the times of this session so far."""
@@ -173,18 +222,6 @@ class ResultStore:
                     stages[stage] = stages.get(stage, 0.0) + seconds
         return len(rows), sum(row[0] for row in rows), stages
 
-    def classes(self, tile: int) -> bytes | None:
-        """Return a tile's packed class map, or None."""
-        return self._blob("classes", "tiles", tile)
-
-    def channels(self, tile: int) -> bytes | None:
-        """Return a tile's packed channels, or None."""
-        return self._blob("channels", "tiles", tile)
-
-    def probability(self, tile: int) -> bytes | None:
-        """Return a tile's packed probability of foreground, or None."""
-        return self._blob("probability", "probabilities", tile)
-
     def close(self) -> None:
         """Close the file; it stays for the next session. What was put is kept if it can be."""
         with suppress(sqlite3.Error):
@@ -198,11 +235,9 @@ class ResultStore:
         self.close()
         discard_store(self._path.parent)
 
-    def _blob(self, column: str, table: str, tile: int) -> bytes | None:
-        with self._explained():
-            query = f"SELECT {column} FROM {table} WHERE tile = ?"
-            row = self._db.execute(query, (tile,)).fetchone()
-        return None if row is None else row[0]
+    def _begin(self) -> None:
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -324,7 +324,7 @@ def test_a_disk_that_fills_up_while_tiles_run_is_resumable(
         if tile >= 3:
             store.commit(0.0, {})
             store._db.execute("PRAGMA max_page_count = 1")
-            data = (bytes(10**6), None)
+            data = ({"classes": bytes(10**6)},)
         put(store, tile, *data)
 
     with monkeypatch.context() as patch:

@@ -31,14 +31,17 @@ def store(tmp_path: Path) -> Iterator[ResultStore]:
 
 def test_committed_tiles_come_back_in_the_next_session(tmp_path: Path, store: ResultStore) -> None:
     for tile in (7, 2):
-        store.put(tile, pack(np.full((3, 4), tile, np.uint8)), b"channels" if tile == 2 else None)
+        planes = {"classes": pack(np.full((3, 4), tile, np.uint8))}
+        store.put(tile, planes | ({"interior": b"steps"} if tile == 2 else {}))
     store.commit(4.0, STAGES)
     store.close()
     again = ResultStore(tmp_path)
     again.begin(IDENTITY)
     assert again.done().tolist() == [2, 7]
-    assert unpack(again.classes(7) or b"", (3, 4), np.uint8).tolist() == [[7] * 4] * 3
-    assert (again.channels(2), again.channels(7), again.classes(3)) == (b"channels", None, None)
+    assert again.done(("classes", "interior")).tolist() == [2]
+    assert unpack(again.plane("classes", 7) or b"", (3, 4), np.uint8).tolist() == [[7] * 4] * 3
+    found = [again.plane("interior", 2), again.plane("interior", 7), again.plane("classes", 3)]
+    assert found == [b"steps", None, None]
     assert again.earlier_sessions() == (1, 4.0, {"read": 1.5, "infer": 2.0})
     again.close()
 
@@ -49,8 +52,8 @@ def test_a_killed_process_leaves_what_it_committed(tmp_path: Path) -> None:
         "from cellseg.runtime.store import ResultStore\n"
         "store = ResultStore(pathlib.Path(sys.argv[1]))\n"
         "store.begin({'slide': 'a'})\n"
-        "store.put(1, b'one'); store.commit(1.0, {})\n"
-        "store.put(2, b'two')\n"
+        "store.put(1, {'classes': b'one'}); store.commit(1.0, {})\n"
+        "store.put(2, {'classes': b'two'})\n"
         "os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
@@ -83,11 +86,11 @@ def test_a_key_that_only_one_of_two_runs_has_counts_as_a_difference(
 def test_a_full_disk_says_so_and_keeps_what_was_committed(
     tmp_path: Path, store: ResultStore
 ) -> None:
-    store.put(1, b"x" * 1000)
+    store.put(1, {"classes": b"x" * 1000})
     store.commit(0.0, {})
     store._db.execute("PRAGMA max_page_count = 1")  # SQLite's own full disk
     with pytest.raises(StoreError, match="disk is full") as caught:
-        store.put(2, bytes(10**8))
+        store.put(2, {"classes": bytes(10**8)})
     assert "finished tiles are kept" in str(caught.value.hint)
     store.close()
     again = ResultStore(tmp_path)
@@ -114,7 +117,7 @@ def test_a_damaged_chunk_is_named() -> None:
 
 
 def test_removing_a_store_leaves_nothing(tmp_path: Path, store: ResultStore) -> None:
-    store.put(1, b"x")
+    store.put(1, {"classes": b"x"})
     store.commit(0.0, {})
     store.remove()
     assert list(tmp_path.iterdir()) == []

@@ -68,7 +68,7 @@ def flood(
 def _can_grow(mask: NDArray[np.bool_], labels: NDArray[np.uint32], y: int, x: int) -> bool:
     """Tell whether a neighbour waits for a label: a pixel without one need not be queued."""
     height, width = labels.shape
-    return (
+    return bool(
         (y > 0 and mask[y - 1, x] and labels[y - 1, x] == 0)
         or (x > 0 and mask[y, x - 1] and labels[y, x - 1] == 0)
         or (x + 1 < width and mask[y, x + 1] and labels[y, x + 1] == 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.labels import ArrayLabels, mean_halved
+from cellseg.runtime.labels import mean_halved
 from cellseg.runtime.writers.ome_tiff import LabelImage, write_ome_tiff
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def write_classes(path: Path, run: FinishedRun) -> None:
 def write_labels(path: Path, run: FinishedRun) -> None:
     """Write the number of the cell at every pixel."""
     assert run.cells is not None  # the table says that it needs them
-    write_ome_tiff(path, ArrayLabels(run.cells.labels), LabelImage("labels", run.job.view.mpp))
+    write_ome_tiff(path, run.cells, LabelImage("labels", run.job.view.mpp))
 
 
 def write_probability(path: Path, run: FinishedRun) -> None:

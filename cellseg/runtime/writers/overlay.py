@@ -37,7 +37,8 @@ def write_overlay(path: Path, run: FinishedRun) -> None:
     """Draw the overlay of a run and write it."""
     job, survey = run.job, run.survey
     picture = read_overview(job.view, job.value_range, survey.halvings)
-    objects = None if run.cells is None or survey.halvings else run.cells.labels
+    has_outlines = run.cells is not None and survey.halvings == 0
+    objects = run.cells.read(0, 0, *run.cells.hw) if run.cells and has_outlines else None
     drawn = draw_overlay(
         picture, survey.overview, job.palette, objects=objects, halvings=survey.halvings
     )

@@ -29,10 +29,8 @@ _EDGE_PX = 1
 
 def write_overlay_pyramid(path: Path, run: FinishedRun) -> None:
     """Write the slide at the working level, class colours blended over it, with its pyramid."""
-    from cellseg.runtime.labels import ArrayLabels
-
     job = run.job
-    objects = run.classes if run.cells is None else ArrayLabels(run.cells.labels)
+    objects = run.classes if run.cells is None else run.cells
     painter = _Painter(job.view, run.classes, objects, job.palette)
     grid = PyramidGrid(job.view.hw, JPEG_TILE_PX)
     with JpegPyramid(path, grid.level_hws, job.view.mpp) as pyramid:

@@ -21,10 +21,19 @@ if TYPE_CHECKING:
     from cellseg.runtime.finished import FinishedRun
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.store import Plane
 
     Writer = Callable[[Path, FinishedRun], None]
 
-__all__ = ["DEFAULT_OUTPUTS", "OUTPUTS", "Output", "check_names", "outputs_for", "outputs_of"]
+__all__ = [
+    "DEFAULT_OUTPUTS",
+    "OUTPUTS",
+    "Output",
+    "check_names",
+    "outputs_for",
+    "outputs_of",
+    "planes_for",
+]
 
 _FLAT_LIMIT_PX = 2**28
 """Flat pictures are for plain images: few programs open a larger one."""
@@ -81,7 +90,7 @@ OUTPUTS: dict[str, Output] = {
     "labels": Output(
         "labels.ome.tif",
         "label_files:write_labels",
-        "number of the cell at every pixel; small images",
+        "number of the cell at every pixel",
         needs="cells",
     ),
     "ome-zarr": Output(
@@ -182,10 +191,17 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
         _check_size(name, output, job.view.hw)
         _check_package(name, output)
     return {
-        name: output
-        for name, output in found.items()
-        if output.needs != "cells" or job.keeps_channels
+        name: output for name, output in found.items() if output.needs != "cells" or job.tells_cells
     }
+
+
+def planes_for(outputs: Iterable[Output]) -> tuple[Plane, ...]:
+    """Return what must be kept of each tile to make some outputs."""
+    needs = {output.needs for output in outputs}
+    planes: list[Plane] = ["classes"]
+    planes += ["probability"] if "probability" in needs else []
+    planes += ["interior"] if "cells" in needs else []
+    return tuple(planes)
 
 
 def outputs_of(files: Iterable[str]) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def test_stored_tiles_come_together_and_missing_ones_are_background(tmp_path: Pa
         if tile.index == 3:
             labels[tile.outer] = 0
         else:
-            store.put(tile.index, pack(labels[tile.outer]))
+            store.put(tile.index, {"classes": pack(labels[tile.outer])})
     store.commit(0.0, {})
     source = StoredPlane(plan, store)
     for y, x, h, w in [*windows(labels.shape, 300), (5, 7, 690, 888)]:

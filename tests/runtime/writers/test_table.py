@@ -21,11 +21,11 @@ class FakeView:
 @dataclass
 class FakeJob:
     view: FakeView
-    keeps_channels: bool = False
+    tells_cells: bool = False
 
 
-def job(height: int, width: int, keeps_channels: bool = False) -> Any:
-    return FakeJob(FakeView((height, width)), keeps_channels)
+def job(height: int, width: int, tells_cells: bool = False) -> Any:
+    return FakeJob(FakeView((height, width)), tells_cells)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

@@ -1,0 +1,106 @@
+"""Cells of a run, in the store: one numbering whatever the tiles, resumable, read by window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import cellseg.runtime.slide_cells as slide_cells
+from cellseg.runtime.cells import label_cells
+from cellseg.runtime.plan import plan_tiles
+from cellseg.runtime.regions import RegionGrid
+from cellseg.runtime.store import ResultStore, pack
+from tests.runtime.test_regions import RULE, field_of_nuclei
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HW = (300, 420)
+
+
+@dataclass(frozen=True)
+class FakeJob:
+    """What cells need of a job."""
+
+    plan: Any
+    class_names = ("background", "nucleus")
+
+    @property
+    def view(self) -> Any:
+        return SimpleNamespace(hw=self.plan.extent_hw)
+
+    @property
+    def bundle(self) -> Any:
+        return SimpleNamespace(manifest=SimpleNamespace(head=SimpleNamespace(instances=RULE)))
+
+
+@pytest.fixture
+def planes(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+    monkeypatch.setattr(
+        slide_cells, "RegionGrid", lambda hw: RegionGrid(hw, core_px=128)
+    )  # several regions in a small image
+    return field_of_nuclei(11, HW, 260)
+
+
+def run(folder: Path, planes: tuple[np.ndarray, np.ndarray], tile_px: int) -> tuple[Any, Any]:
+    folder.mkdir(exist_ok=True)
+    job: Any = FakeJob(plan_tiles(HW, tile_px=tile_px, halo_px=16, stride_px=4))
+    store = ResultStore(folder)
+    store.begin({"slide": "a"})
+    for tile in job.plan:
+        names = ("classes", "interior")
+        store.put(tile.index, {n: pack(p[tile.outer]) for n, p in zip(names, planes, strict=True)})
+    return job, store
+
+
+def commit(store: ResultStore) -> Any:
+    return lambda: store.commit(0.0, {})
+
+
+@pytest.mark.parametrize("tile_px", [96, 256])
+def test_cells_of_the_store_are_those_of_the_whole_image(
+    tmp_path: Path, planes: tuple[np.ndarray, np.ndarray], tile_px: int
+) -> None:
+    job, store = run(tmp_path, planes, tile_px)
+    cells = slide_cells.tell_apart(job, store, 2, commit(store))
+    expected, first = label_cells(planes[0] > 0, planes[1], RULE)
+    np.testing.assert_array_equal(cells.read(0, 0, *HW), expected)
+    np.testing.assert_array_equal(cells.read(100, 50, 77, 300), expected[100:177, 50:350])
+    assert len(cells) == len(first)
+    assert cells.counts == {"nucleus": len(first)}
+    store.close()
+
+
+def test_regions_that_were_done_before_a_stop_are_not_done_again(
+    tmp_path: Path, planes: tuple[np.ndarray, np.ndarray]
+) -> None:
+    job, store = run(tmp_path, planes, 96)
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        slide_cells.tell_apart(job, store, 1, commit(store), stop)
+    store.close()
+    store = ResultStore(tmp_path)
+    store.begin({"slide": "a"})
+    seen: list[int] = []
+    cells = slide_cells.tell_apart(job, store, 1, commit(store), lambda done, _: seen.append(done))
+    assert seen[0] == 6
+    expected, _ = label_cells(planes[0] > 0, planes[1], RULE)
+    np.testing.assert_array_equal(cells.read(0, 0, *HW), expected)
+    store.close()
+
+
+def test_a_slide_without_cells_has_none(tmp_path: Path) -> None:
+    blank = np.zeros(HW, np.uint8)
+    job, store = run(tmp_path, (blank, blank), 96)
+    cells = slide_cells.tell_apart(job, store, 1, commit(store))
+    assert cells.counts == {"nucleus": 0}
+    assert not cells.read(0, 0, *HW).any()
+    store.close()
