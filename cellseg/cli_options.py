@@ -143,6 +143,16 @@ Roi = Annotated[
     ),
 ]
 
+OnError = Annotated[
+    str,
+    typer.Option(
+        "--on-error",
+        metavar="stop|skip",
+        help="A damaged part of a slide stops its run, or is taken for background and reported.",
+        rich_help_panel=_INPUT,
+    ),
+]
+
 # --- what is made ---
 
 Model = Annotated[

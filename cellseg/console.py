@@ -168,6 +168,9 @@ def report_text(folder: Path, run: dict[str, Any]) -> str:
     if run["cells"]:
         counts = ", ".join(f"{count} {name}" for name, count in run["cells"].items())
         lines.append(f"  {'cells':<12}{counts}")
+    damaged = run["input"].get("damaged_tiles", {"count": 0})
+    if damaged["count"]:
+        lines.append(f"  {'damaged':<12}{_damage_text(damaged)}")
     lines += [f"  {'wrote':<12}{folder / name}" for name in (*run["outputs"], "run.json")]
     return "\n".join(lines)
 
@@ -223,6 +226,13 @@ def _speed_text(run: dict[str, Any]) -> str:
 def _area_text(area: dict[str, Any], total_px: int) -> str:
     mm2 = "" if area["area_mm2"] is None else f", {area['area_mm2']:.4g} mm²"
     return f"{area['pixels'] / total_px:.1%} of the area{mm2}"
+
+
+def _damage_text(damaged: dict[str, Any]) -> str:
+    count, first = damaged["count"], damaged["list"][0]
+    tiles = "1 stored tile" if count == 1 else f"{count} stored tiles"
+    where = f"level {first['level']}, row {first['row']}, column {first['column']}"
+    return f"{tiles} taken for background: {where}{', …' if count > 1 else ''} (see run.json)"
 
 
 def _live_line(console: Console) -> RichProgress:

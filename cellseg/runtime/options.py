@@ -77,6 +77,10 @@ class InferOptions:
     roi: str | Path | None = None
     """GeoJSON file of regions, in level-0 pixels: what lies outside is background, and not run."""
 
+    on_error: str = "stop"
+    """What a damaged tile of the slide does: ``stop`` the run, or be taken for background
+    (``skip``) and listed in the report."""
+
     restart: bool = False
     """Drop an unfinished or finished result in the folder and start over."""
 
@@ -102,6 +106,8 @@ class InferOptions:
                 f"A blur is an odd number of pixels. Received: blur_px={self.blur_px}."
             )
         check_names(self.write)
+        if self.on_error not in ("stop", "skip"):
+            raise CellsegError(f"on_error is stop or skip. Received: on_error={self.on_error}.")
         check_blend(self.blend, self.overlap)
 
 

@@ -212,6 +212,11 @@ class SourceTiles:
         with self._lock:
             return sorted(self._damaged.values())
 
+    @property
+    def damaged_count(self) -> int:
+        """How many there are."""
+        return len(self._damaged)
+
     def begin_pass(self, level: int) -> None:
         """Count from now on what is touched and decoded; ``level`` is what the pass reads."""
         grid = self.grids[level]

@@ -17,7 +17,7 @@ from cellseg.runtime.machine import this_machine
 from cellseg.runtime.writers.facts import output_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.job import Job
+    from cellseg.runtime.source_tiles import DamagedTile, PassCounts
 
 __all__ = [
     "RUN_SCHEMA",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 RUN_SCHEMA = "cellseg.run/1"
+_MOST_DAMAGED = 1000
+"""Damaged tiles that are listed one by one; all are counted."""
 _PACKAGES = ("numpy", "numba", "opencv-python-headless", "tifffile", "imagecodecs")
 
 
@@ -62,6 +65,12 @@ class Measured:
 
     peak_rss_mb: float | None
     """Largest memory of the process in this session, MiB."""
+
+    source_tiles: PassCounts | None = None
+    """Stored tiles that this session touched and decoded; None where the slide has none."""
+
+    damaged: Sequence[DamagedTile] = ()
+    """Stored tiles that were taken for background, all sessions, in order."""
 
 
 def run_report(
@@ -94,7 +103,7 @@ def run_report(
     report = {
         "schema": RUN_SCHEMA,
         "status": "done",
-        "input": _input_facts(job),
+        "input": _input_facts(job) | _source_facts(measured),
         "model": {
             "name": job.bundle.manifest.name,
             "version": job.bundle.manifest.version,
@@ -162,6 +171,15 @@ def _input_facts(job: Job) -> dict[str, Any]:
         "height_px": base.height_px,
         "mpp": _mean(job.slide.mpp),
         "mpp_xy": None if job.slide.mpp is None else list(job.slide.mpp),
+    }
+
+
+def _source_facts(measured: Measured) -> dict[str, Any]:
+    """Return what became of the tiles in which the slide is stored."""
+    listed = [tile.as_dict() for tile in measured.damaged[:_MOST_DAMAGED]]
+    return {
+        "source_tiles": None if measured.source_tiles is None else asdict(measured.source_tiles),
+        "damaged_tiles": {"count": len(measured.damaged), "list": listed},
     }
 
 
