@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellseg.runtime.doctor_cuda import cuda_mismatches
 from cellseg.runtime.machine import Machine, this_machine
 
 if TYPE_CHECKING:
@@ -154,6 +155,14 @@ def _precisions(core: Any, device: str) -> list[str]:
     return [name.lower() for name in ("FP32", "FP16", "BF16", "INT8") if name in offered]
 
 
+def _tensorrt_offers(module: Any) -> str:
+    from cellseg.runtime.engines.tensorrt_api import TensorRt
+
+    found = TensorRt(module)
+    others = ", ".join(found.capabilities())
+    return found.name + (f"; builds for compute capabilities {others}" if others else "")
+
+
 def _openslide_offers(module: Any) -> str:
     return f"OpenSlide library {module.__library_version__}"
 
@@ -161,6 +170,7 @@ def _openslide_offers(module: Any) -> str:
 _OFFERS: dict[str, Callable[[Any], str]] = {
     "onnxruntime": _onnxruntime_offers,
     "openvino": _openvino_offers,
+    "tensorrt": _tensorrt_offers,
 }
 _LIBRARIES: tuple[tuple[str, str, str | None, Callable[[Any], str]], ...] = (
     ("tifffile", "tifffile", None, _nothing_more),
@@ -175,7 +185,11 @@ _DISTRIBUTIONS = {"cv2": "opencv-python-headless", "openslide": "openslide-pytho
 
 def _engine(name: str, entry: EngineEntry) -> Part:
     offers, install = _OFFERS.get(name, _nothing_more), f"pip install {entry.pip}"
-    return _tried(name, entry.import_name, entry.installed_version, install, offers)
+    names = (entry.import_name, *entry.also)
+    module = next((known for known in names if find_spec(known) is not None), entry.import_name)
+    part = _tried(name, module, entry.installed_version, install, offers)
+    lacking = entry.obstacle() if part.works else None
+    return part if lacking is None else replace(part, works=False, detail=lacking)
 
 
 def _part(name: str, module: str, extra: str | None, offers: Callable[[Any], str]) -> Part:
@@ -233,6 +247,7 @@ def _disk(path: Path) -> Disk:
 
 def _problems(machine: Machine) -> Iterator[Problem]:
     yield from _twin_packages()
+    yield from (Problem(*found) for found in cuda_mismatches(_version))
     yield from _slow_processor(machine)
     yield from _narrow_environment(machine)
     yield from _missing_backend()
@@ -246,6 +261,8 @@ def _twin_packages() -> Iterator[Problem]:
         ("opencv-python-headless", "opencv-contrib-python"),
         ("onnxruntime", "onnxruntime-gpu"),
         ("onnxruntime", "onnxruntime-openvino"),
+        ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+        ("tensorrt-cu13", "tensorrt-cu12"),
     ):
         if _version(keep) and _version(other):
             yield Problem(

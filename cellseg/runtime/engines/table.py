@@ -59,24 +59,50 @@ class EngineEntry:
     runs: Mapping[str, Needs]
     """Precision to the variant it needs."""
 
+    also: tuple[str, ...] = ()
+    """Packages that do instead of ``import_name``."""
+
+    distributions: tuple[str, ...] = ()
+    """Names under which a version may be installed; by default that of ``pip``."""
+
+    needs_gpu: bool = False
+    """Whether it runs on an NVIDIA GPU only."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether a package is there; nothing is imported."""
+        return any(find_spec(name) is not None for name in (self.import_name, *self.also))
+
     def is_available(self) -> bool:
-        """Tell whether the package is installed, without importing it."""
-        return find_spec(self.import_name) is not None
+        """Tell whether it can run here: installed, without importing it, and a GPU if need be."""
+        return self.is_installed and self.obstacle() is None
+
+    def obstacle(self) -> str | None:
+        """Say what this machine lacks, apart from packages; None if nothing."""
+        if not self.needs_gpu:
+            return None
+        from cellseg.runtime.engines.cuda import gpu_obstacle
+
+        return gpu_obstacle()
 
     @property
     def installed_version(self) -> str | None:
         """Version of the package, None if it is missing."""
-        try:
-            return version(self.pip)
-        except PackageNotFoundError:
-            return None
+        found = map(_version, self.distributions or (self.pip,))
+        return next((known for known in found if known is not None), None)
 
     def require(self, name: str) -> None:
-        """Raise EngineError with the install line if the package is missing."""
-        if not self.is_available():
+        """Raise EngineError if the package, or the GPU, is missing; with what mends it."""
+        if not self.is_installed:
+            wanted = " or ".join(map(repr, (self.import_name, *self.also)))
             raise EngineError(
-                f"engine {name!r} needs the package {self.import_name!r}. Received: not installed.",
+                f"engine {name!r} needs the package {wanted}. Received: not installed.",
                 hint=f"pip install {self.pip}",
+            )
+        if lacking := self.obstacle():
+            raise EngineError(
+                f"engine {name!r} must find what it runs on. Received: {lacking}",
+                hint="Use --engine auto, or see 'cellseg-cli doctor'.",
             )
 
     def load(self, name: str) -> Any:
@@ -97,6 +123,13 @@ class EngineEntry:
             ) from error
 
 
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
 _CPU = {"fp32": Needs("onnx", "fp32"), "int8": Needs("onnx", "int8", "u8s8")}
 
 ENGINES: dict[str, EngineEntry] = {
@@ -113,5 +146,19 @@ ENGINES: dict[str, EngineEntry] = {
         import_name="onnxruntime",
         pip="onnxruntime",
         runs=_CPU,
+    ),
+    "tensorrt": EngineEntry(
+        module="cellseg.runtime.engines.tensorrt",
+        class_name="TensorRtEngine",
+        import_name="tensorrt",
+        pip="tensorrt-rtx-cu13",
+        # fp32 is left out: the cast of its image comes after a transpose, which TensorRT refuses.
+        runs={"int8": Needs("onnx", "int8", "s8s8"), "fp16": Needs("onnx", "fp16")},
+        also=("tensorrt_rtx",),
+        distributions=(
+            *("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+            *("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+        ),
+        needs_gpu=True,
     ),
 }
