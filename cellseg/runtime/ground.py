@@ -103,7 +103,8 @@ def _absorbs(overview: NDArray[Any], channels: NDArray[np.int64]) -> NDArray[np.
 
     def density(rows: slice) -> NDArray[np.float32]:
         red, green, blue = (table[channel][overview[rows, :, channel]] for channel in range(3))
-        return np.maximum(np.maximum(red, green), blue)
+        densest: NDArray[np.float32] = np.maximum(np.maximum(red, green), blue)
+        return densest
 
     highest = max(float(density(rows).max()) for rows in _bands(overview))
     counts = np.zeros(_BINS, np.int64)

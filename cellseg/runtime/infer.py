@@ -22,13 +22,19 @@ from typing import TYPE_CHECKING, Any
 import cellseg
 from cellseg.errors import StoreError
 from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.footprint import memory_for, try_engine
 from cellseg.runtime.job import open_engine_for, opened_slide, prepare
 from cellseg.runtime.lock import FolderLock
 from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.memory import reset_peak_rss
+from cellseg.runtime.memory import (
+    MIN_CACHE_BYTES,
+    reset_peak_rss,
+    resident_bytes,
+    return_freed_memory,
+)
 from cellseg.runtime.options import InferOptions, Progress
 from cellseg.runtime.results import RUN_JSON, write_results
-from cellseg.runtime.session import TileSession, memory_for
+from cellseg.runtime.session import TileSession
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.store import (
     ResultStore,
@@ -122,6 +128,9 @@ def infer_slide(
     with opened_slide(slide, options.mpp) as opened:
         if (source := source_of(opened)) is not None:
             source.skips_damage = options.on_error == "skip"
+        if options.max_ram_bytes is not None:
+            return_freed_memory()
+            _set_cache(opened, MIN_CACHE_BYTES)
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
             opener = open_engine or open_engine_for
@@ -195,8 +204,9 @@ class _Run:
         owed = self._owed(finished)
         outputs = outputs_for({*self.options.write, *owed}, job)
         job = replace(job, planes=planes_for(outputs.values()))
+        before_bytes = resident_bytes()
         with closing(self.open_engine(self.bundle, options, job.plan.tile_hw)) as engine:
-            memory = memory_for(job, engine, self.options, usable_cores())
+            memory = self._plan_memory(job, engine, before_bytes)
             with closing(ResultStore(self.folder)) as store:
                 store.begin(job.identity | engine_identity(engine), owed)
                 _check_damage(len(store.damaged()), self.options, self.folder)
@@ -211,6 +221,16 @@ class _Run:
         _LOG.info("%s: done, see %s", self.slide.path, self.folder)
         return RunResult(self.folder, report)
 
+    def _plan_memory(self, job: Job, engine: Engine, before_bytes: int | None) -> MemoryPlan:
+        """Plan threads and queues; under a budget, first by what is expected, then as measured."""
+        memory = memory_for(job, engine, self.options, usable_cores())
+        if self.options.max_ram_bytes is None:
+            return memory
+        taken_bytes = try_engine(engine, before_bytes)
+        if taken_bytes > memory.cost.engine_bytes:
+            _LOG.info("the engine takes %d MiB, more than was expected", taken_bytes >> 20)
+        return memory_for(job, engine, self.options, usable_cores(), taken_bytes)
+
     def _owed(self, finished: dict[str, Any] | None) -> tuple[str, ...]:
         """Name what the folder had before: asking for one more file must not take another away."""
         if self.options.restart:
@@ -222,6 +242,8 @@ class _Run:
         _log_start(job, session, memory)
         try:
             session.run(memory, self.notify)
+            if self.options.max_ram_bytes is not None:
+                _set_cache(self.slide, MIN_CACHE_BYTES)  # the writers have caches of their own
         except BaseException as error:
             kept = session.progress()
             _LOG.warning(

@@ -1,23 +1,29 @@
 """Memory of a run: a budget turned into threads, queues, buffers and caches.
 
-The whole of a run's memory is a sum over things whose number is known beforehand; nothing in it
-grows with the slide::
+A run's memory is a sum over things whose number or size is known beforehand::
 
-    base                      interpreter, libraries, model weights          BASE_BYTES
-    + concurrency  x tile_px  x ENGINE_BYTES_PER_PX                          activations
-    + workers      x source_px x 3 x depth x 2                               decoded windows, LUT
-    + (workers + batch + concurrency) x tile_px x 3                          uint8 tiles
-    + outputs      x tile_px  x channels x 4                                 float32 probabilities
-    + reserve                                                 blending:
-                                                              cells being summed up
-    + cache                                                                  decoded TIFF tiles
+    base        interpreter, libraries, code made for the network               BASE_BYTES
+    + engine    concurrency x tile_px x what the engine takes a pixel           activations
+    + held      masks, regions, tables of tiles: all that grows with the slide
+    + the larger of two, of which the second begins when the first is over:
 
-``ENGINE_BYTES_PER_PX`` is an upper bound that was measured, not a promise of the engines: a UNet of
-1.1 million parameters with a stride-2 stem takes 100 to 136 bytes a pixel in OpenVINO and 364 to
-400 in ONNX Runtime, at float32 and int8. A network that is wider at full resolution needs more.
+      tiles     workers      x source_px x 3 x depth x 2                        decoded windows
+                (workers + batch + concurrency) x tile_px x 3                   uint8 tiles
+                outputs      x tile_px x channels x 4                           float32 channels
+                QUEUED       x tile_px x planes                                 results on their way
+                reserve                                                         sums of blending
+                cache                                                           decoded TIFF tiles
+      files     pictures, spools and caches of the writers
+
+``ENGINE_BYTES_PER_PX`` is above what was measured, not a promise of the engines: a UNet of 1.1
+million parameters with a stride-2 stem takes 100 to 136 bytes a pixel in OpenVINO and 364 to 400 in
+ONNX Runtime, at float32 and int8. A network that is wider at full resolution takes more, so under a
+budget one round of tiles is run first, and what the engine took then is counted if it is more.
 
 A budget is spent in this order: everything at its least, then workers, then waiting tiles, then
-the cache. What does not fit at its least is refused before anything is read.
+the cache. What does not fit at its least is refused before a tile is run. So that freed memory goes
+back to the system at once, and the sum is what the system sees, `return_freed_memory` fixes what
+glibc would otherwise adapt.
 """
 
 from __future__ import annotations
@@ -29,13 +35,24 @@ from pathlib import Path
 
 from cellseg.errors import TilePlanError
 
-__all__ = ["MemoryPlan", "TileCost", "peak_rss_mb", "plan_memory", "reset_peak_rss"]
+__all__ = [
+    "MemoryPlan",
+    "TileCost",
+    "peak_rss_mb",
+    "plan_memory",
+    "reset_peak_rss",
+    "resident_bytes",
+    "return_freed_memory",
+]
 
 BASE_BYTES = 350 * 2**20
-ENGINE_BYTES_PER_PX = 448
+ENGINE_BYTES_PER_PX = {"openvino": 192, "onnxruntime": 448}
+UNKNOWN_ENGINE_BYTES_PER_PX = 448
 CACHE_BYTES = 256 * 2**20
 MIN_CACHE_BYTES = 16 * 2**20
 MAX_WORKERS = 8
+QUEUED = 12  # results being stitched, waiting to be written, and being written
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,34 @@ class TileCost:
     concurrency: int
     """Tiles that the engine works on at once."""
 
+    engine_bytes_per_px: int = UNKNOWN_ENGINE_BYTES_PER_PX
+    """What the engine takes for a pixel of each tile that it works on."""
+
+    engine_taken_bytes: int = 0
+    """What it took when it was tried; 0: it was not."""
+
+    planes: int = 1
+    """Maps that are kept of each tile, a byte a pixel."""
+
     reserve_bytes: int = 0
-    """What else the run must hold."""
+    """What else tiles hold on their way."""
+
+    held_bytes: int = 0
+    """What is held from the first tile to the last file."""
+
+    files_bytes: int = 0
+    """What the writers of files hold, when the tiles are done."""
+
+    @property
+    def engine_bytes(self) -> int:
+        """Activations of all tiles that the engine works on at once."""
+        expected = self.concurrency * self.tile_px * self.engine_bytes_per_px
+        return max(expected, self.engine_taken_bytes)
+
+    @property
+    def lasting_bytes(self) -> int:
+        """What is held from the first tile to the last file, all told."""
+        return BASE_BYTES + self.engine_bytes + self.held_bytes
 
     @property
     def tile_px(self) -> int:
@@ -98,9 +141,7 @@ class MemoryPlan:
     @property
     def total_bytes(self) -> int:
         """Estimate for the whole process."""
-        cost = self.cost
-        engine = cost.concurrency * cost.tile_px * ENGINE_BYTES_PER_PX
-        return BASE_BYTES + engine + self.transient_bytes
+        return self.cost.lasting_bytes + max(self.transient_bytes, self.cost.files_bytes)
 
     @property
     def transient_bytes(self) -> int:
@@ -111,6 +152,7 @@ class MemoryPlan:
             self.workers * cost.read_bytes
             + tiles * cost.tile_px * 3
             + self.outputs * cost.output_bytes
+            + QUEUED * cost.tile_px * cost.planes
             + cost.reserve_bytes
             + self.cache_bytes
         )
@@ -159,8 +201,39 @@ def plan_memory(
     workers = _affordable(least, wanted_workers, cost.read_bytes + tile_bytes, max_ram_bytes)
     plan = replace(least, workers=workers)
     plan = replace(plan, batch=_affordable(plan, wanted_batch, tile_bytes, max_ram_bytes))
-    spare = max_ram_bytes - plan.total_bytes
+    spare = _room(plan, max_ram_bytes)
     return replace(plan, cache_bytes=min(CACHE_BYTES, plan.cache_bytes + spare))
+
+
+def return_freed_memory() -> None:
+    """Let what is freed go back to the system at once (glibc), for the rest of the process.
+
+    By default each thread gets a heap of its own, and the size from which on memory comes from the
+    system and goes back to it grows with what is freed: tiles then stay in heaps that never shrink.
+    The threshold stays at its initial 128 KiB here, and two heaps serve all threads.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        for parameter, value in (
+            (_M_ARENA_MAX, 2),
+            (_M_MMAP_THRESHOLD, 128 << 10),
+            (_M_TRIM_THRESHOLD, 1 << 20),
+        ):
+            libc.mallopt(parameter, value)
+        libc.malloc_trim(0)
+
+
+def resident_bytes() -> int | None:
+    """Return what of the process lies in memory now; None where the system does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def reset_peak_rss() -> None:
@@ -199,7 +272,12 @@ def _peak_of_process() -> float | None:
 
 def _affordable(plan: MemoryPlan, wanted: int, each_bytes: int, max_ram_bytes: int) -> int:
     """Return how many of a thing, of which the plan holds one, the budget allows."""
-    return min(wanted, 1 + (max_ram_bytes - plan.total_bytes) // each_bytes)
+    return min(wanted, 1 + _room(plan, max_ram_bytes) // each_bytes)
+
+
+def _room(plan: MemoryPlan, max_ram_bytes: int) -> int:
+    """Return what more tiles may hold on their way; files come later and do not matter here."""
+    return max_ram_bytes - plan.cost.lasting_bytes - plan.transient_bytes
 
 
 def _too_small(least: MemoryPlan, max_ram_bytes: int) -> TilePlanError:

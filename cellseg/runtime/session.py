@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.memory import MemoryPlan, TileCost, plan_memory
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
 from cellseg.runtime.pipeline import Limits, run_tiles
@@ -22,13 +21,14 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.job import Job
-    from cellseg.runtime.options import InferOptions, ProgressCallback
+    from cellseg.runtime.memory import MemoryPlan
+    from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.source_tiles import DamagedTile, PassCounts
     from cellseg.runtime.stitcher import Piece
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["TileSession", "memory_for"]
+__all__ = ["TileSession"]
 
 Packed = dict[Plane, bytes]
 
@@ -205,23 +205,3 @@ class TileSession:
         rule = self._job.bundle.manifest.head.instances
         assert rule is not None  # or the job would not keep it
         return interior_steps(piece.kept, rule)
-
-
-def memory_for(job: Job, engine: Engine, options: InferOptions, cores: int) -> MemoryPlan:
-    """Plan the memory of a run; see `cellseg.runtime.memory`."""
-    channels = len(job.bundle.manifest.channels)
-    cost = TileCost(
-        tile_hw=job.plan.tile_hw,
-        source_per_wl=job.view.scale,
-        source_bytes=job.slide.dtype.itemsize,
-        channels=channels,
-        concurrency=engine.concurrency,
-        reserve_bytes=job.band_bytes,
-    )
-    return plan_memory(
-        cost,
-        max_ram_bytes=options.max_ram_bytes,
-        workers=options.workers,
-        batch=options.batch,
-        cores=cores,
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,25 @@ def test_without_a_budget_the_users_choice_holds() -> None:
     plan = plan_memory(COST, workers=5, batch=7, cores=2)
     assert (plan.workers, plan.batch, plan.outputs) == (5, 7, COST.concurrency + 1)
     assert plan_memory(COST, cores=2).workers == 2
+
+
+def test_files_come_after_tiles_and_the_larger_of_the_two_counts() -> None:
+    tiles = plan_memory(COST, workers=2, batch=2)
+    small = plan_memory(replace(COST, files_bytes=tiles.transient_bytes), workers=2, batch=2)
+    large = plan_memory(replace(COST, files_bytes=tiles.transient_bytes + 7), workers=2, batch=2)
+    assert (small.total_bytes, large.total_bytes) == (tiles.total_bytes, tiles.total_bytes + 7)
+
+
+@given(st.integers(0, 2**30), st.integers(2**30, 2**33))
+def test_what_files_need_leaves_tiles_their_room(files_bytes: int, budget: int) -> None:
+    cost = replace(COST, files_bytes=files_bytes)
+    try:
+        plan = plan_memory(cost, max_ram_bytes=budget, cores=8)
+    except TilePlanError:
+        assert budget < LEAST_BYTES or budget < cost.lasting_bytes + files_bytes
+        return
+    assert plan.total_bytes <= budget
+    assert plan.workers == plan_memory(COST, max_ram_bytes=budget, cores=8).workers
 
 
 def test_peak_memory_is_known_here() -> None:

@@ -1,0 +1,148 @@
+"""What a run will hold, said beforehand: from a job to a plan of its memory.
+
+Little grows with a slide, but on a slide of 10^10 pixels even a few bytes a tile are counted: all
+of it is here, so that `cellseg.runtime.memory` can divide what remains.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from threading import Barrier, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellseg.runtime.finished import OVERVIEW_LONGEST_PX
+from cellseg.runtime.labels import CACHE_BYTES as LABELS_CACHE_BYTES
+from cellseg.runtime.memory import (
+    ENGINE_BYTES_PER_PX,
+    MIN_CACHE_BYTES,
+    UNKNOWN_ENGINE_BYTES_PER_PX,
+    TileCost,
+    plan_memory,
+    resident_bytes,
+)
+from cellseg.runtime.overview import halvings_to_fit
+from cellseg.runtime.source_tiles import source_of
+
+if TYPE_CHECKING:
+    from cellseg.runtime.engines import Engine
+    from cellseg.runtime.job import Job
+    from cellseg.runtime.memory import MemoryPlan
+    from cellseg.runtime.options import InferOptions
+
+__all__ = ["files_bytes", "held_bytes", "memory_for", "tile_cost", "try_engine"]
+
+_TILE_TABLE_BYTES = 64  # indices to run, left, done; hit or not; in the store's index
+_SOURCE_TABLE_BYTES = 40  # offset and size of a stored tile, touched or not; and of tifffile
+_FILE_TABLE_BYTES = 3 * 160  # offset and size of a written tile, as numbers and in tifffile's lists
+_FILE_TILE_PX = 512 * 512
+_PX_A_CELL = 400  # 8000 cells a mm² at 0.5 microns a pixel: dense
+_CELL_BYTES = 8
+_OVERVIEW_BYTES = 16  # slide, class map and painted picture; reversed for the encoder; encoded
+_BLOCK_BYTES = 3 * 2048 * 2048 * 3  # a block of the slide is read, mapped, reduced
+_WRITERS_BYTES = 64 << 20  # tiles, bands and shards on their way through the encoders
+
+
+def held_bytes(job: Job) -> int:
+    """Return what a job holds from its first tile to its last file, besides the engine."""
+    height, width = job.view.hw
+    source = source_of(job.slide)
+    stored = 0 if source is None else sum(grid.rows * grid.cols for grid in source.grids)
+    written = -(-height * width // _FILE_TILE_PX) * 4 // 3  # with all levels
+    cells = job.kept_px // _PX_A_CELL * _CELL_BYTES if job.tells_cells else 0
+    return (
+        job.mask.mask.nbytes
+        + (0 if job.roi is None else job.roi.nbytes)
+        + len(job.plan) * _TILE_TABLE_BYTES
+        + stored * _SOURCE_TABLE_BYTES
+        + written * _FILE_TABLE_BYTES
+        + cells
+    )
+
+
+def files_bytes(job: Job) -> int:
+    """Return what the writers of a job's files hold at most, at a time."""
+    times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
+    height, width = (-(-side // 2**times) for side in job.view.hw)
+    return (
+        2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1])
+        + height * width * _OVERVIEW_BYTES
+        + _BLOCK_BYTES * job.slide.dtype.itemsize
+        + MIN_CACHE_BYTES
+        + _WRITERS_BYTES
+    )
+
+
+def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> TileCost:
+    """Return what the tiles of a job's plan cost with an engine.
+
+    Parameters
+    ----------
+    job : Job
+        What is run.
+    engine : str
+        Its name.
+    concurrency : int
+        Tiles that it works on at once.
+    taken_bytes : int
+        What it took when it was tried.
+    """
+    return TileCost(
+        tile_hw=job.plan.tile_hw,
+        source_per_wl=job.view.scale,
+        source_bytes=job.slide.dtype.itemsize,
+        channels=len(job.bundle.manifest.channels),
+        concurrency=concurrency,
+        engine_bytes_per_px=ENGINE_BYTES_PER_PX.get(engine, UNKNOWN_ENGINE_BYTES_PER_PX),
+        engine_taken_bytes=taken_bytes,
+        planes=len(job.planes),
+        reserve_bytes=job.band_bytes,
+        held_bytes=held_bytes(job),
+        files_bytes=files_bytes(job),
+    )
+
+
+def memory_for(
+    job: Job, engine: Engine, options: InferOptions, cores: int, taken_bytes: int = 0
+) -> MemoryPlan:
+    """Plan the memory of a run; see `cellseg.runtime.memory`."""
+    return plan_memory(
+        tile_cost(job, engine.name, engine.concurrency, taken_bytes),
+        max_ram_bytes=options.max_ram_bytes,
+        workers=options.workers,
+        batch=options.batch,
+        cores=cores,
+    )
+
+
+def try_engine(engine: Engine, before_bytes: int | None) -> int:
+    """Let an engine work on as many tiles at once as it ever will; return what it took, bytes.
+
+    Parameters
+    ----------
+    engine : Engine
+        Open, and not used yet.
+    before_bytes : int or None
+        `resident_bytes` before it was opened.
+
+    Returns
+    -------
+    int
+        0 where the system does not tell.
+    """
+    tile = np.zeros((*engine.tile_hw, 3), np.uint8)
+    together = Barrier(engine.concurrency)
+
+    def work() -> None:
+        together.wait()
+        with suppress(Exception):  # a tile of the run will fail in the same way, and be named
+            engine.infer(tile)
+
+    threads = [Thread(target=work, daemon=True) for _ in range(engine.concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = resident_bytes()
+    return 0 if after is None or before_bytes is None else max(0, after - before_bytes)

@@ -1,0 +1,112 @@
+"""What a run will hold is counted beforehand; little of it grows with the slide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from cellseg.errors import TilePlanError
+from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.finished import OVERVIEW_LONGEST_PX
+from cellseg.runtime.footprint import files_bytes, held_bytes, memory_for, tile_cost, try_engine
+from cellseg.runtime.geojson import Region
+from cellseg.runtime.job import prepare
+from cellseg.runtime.memory import BASE_BYTES, return_freed_memory
+from cellseg.runtime.options import InferOptions
+from cellseg.runtime.plan import plan_tiles
+from cellseg.runtime.roi import Roi
+from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.tissue import TissueMask
+from tests.fakes import IdentityEngine, fake_bundle, nuclei_picture, run_fake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellseg.runtime.job import Job
+
+GIGAPIXEL_SIDES = (32_768, 65_536, 131_072)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    bundle = Bundle.open(fake_bundle(tmp_path / "fake.cellseg").path)
+    return prepare(ArraySlide(nuclei_picture(90, 120)), bundle, InferOptions())
+
+
+def of_side(job: Job, side: int, *, part: float = 1.0) -> Job:
+    """Return the job as it would be for a square slide of which a part is tissue."""
+    plan = plan_tiles((side, side), 1024, 96, 16)
+    mask = TissueMask(np.ones((min(4096, side // 16),) * 2, bool), (16.0, 16.0), "bright")
+    todo = np.arange(int(len(plan) * part))
+    view = SimpleNamespace(hw=(side, side), scale=1.0, mpp=None)
+    return replace(job, plan=plan, mask=mask, todo=todo, view=view)  # type: ignore[arg-type]
+
+
+def test_what_writers_hold_does_not_grow_with_a_slide(job: Job) -> None:
+    sizes = [files_bytes(of_side(job, side)) for side in GIGAPIXEL_SIDES]
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0] > OVERVIEW_LONGEST_PX**2 * 16
+
+
+def test_what_grows_with_a_slide_is_a_few_megabytes_a_gigapixel(job: Job) -> None:
+    sizes = [held_bytes(of_side(job, side, part=0.02)) / 2**20 for side in GIGAPIXEL_SIDES]
+    assert sizes[0] < sizes[1] < sizes[2] < 64
+    assert held_bytes(job) < 2**16
+
+
+def test_one_to_sixteen_gigapixels_are_planned_within_ten_percent(job: Job) -> None:
+    engine = IdentityEngine((1024, 1024), concurrency=2)
+    options = InferOptions(max_ram_bytes=1536 * 2**20)
+    engine.name = "openvino"
+    plans = [
+        memory_for(of_side(job, side, part=0.02), engine, options, 2) for side in GIGAPIXEL_SIDES
+    ]
+    totals = [plan.total_bytes for plan in plans]
+    assert max(totals) <= 1536 * 2**20
+    assert max(totals) / min(totals) < 1.1
+    assert len({(plan.workers, plan.batch) for plan in plans}) == 1
+
+
+def test_regions_masks_and_tables_are_counted(job: Job) -> None:
+    ring = np.array([(0.0, 0), (90, 0), (45, 90)])
+    roi = Roi.of([Region(None, ((ring,),))], 1.0, (90, 120), "r")
+    assert held_bytes(replace(job, roi=roi)) == held_bytes(job) + roi.nbytes
+    mask = TissueMask(np.ones((50, 60), bool), (2.0, 2.0), "given")
+    assert held_bytes(replace(job, mask=mask)) == held_bytes(job) + 3000 - job.mask.mask.nbytes
+
+
+def test_an_engine_that_takes_more_than_expected_is_counted_as_it_is(job: Job) -> None:
+    expected = tile_cost(job, "openvino", 2)
+    assert expected.engine_bytes == 2 * expected.tile_px * expected.engine_bytes_per_px
+    assert tile_cost(job, "openvino", 2, 10**9).engine_bytes == 10**9
+    assert tile_cost(job, "unheard of", 1).engine_bytes_per_px >= expected.engine_bytes_per_px
+
+
+def test_trying_an_engine_keeps_all_its_callers_busy_at_once() -> None:
+    engine = IdentityEngine((64, 64), concurrency=3)
+    assert try_engine(engine, None) == 0
+    assert engine.calls == 3
+    assert try_engine(engine, 0) >= 0
+
+
+def test_a_budget_that_the_engine_breaks_is_refused_with_the_number_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = fake_bundle(tmp_path / "fake.cellseg").path
+    slide: Any = ArraySlide(nuclei_picture(90, 90))
+    monkeypatch.setattr("cellseg.runtime.infer.try_engine", lambda *_: 2 * 2**30)
+    with pytest.raises(TilePlanError, match=r"need about \d+ MiB") as caught:
+        run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=2**30)
+    needed = int(str(caught.value.hint).split("--max-ram ")[1].split("M")[0])
+    assert needed * 2**20 >= 2 * 2**30 + BASE_BYTES
+    result, _ = run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=needed * 2**20)
+    assert result.report["status"] == "done"
+
+
+def test_freed_memory_can_be_returned_here_or_nothing_happens() -> None:
+    return_freed_memory()
+    assert np.ones(10**6).sum() == 10**6
