@@ -26,8 +26,8 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     ----------
     inputs : iterable of str
         A file is taken as it is; of a folder, the files in it that look like slides or images
-        (folders inside are not searched); of a glob pattern, what it matches. A folder of DICOM
-        files is one slide.
+        (folders inside are not searched); of a glob pattern, what it matches. An OME-Zarr folder
+        and a folder of DICOM files are one slide each.
 
     Returns
     -------
@@ -45,7 +45,9 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
 
 def _expand(text: str) -> Iterator[Path]:
     path = Path(text)
-    if path.is_dir():
+    if _is_slide_folder(path):
+        yield path
+    elif path.is_dir():
         yield from _slides_in(path)
     elif path.exists():
         yield path
@@ -70,14 +72,20 @@ def _slides_in(folder: Path) -> list[Path]:
 def _matches(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern.
     matched = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
-    slides = [path for path in matched if path.is_file()]
+    slides = [path for path in matched if path.is_file() or _is_slide_folder(path)]
     if not slides:
         raise SlideError(f"{pattern}: the pattern matches no file.")
     return slides
 
 
 def _looks_like_slide(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SLIDE_SUFFIXES
+    return _is_slide_folder(path) or (path.is_file() and path.suffix.lower() in SLIDE_SUFFIXES)
+
+
+def _is_slide_folder(path: Path) -> bool:
+    from cellseg.runtime.ngff import is_zarr_folder
+
+    return is_zarr_folder(path) or (path.suffix.lower() == ".zarr" and path.is_dir())
 
 
 def _neighbour_hint(path: Path) -> str | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellseg.runtime.writers.facts import output_bytes
+
 if TYPE_CHECKING:
     from cellseg.runtime.bundle import Bundle
     from cellseg.runtime.slide import Level, Slide
@@ -90,7 +92,7 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
     return {
         "kind": slide.kind,
         "path": slide.path,
-        "bytes": Path(slide.path).stat().st_size,
+        "bytes": output_bytes(Path(slide.path)),
         "width_px": base.width_px,
         "height_px": base.height_px,
         "mpp": slide.mpp and list(slide.mpp),

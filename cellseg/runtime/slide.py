@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -24,7 +25,6 @@ import numpy as np
 from cellseg.errors import SlideError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
@@ -49,7 +49,8 @@ OPENSLIDE_SUFFIXES = frozenset(
 _IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS_HINT = (
-    "Give a slide (tiled TIFF, SVS, OME-TIFF; NDPI, MRXS, SCN, VMS or DICOM with cellseg[wsi]) "
+    "Give a slide (tiled TIFF, SVS, OME-TIFF; NDPI, MRXS, SCN, VMS or DICOM with cellseg[wsi]; "
+    "OME-Zarr with cellseg[zarr]) "
     "or an image (PNG, JPEG, BMP, TIFF)."
 )
 _IDENTITY_BYTES = 1 << 20
@@ -198,7 +199,7 @@ def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
     Parameters
     ----------
     path : path
-        A file, or a folder of DICOM files.
+        A file, an OME-Zarr folder, or a folder of DICOM files.
     mpp : float, optional
         Microns per level-0 pixel; overrides what the file says.
 
@@ -235,7 +236,8 @@ def slide_identity(slide: Slide) -> str:
     str
         64 hexadecimal digits over the file's size, its first and last megabyte and the levels; not
         over its name or modification time, so that a slide may be moved. For a slide of several
-        files each of them counts; an array counts whole.
+        files each of them counts; for an OME-Zarr folder the metadata, and name and size of each
+        chunk; an array counts whole.
     """
     found = hashlib.sha256()
     for level in slide.levels:
@@ -243,7 +245,11 @@ def slide_identity(slide: Slide) -> str:
     if isinstance(slide, ArraySlide) and not Path(slide.path).is_file():
         found.update(slide.digest().encode())
         return found.hexdigest()
-    for file in _files_of(Path(slide.path)):
+    path = Path(slide.path)
+    if path.is_dir():
+        _hash_folder(path, found.update)
+        return found.hexdigest()
+    for file in _files_of(path):
         _hash_ends(file, found.update)
     return found.hexdigest()
 
@@ -382,10 +388,16 @@ def _open_by_content(path: Path, mpp: float | None) -> Slide:
 
 
 def _open_folder(path: Path, mpp: float | None) -> Slide:
-    """Open a folder of DICOM files, the one slide format that is a folder."""
+    """Open an OME-Zarr store or a folder of DICOM files."""
+    from cellseg.runtime.ngff import is_zarr_folder, open_ngff
+
+    if is_zarr_folder(path) or path.suffix.lower() == ".zarr":
+        return open_ngff(path, mpp)
     dicom = next((file for file in sorted(path.iterdir()) if _is_dicom(file)), None)
     if dicom is None:
-        raise SlideError(f"{path}: a folder, but not of DICOM files.", hint=_FORMATS_HINT)
+        raise SlideError(
+            f"{path}: a folder, but neither OME-Zarr nor of DICOM files.", hint=_FORMATS_HINT
+        )
     from cellseg.runtime.openslide import open_openslide
 
     return open_openslide(dicom, mpp)
@@ -406,6 +418,16 @@ def _files_of(path: Path) -> Iterator[Path]:
         yield from sorted(file for file in companion.iterdir() if file.is_file())
     if path.suffix.lower() == ".dcm":
         yield from sorted(file for file in path.parent.glob("*.dcm") if file != path)
+
+
+def _hash_folder(path: Path, update: Any) -> None:
+    """Hash what a folder of chunks holds, without reading millions of them."""
+    for folder, inside, files in sorted(os.walk(path)):
+        inside.sort()
+        for file in (Path(folder, name) for name in sorted(files)):
+            update(f"{file.relative_to(path).as_posix()}:{file.stat().st_size};".encode())
+            if file.name in ("zarr.json", ".zattrs", ".zarray", ".zgroup"):
+                update(file.read_bytes())
 
 
 def _hash_ends(path: Path, update: Any) -> None:

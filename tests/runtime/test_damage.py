@@ -18,6 +18,7 @@ from cellseg.cli import app
 from cellseg.errors import EngineError, SlideError, StoreError
 from cellseg.runtime.slide import open_slide
 from cellseg.runtime.source_tiles import SourceTiles, TileGrid, UndecodableError, source_of
+from tests.bundles import make_bundle
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.slides import overwrite, scene, whole, write_pyramid
 
@@ -187,7 +188,9 @@ def test_the_command_line_says_what_was_damaged(tmp_path: Path) -> None:
     path = write_pyramid(tmp_path / "s.tif", nuclei_picture(256, 384), subifds=True,
                          compression="zlib", **MPP)  # fmt: skip
     damage(path, 9)
+    model = make_bundle(tmp_path / "tiny.cellseg").path
     common = ["infer", str(path), "-o", str(tmp_path / "out"), "--no-tissue-mask"]
+    common += ["--model", str(model), "--engine", "onnxruntime", "--precision", "fp32"]
     stopped = CliRunner().invoke(app, common)
     assert stopped.exit_code == 1
     assert "row 1, column 3" in stopped.output
