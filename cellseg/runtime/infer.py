@@ -23,7 +23,7 @@ import cellseg
 from cellseg.errors import StoreError
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.footprint import memory_for, try_engine
-from cellseg.runtime.job import open_engine_for, opened_slide, prepare
+from cellseg.runtime.job import open_engine_for, opened_slide, prepare, with_tile
 from cellseg.runtime.lock import FolderLock
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import (
@@ -43,6 +43,7 @@ from cellseg.runtime.store import (
     stored_identity,
     stored_owed,
 )
+from cellseg.runtime.tiling import tile_for
 from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
 from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
@@ -194,7 +195,11 @@ class _Run:
     def _prepare(self, earlier: Mapping[str, Any] | None) -> Job:
         self._tell("tissue")
         tile_px = None if earlier is None else earlier["tile_px"]
-        return prepare(self.slide, self.bundle, self.options, tile_px)
+        job = prepare(self.slide, self.bundle, self.options, tile_px)
+        is_settled = tile_px is not None or self.options.tile_px is not None
+        if is_settled or self.open_engine is not open_engine_for:
+            return job
+        return with_tile(job, self.options, tile_for(job, self.options))
 
     def _run(self, job: Job, finished: dict[str, Any] | None) -> RunResult:
         earlier = None if finished is None else finished["provenance"]["identity"]

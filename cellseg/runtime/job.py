@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ __all__ = [
     "open_engine_for",
     "opened_slide",
     "prepare",
+    "with_tile",
 ]
 
 
@@ -194,10 +195,28 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     view = WorkingView(slide, card.mpp, value_range)
     mask = _mask(slide, view.hw, options)
     rule = ClassRule.of(card, options.threshold)
-    todo = mask.tiles_with_tissue(plan)
-    if roi is not None:
-        todo = todo[roi.touches(plan)[todo]]
+    todo = _todo(mask, roi, plan)
     return Job(slide, bundle, view, value_range, rule, mask, plan, todo, roi, blend)
+
+
+def with_tile(job: Job, options: InferOptions, tile_px: int) -> Job:
+    """Return a job with tiles of another size; all that was settled with pixels stays.
+
+    Raises
+    ------
+    TilePlanError
+        If tile, halo and stride do not fit.
+    """
+    if tile_px == job.plan.y.tile_px:
+        return job
+    plan, blend = _plan(job.bundle, job.view.hw, tile_px, options)
+    return replace(job, plan=plan, blend=blend, todo=_todo(job.mask, job.roi, plan))
+
+
+def _todo(mask: TissueMask, roi: Roi | None, plan: TilePlan) -> NDArray[np.int64]:
+    """Return the tiles that touch tissue, and a region if some alone are wanted."""
+    todo = mask.tiles_with_tissue(plan)
+    return todo if roi is None else todo[roi.touches(plan)[todo]]
 
 
 def _plan(

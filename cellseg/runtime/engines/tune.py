@@ -1,0 +1,121 @@
+"""Which size of tile is fastest here: a short trial on first use, remembered afterwards.
+
+A larger tile wastes less of its work on the halo; a smaller one stays in the caches and leaves the
+engine's streams better balanced. Which of the two wins depends on processor, engine, precision and
+network. So a few sizes are run for a moment and scored by the pixels they *keep* a second. Scores
+are kept beside the choice of the engine, by machine, bundle, engine and versions: as long as they
+are there, the same slide gets the same tile.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from cellseg.errors import EngineError
+from cellseg.runtime.engines.measure import measure_speed
+from cellseg.runtime.engines.memory import recall, remember
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cellseg.runtime.engines.base import Engine
+
+__all__ = ["TUNED_SIDES_PX", "fastest_tile_px"]
+
+TUNED_SIDES_PX = (512, 768, 1024, 1536, 2048)
+
+_LOG = logging.getLogger(__name__)
+_MOST_S = 12.0
+_PASSES = 4  # a warm-up, two rounds, and opening an engine, which takes about as long as a pass
+_LEAST_GAIN = 1.03  # below it a difference is noise, and the usual tile is kept
+
+Scores = dict[int, float]
+
+
+def fastest_tile_px(
+    kept_shares: Mapping[int, float],
+    usual_px: int,
+    open_tile: Callable[[int], Engine],
+    key: dict[str, object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """Return the size of tile that keeps most pixels a second.
+
+    Parameters
+    ----------
+    kept_shares : mapping of int to float
+        Sizes to choose from, and the part of each tile's pixels that is kept.
+    usual_px : int
+        Size to take where nothing speaks for another one.
+    open_tile : callable
+        Opens the engine for square tiles of a size; closed again here, one after the other.
+    key : dict
+        What the scores depend on; they are remembered under it.
+    clock : callable
+        Seconds.
+
+    Returns
+    -------
+    int
+        One of the sizes, or ``usual_px``.
+    """
+    known = _recalled(key)
+    missing = [side for side in sorted(kept_shares) if side not in known]
+    fresh = _measured(missing, open_tile, clock)
+    if fresh:
+        known |= fresh
+        remember(key, ",".join(f"{side}={speed:.0f}" for side, speed in sorted(known.items())))
+    scores = {side: known[side] * share for side, share in kept_shares.items() if side in known}
+    chosen = _choose(scores, usual_px)
+    _explain(scores, chosen, is_new=bool(fresh))
+    return chosen
+
+
+def _measured(
+    sides: Sequence[int], open_tile: Callable[[int], Engine], clock: Callable[[], float]
+) -> Scores:
+    """Measure pixels a second, small tiles first, as long as the time for it lasts."""
+    found: Scores = {}
+    started_s = clock()
+    for side in sides:
+        if found:
+            pace = list(found.values())[-1]
+            if clock() - started_s + _PASSES * side * side / pace > _MOST_S:
+                _LOG.info("tile: %d px and more would take too long to try", side)
+                break
+        try:
+            with closing(open_tile(side)) as engine:
+                found[side] = measure_speed({side: engine}, round_s=0.2)[side].px_per_s
+        except (EngineError, MemoryError) as error:
+            _LOG.warning("tile: %d px cannot be used: %s", side, error)
+    return found
+
+
+def _choose(scores: Scores, usual_px: int) -> int:
+    if not scores:
+        return usual_px
+    best = max(scores, key=lambda side: scores[side])
+    usual = scores.get(usual_px)
+    return usual_px if usual is not None and scores[best] < usual * _LEAST_GAIN else best
+
+
+def _explain(scores: Scores, chosen: int, *, is_new: bool) -> None:
+    if not scores:
+        return
+    when = "tried just now" if is_new else "measured earlier on this machine"
+    best = max(scores, key=lambda side: scores[side])
+    reason = "the fastest" if chosen == best else f"as fast as {best} px to a few percent"
+    table = ", ".join(f"{side} px {scores[side] / 1e6:.2f}" for side in sorted(scores))
+    _LOG.info("tile: %d px is %s (kept MP/s: %s; %s)", chosen, reason, table, when)
+
+
+def _recalled(key: dict[str, object]) -> Scores:
+    """Return the speeds that are known; none if the entry is not ours."""
+    try:
+        pairs = (item.split("=") for item in (recall(key) or "").split(",") if item)
+        return {int(side): float(speed) for side, speed in pairs}
+    except ValueError:
+        return {}
