@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,10 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 STRIDE = 4
+TINY_TFLITE = Path(__file__).with_name("data") / "tiny.fp32.tflite"
+"""``tiny_onnx()`` as a .tflite file: making one needs TensorFlow, running it does not."""
 
 
 def card_fields(**changes: Any) -> dict[str, Any]:
@@ -56,11 +56,18 @@ def make_manifest(*variants: dict[str, Any], **changes: Any) -> Manifest:
     return Manifest.model_validate(card_fields() | measured | changes)
 
 
-def make_bundle(path: Path, data: bytes | None = None, **changes: Any) -> Bundle:
-    """Write a bundle of one fp32 variant."""
-    data = tiny_onnx() if data is None else data
-    manifest = make_manifest(variant_fields(data), **changes)
-    return write_bundle(path, manifest, {"model.fp32.onnx": data})
+def make_bundle(
+    path: Path, data: bytes | None = None, tflite: bool = False, **changes: Any
+) -> Bundle:
+    """Write a bundle of one fp32 variant, or with ``tflite`` of two that compute the same."""
+    files = {"model.fp32.onnx": tiny_onnx() if data is None else data}
+    if tflite:
+        files["model.fp32.tflite"] = TINY_TFLITE.read_bytes()
+    entries = [
+        variant_fields(content, file=name, format=name.rpartition(".")[2])
+        for name, content in files.items()
+    ]
+    return write_bundle(path, make_manifest(*entries, **changes), files)
 
 
 def tiny_onnx(seed: int = 0) -> bytes:

@@ -1,4 +1,4 @@
-"""The float graph of a bundle: Keras layers translated, then made fast pass by pass."""
+"""The float graphs of a bundle: Keras layers translated, then made fast pass by pass."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
     import onnx
 
-__all__ = ["float_graph"]
+__all__ = ["float_graph", "for_onnx", "plain_graph"]
 
 _LOG = logging.getLogger(__name__)
 
 
 def float_graph(model: Any, channels: Sequence[int], trained_channels: int) -> onnx.ModelProto:
-    """Translate a Keras model and run every pass.
+    """Translate a Keras model and run every pass; see `plain_graph`."""
+    return for_onnx(plain_graph(model, channels, trained_channels))
+
+
+def plain_graph(model: Any, channels: Sequence[int], trained_channels: int) -> onnx.ModelProto:
+    """Translate a Keras model and run the passes that serve every format.
 
     Parameters
     ----------
@@ -56,8 +61,12 @@ def float_graph(model: Any, channels: Sequence[int], trained_channels: int) -> o
         FoldInputScale(),
         ConvTransposeToDepthToSpace(),
         SinkDepthToSpace(),
-        SpellOutSoftmax(),
     )
     graph = run_passes(passes, graph)
     _LOG.info("translated to ONNX: %d nodes, stride %d", len(graph.graph.node), total_stride(graph))
     return graph
+
+
+def for_onnx(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Run the passes that only help engines which read ONNX."""
+    return run_passes((SpellOutSoftmax(),), graph)

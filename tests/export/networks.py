@@ -50,6 +50,14 @@ def unet(
     return randomized(keras.Model(image, _head(x, head)), seed)
 
 
+def single(*stack: Any) -> keras.Model:
+    """Layers one after the other, on an RGB image of any size."""
+    image = x = layers.Input((None, None, 3))
+    for layer in stack:
+        x = layer(x)
+    return randomized(keras.Model(image, x))
+
+
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
     """Give every bias and statistic a value that matters."""
     rng = np.random.default_rng(seed)

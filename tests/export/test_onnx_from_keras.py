@@ -16,7 +16,7 @@ from cellseg.errors import ExportError
 from cellseg.export.onnx_from_keras import onnx_from_keras
 from cellseg.export.translate import float_graph
 from tests.export.graphs import noise, run_onnx
-from tests.export.networks import ignore_keras_warnings, randomized, run_keras, unet
+from tests.export.networks import ignore_keras_warnings, randomized, run_keras, single, unet
 
 pytestmark = ignore_keras_warnings
 
@@ -57,13 +57,6 @@ def test_graph_is_one_that_old_parsers_read() -> None:
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     sizes = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
     assert sizes == ["N", "H", "W", 3]
-
-
-def single(*stack: Any) -> keras.Model:
-    image = x = layers.Input((None, None, 3))
-    for layer in stack:
-        x = layer(x)
-    return randomized(keras.Model(image, x))
 
 
 @given(

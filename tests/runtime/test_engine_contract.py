@@ -27,7 +27,7 @@ TOLERANCE = {"fp32": 2e-5}
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny.cellseg")
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "tiny.cellseg", tflite=True)
 
 
 @pytest.fixture(params=list(ENGINES))
@@ -162,7 +162,8 @@ def test_model_that_does_not_fit_its_manifest_is_refused(
     if not ENGINES[name].is_available():
         pytest.skip(f"{ENGINES[name].import_name} is not installed")
     channels = [{"name": str(i), "class_index": min(i, 1)} for i in range(3)]
-    wrong = make_bundle(tmp_path_factory.mktemp("wrong") / "w.cellseg", channels=channels)
+    path = tmp_path_factory.mktemp("wrong") / "w.cellseg"
+    wrong = make_bundle(path, tflite=True, channels=channels)
     with pytest.raises(EngineError, match="The model must map"):
         open_engine(wrong, name, "fp32", HW)
 

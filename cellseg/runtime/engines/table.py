@@ -147,6 +147,13 @@ ENGINES: dict[str, EngineEntry] = {
         pip="onnxruntime",
         runs=_CPU,
     ),
+    "litert": EngineEntry(
+        module="cellseg.runtime.engines.litert",
+        class_name="LiteRtEngine",
+        import_name="ai_edge_litert",
+        pip="ai-edge-litert",
+        runs={"fp32": Needs("tflite", "fp32"), "int8": Needs("tflite", "int8")},
+    ),
     "tensorrt": EngineEntry(
         module="cellseg.runtime.engines.tensorrt",
         class_name="TensorRtEngine",
