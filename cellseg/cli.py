@@ -354,14 +354,37 @@ def evaluate(
 @app.command()
 @reports_errors
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A training run's folder.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.cellseg", help="Bundle to write.")
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A training run's folder; or a bundle, to build its engines."
+        ),
     ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE.cellseg", help="Bundle to write; a folder for engines."
+        ),
+    ],
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", metavar="NAMES", help="What int8 is for: onnx, tensorrt."),
+    ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option("--precision", metavar="NAME", help="fp32 or int8, may be repeated."),
     ] = None,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compute-capability",
+            metavar="8.6,8.9",
+            help="GPUs to build TensorRT engines for, beside the bundle.",
+        ),
+    ] = None,
+    engine_tile: Annotated[
+        int, typer.Option("--engine-tile", metavar="PX", help="Tile those engines take.")
+    ] = 1024,
     representative: Annotated[
         list[Path] | None,
         typer.Option(
@@ -395,14 +418,21 @@ def export(
       cellseg-cli export runs/nuclei -o nuclei.cellseg --precision fp32
       cellseg-cli export runs/nuclei -o nuclei.cellseg
           --representative DATA/dsb/train/images --test dsb=DATA/dsb/test
+      cellseg-cli export nuclei.cellseg -o engines --compute-capability 8.6,8.9,12.0
     """
     _show_logs(verbose)
+    if run.suffix == ".cellseg":
+        _export_engines(run, out, opt.parse_list(capability), engine_tile, as_json)
+        return
     with _needs_extra("export"):
         from cellseg.export.export import ExportOptions, export_run
     options = ExportOptions(
         run=run,
         output=out,
-        precisions=tuple(precision or ("fp32", "int8")),
+        targets=opt.parse_list(target) or ("onnx",),
+        compute_capabilities=opt.parse_list(capability),
+        engine_tile_px=engine_tile,
+        precisions=opt.parse_list(precision) or ("fp32", "int8"),
         representative=tuple(representative or ()),
         select=tuple(map(opt.parse_dataset, select or ())),
         evaluate=tuple(map(opt.parse_dataset, test or ())),
@@ -414,6 +444,31 @@ def export(
         _print_json(report.to_json())
     else:
         typer.echo(f"{report.bundle.path}\nsha256 {report.bundle.sha256}")
+        _print_engines(report.engines)
+
+
+def _export_engines(
+    bundle: Path, folder: Path, capabilities: tuple[str, ...], tile_px: int, as_json: bool
+) -> None:
+    """Build TensorRT engines of a bundle that is there already."""
+    from cellseg.runtime.bundle import Bundle
+
+    with _needs_extra("export"):
+        from cellseg.export.tensorrt import build_engines
+    engines = build_engines(Bundle.open(bundle), capabilities, tile_px, folder)
+    if as_json:
+        _print_json({"engines": [engine.to_json() for engine in engines]})
+    else:
+        _print_engines(engines)
+
+
+def _print_engines(engines: Any) -> None:
+    for engine in engines:
+        report = engine.report
+        typer.echo(
+            f"{engine.path}  {len(report.int8)} of {len(report.convolutions)} convolutions in "
+            f"int8, {len(report.layers)} layers, {len(report.reformats)} reformats"
+        )
 
 
 @data_app.command("make-slide")

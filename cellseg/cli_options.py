@@ -69,6 +69,18 @@ def parse_dataset(text: str) -> tuple[str, Path]:
     return (name, Path(folder)) if equals else (Path(text).name, Path(text))
 
 
+def parse_list(texts: list[str] | None) -> tuple[str, ...]:
+    """Return the parts of options that may be repeated and may hold commas.
+
+    Examples
+    --------
+    >>> parse_list(["8.6,8.9", "12.0"]), parse_list(None)
+    (('8.6', '8.9', '12.0'), ())
+    """
+    parts = (part.strip() for text in texts or () for part in text.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Return width and height of ``WIDTHxHEIGHT``.
 

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.export.representative import RepresentativeTile
-    from cellseg.runtime.bundle import VersusFp32
+    from cellseg.export.tensorrt import EngineFile
+    from cellseg.runtime.bundle import Bundle, VersusFp32
 
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
 
@@ -120,7 +121,17 @@ class _Export:
         manifest = self.manifest(variants, reach, parity, choices, len(tiles))
         bundle = write_bundle(self.options.output, manifest, files)
         _LOG.info("wrote %s (%.1f MB)", bundle.path, bundle.path.stat().st_size / 1e6)
-        return ExportReport(bundle, parity, reach, choices, len(tiles))
+        return ExportReport(bundle, parity, reach, choices, len(tiles), self.engines(bundle))
+
+    def engines(self, bundle: Bundle) -> tuple[EngineFile, ...]:
+        """Build TensorRT engines beside the bundle, for the GPUs that were named."""
+        capabilities = self.options.compute_capabilities
+        if not capabilities:
+            return ()
+        from cellseg.export.tensorrt import build_engines
+
+        folder = self.options.output.parent
+        return tuple(build_engines(bundle, capabilities, self.options.engine_tile_px, folder))
 
     def check_stride(self, stride: int) -> None:
         if self.card.stride % stride:
@@ -310,6 +321,13 @@ def _check(options: ExportOptions) -> None:
     if unknown:
         raise ExportError(f"precision must be one of {_PRECISIONS}. Received: {unknown}.")
     _check_targets(options.targets)
+    if options.compute_capabilities and "tensorrt" not in options.targets:
+        raise ExportError(
+            "Engines are built from the file for TensorRT. "
+            f"Received: compute_capability={list(options.compute_capabilities)}, "
+            f"target={list(options.targets)}.",
+            hint="Add --target tensorrt.",
+        )
     if "int8" in options.precisions and not options.representative:
         raise ExportError(
             "int8 needs representative images. Received: none.",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cellseg.export.int8 import Int8Choice
     from cellseg.export.parity import Parity
     from cellseg.export.receptive_field import ReceptiveField
+    from cellseg.export.tensorrt import EngineFile
     from cellseg.runtime.bundle import Bundle
 
 __all__ = ["ExportOptions", "ExportReport"]
@@ -32,6 +33,12 @@ class ExportOptions:
 
     targets: tuple[str, ...] = ("onnx",)
     """What int8 is made for: ``onnx`` for CPUs, ``tensorrt``. fp32 serves every engine."""
+
+    compute_capabilities: tuple[str, ...] = ()
+    """GPUs to build TensorRT engines for beside the bundle, e.g. ``8.6``; none by default."""
+
+    engine_tile_px: int = 1024
+    """Side of the tiles those engines take."""
 
     representative: tuple[Path, ...] = ()
     """Folders of images whose tiles give the ranges of int8; never those of ``evaluate``."""
@@ -87,6 +94,9 @@ class ExportReport:
     representative_tiles: int = 0
     """Tiles that gave the ranges."""
 
+    engines: tuple[EngineFile, ...] = ()
+    """TensorRT engines beside the bundle."""
+
     @property
     def int8(self) -> Int8Choice | None:
         """The first int8 file, that for CPUs where there is one."""
@@ -103,5 +113,6 @@ class ExportReport:
             "halo_px": self.bundle.manifest.halo_px,
             "int8_scores": None if self.int8 is None else self.int8.scores,
             "int8_method": None if self.int8 is None else self.int8.method,
+            "engines": [item.to_json() for item in self.engines],
             "variants": [item.model_dump(mode="json") for item in self.bundle.variants],
         }

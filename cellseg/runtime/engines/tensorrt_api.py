@@ -185,9 +185,12 @@ class TensorRt:
         return tuple(layer.name for layer in layers if layer.type == kind)
 
     def _failed(self, verb: str, logger: Any, more: list[str] | None = None) -> EngineError:
-        words = [*(more or []), *logger.errors] or ["it gave no reason"]
+        words = [*(more or []), *logger.errors, "it gave no reason"][0]
+        # Without a GPU it also complains of that, everywhere.
+        told = [line for line in words.splitlines() if "cudaError 35" not in line] or [words]
         return EngineError(
-            f"{self.name} {self.version} must be able to {verb} the model. Received: {words[0]}",
+            f"{self.name} {self.version} must be able to {verb} the model. "
+            f"Received: {'; '.join(told)}",
             hint="'cellseg-cli doctor' says what does not fit here.",
         )
 
