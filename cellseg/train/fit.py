@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.train.recipe import Recipe
+    from cellseg.train.recipe import FitRecipe, Recipe
 
 log = logging.getLogger("cellseg.train")
 
@@ -258,18 +258,22 @@ def load_validation(recipe: Recipe, data_root: Path) -> list[LabelledImage]:
     return found
 
 
-def compile_model(recipe: Recipe, model: keras.Model) -> None:
-    """Give the model its optimizer, schedule and loss."""
-    fit = recipe.fit
-    schedule = keras.optimizers.schedules.CosineDecay(
+def cosine_schedule(fit: FitRecipe) -> keras.optimizers.schedules.CosineDecay:
+    """Linear warm-up, then half a cosine down to a hundredth at the last epoch."""
+    return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=fit.learning_rate / 50,
         warmup_target=fit.learning_rate,
         warmup_steps=fit.warmup_steps,
         decay_steps=max(1, fit.epochs * fit.steps_per_epoch - fit.warmup_steps),
         alpha=0.01,
     )
+
+
+def compile_model(recipe: Recipe, model: keras.Model) -> None:
+    """Give the model its optimizer, schedule and loss."""
+    fit = recipe.fit
     optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=fit.weight_decay, global_clipnorm=fit.clipnorm
+        cosine_schedule(fit), weight_decay=fit.weight_decay, global_clipnorm=fit.clipnorm
     )
     model.compile(optimizer, InteriorBorderLoss())
 
@@ -324,9 +328,13 @@ def _prepare_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
                 f"a run's folder is used once. Received: {folder} holds a run.",
                 hint="add --resume to go on with it, or choose another folder.",
             )
-        if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(resolved)):
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        # A run may be made shorter or longer: its schedule then ends elsewhere.
+        earlier["fit"] = earlier.get("fit", {}) | {"epochs": recipe.fit.epochs}
+        if earlier != json.loads(json.dumps(resolved)):
             raise RecipeError(
-                f"a run resumes with the recipe it began with. Received: another one for {folder}.",
+                "a run resumes with the recipe it began with, but for fit.epochs. "
+                f"Received: another one for {folder}.",
                 hint=f"the run's own recipe is in {path}; choose another folder for a new one.",
             )
     path.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
@@ -335,7 +343,9 @@ def _prepare_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
 def _model_and_state(recipe: Recipe, folder: Path, resume: bool) -> tuple[keras.Model, RunState]:
     if resume and (folder / "state.npz").exists():
         log.info("going on from %s", folder / "last.keras")
-        return keras.saving.load_model(folder / "last.keras"), RunState.load(folder)
+        model = keras.saving.load_model(folder / "last.keras")
+        model.optimizer.learning_rate = cosine_schedule(recipe.fit)  # its end may have been moved
+        return model, RunState.load(folder)
     model = build_unet(recipe.model, recipe.target.distance)
     if recipe.fit.init is not None:
         start = keras.saving.load_model(recipe.fit.init, compile=False)

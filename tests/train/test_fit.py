@@ -82,6 +82,16 @@ def test_a_resumed_run_ends_at_the_same_weights(discs: Path, tmp_path: Path) -> 
         np.testing.assert_allclose(left, right, atol=2e-5)
 
 
+def test_a_run_can_be_made_longer_and_its_schedule_ends_there(discs: Path, tmp_path: Path) -> None:
+    train(tiny(), discs, tmp_path)
+    longer = tiny().model_copy(update={"fit": tiny().fit.model_copy(update={"epochs": 3})})
+    train(longer, discs, tmp_path, resume=True)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    optimizer = keras.saving.load_model(tmp_path / "last.keras").optimizer
+    assert float(optimizer.learning_rate) < longer.fit.learning_rate / 20
+
+
 def test_a_used_folder_is_not_overwritten(discs: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(RecipeError, match="used once") as caught:
