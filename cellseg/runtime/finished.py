@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.labels import StoredPlane, windows
+from cellseg.runtime.labels import windows
 from cellseg.runtime.overview import ClassSurvey, halvings_to_fit
+from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
 if TYPE_CHECKING:
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.options import InferOptions
-    from cellseg.runtime.slide_cells import SlideCells
-    from cellseg.runtime.store import ResultStore
 
-__all__ = ["OVERVIEW_LONGEST_PX", "FinishedRun"]
+__all__ = ["FinishedRun"]
 
-OVERVIEW_LONGEST_PX = 4096
 _SURVEY_PX = 512
 
 
 class FinishedRun:
-    """Tiles, cells and counts of a run; pixels are read window by window.
+    """What was run and what came out; pixels are read window by window.
 
     Parameters
     ----------
     job : Job
         What was run.
-    store : ResultStore
-        Holds all tiles; stays open and in the caller's hands.
     options : InferOptions
         How files are to be written.
-    cells : SlideCells, optional
-        None where cells were not told apart.
+    classes : LabelSource
+        Class map, uint8.
+    cells : LabelSource, optional
+        Number of the cell at every pixel; None where cells were not told apart.
+    probability : LabelSource, optional
+        Probability of foreground, uint8: 255 is certain; None where no output needs it.
+
+    Notes
+    -----
+    The sources are the caller's: of a run that has just ended they read its store, later they read
+    the files in its folder.
     """
 
     def __init__(
-        self, job: Job, store: ResultStore, options: InferOptions, cells: SlideCells | None = None
+        self,
+        job: Job,
+        options: InferOptions,
+        classes: LabelSource,
+        cells: LabelSource | None = None,
+        probability: LabelSource | None = None,
     ) -> None:
-        self.job, self.store, self.options, self.cells = job, store, options, cells
+        self.job, self.options = job, options
+        self.classes, self.cells, self._probability = classes, cells, probability
         self._survey: ClassSurvey | None = None
 
-    @cached_property
-    def classes(self) -> LabelSource:
-        """Class map, uint8."""
-        return StoredPlane(self.job.plan, self.store, "classes")
-
-    @cached_property
+    @property
     def probability(self) -> LabelSource:
-        """Probability of foreground, uint8: 255 is certain."""
-        return StoredPlane(self.job.plan, self.store, "probability")
+        """Probability of foreground, for an output whose entry says that it needs it."""
+        assert self._probability is not None
+        return self._probability
 
     @property
     def survey(self) -> ClassSurvey:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.finished import OVERVIEW_LONGEST_PX
 from cellseg.runtime.labels import CACHE_BYTES as LABELS_CACHE_BYTES
 from cellseg.runtime.memory import (
     ENGINE_BYTES_PER_PX,
@@ -24,6 +23,7 @@ from cellseg.runtime.memory import (
 )
 from cellseg.runtime.overview import halvings_to_fit
 from cellseg.runtime.source_tiles import source_of
+from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
 if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import cellseg
 from cellseg.errors import StoreError
+from cellseg.runtime.additions import add_outputs, sources_for
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.footprint import memory_for, try_engine
 from cellseg.runtime.job import open_engine_for, opened_slide, prepare, with_tile
@@ -63,7 +64,7 @@ __all__ = ["RunResult", "infer_slide", "result_folder"]
 
 LOG_NAME = "run.log"
 _LOG = logging.getLogger(__name__)
-_DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.btf")
+_DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.btf", ".ome.zarr")
 _NOT_IN_NAMES = '<>:"/\\|?*'
 
 
@@ -176,7 +177,7 @@ class _Run:
         return self._run(self._prepare(stored_identity(self.folder)), finished)
 
     def _finished_or_more(self, finished: dict[str, Any]) -> RunResult:
-        """Return the folder's finished run; if files are missing that are wanted, run again."""
+        """Return the folder's finished run; make what is missing, from its files if that can be."""
         identity = finished["provenance"]["identity"]
         job = self._prepare(identity)
         wanted = job.identity | _engine_wanted(self.options)
@@ -186,11 +187,20 @@ class _Run:
         damaged = finished["input"].get("damaged_tiles", {"count": 0})["count"]
         _check_damage(damaged, self.options, self.folder)
         outputs = outputs_for(self.options.write, job)
-        if _is_complete(self.folder, finished, outputs.values(), self.options):
+        if not _is_whole(self.folder, finished):
+            return self._run(job, finished)
+        missing = _missing(finished, outputs.values(), self.options)
+        if not missing:
             discard_store(self.folder)
             _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
             return RunResult(self.folder, finished, was_done=True)
-        return self._run(job, finished)
+        sources = sources_for(self.folder, finished, missing, job)
+        if sources is None:
+            return self._run(job, finished)
+        self._tell("write")
+        report = add_outputs(self.folder, finished, missing, sources, job, self.options)
+        _LOG.info("%s: %d outputs added, see %s", self.slide.path, len(missing), self.folder)
+        return RunResult(self.folder, report)
 
     def _prepare(self, earlier: Mapping[str, Any] | None) -> Job:
         self._tell("tissue")
@@ -208,7 +218,7 @@ class _Run:
         options = _as_before(self.options, earlier)
         owed = self._owed(finished)
         outputs = outputs_for({*self.options.write, *owed}, job)
-        job = replace(job, planes=planes_for(outputs.values()))
+        job = replace(job, planes=planes_for(outputs.values(), job))
         before_bytes = resident_bytes()
         with closing(self.open_engine(self.bundle, options, job.plan.tile_hw)) as engine:
             memory = self._plan_memory(job, engine, before_bytes)
@@ -335,19 +345,24 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
     return report if is_ours and report.get("status") == "done" else None
 
 
-def _is_complete(
-    folder: Path, report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
-) -> bool:
-    """Tell whether what is wanted is there as it is wanted, and all at the sizes of the report."""
-    outputs: dict[str, Any] = report["outputs"]
-    as_wanted = all(
-        output.file in outputs
-        and output.settings_of(options).items() <= outputs[output.file].items()
+def _is_whole(folder: Path, report: dict[str, Any]) -> bool:
+    """Tell whether all that a report names is there, at the size it states."""
+    return all(
+        output_bytes(folder / name) == facts["bytes"] for name, facts in report["outputs"].items()
+    )
+
+
+def _missing(
+    report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
+) -> list[Output]:
+    """Return which outputs a report does not name, or names with other settings."""
+    made: dict[str, Any] = report["outputs"]
+    return [
+        output
         for output in wanted
-    )
-    return as_wanted and all(
-        output_bytes(folder / name) == facts["bytes"] for name, facts in outputs.items()
-    )
+        if not output.settings_of(options).items() <= made.get(output.file, {}).items()
+        or output.file not in made
+    ]
 
 
 def _forget(folder: Path, report: dict[str, Any]) -> None:

@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cellseg.runtime.finished import FinishedRun
+from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import peak_rss_mb
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.run_json import Measured, run_report, write_run_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from cellseg.runtime.engines import Engine
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         def __call__(self, phase: Phase, done: Progress | None = None) -> None: ...
 
 
-__all__ = ["RUN_JSON", "write_results"]
+__all__ = ["RUN_JSON", "write_outputs", "write_results"]
 
 RUN_JSON = "run.json"
 
@@ -76,11 +77,12 @@ def write_results(
         with session.clock.busy("cells"):
             cells = _tell_apart(job, store, session, partial(tell, "cells"))
     tell("write", done)
-    run = FinishedRun(job, store, options, cells)
+    probability = None
+    if "probability" in job.planes:
+        probability = StoredPlane(job.plan, store, "probability")
+    run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability)
     with session.clock.busy("write"):
-        for output in outputs.values():
-            with replacing(folder / output.file) as target:
-                output.load()(target, run)
+        write_outputs(folder, run, outputs.values())
         class_px = run.survey.counts
     measured = Measured(
         wall_s=session.wall_s,
@@ -98,6 +100,13 @@ def write_results(
     with replacing(folder / RUN_JSON) as target:
         write_run_json(target, report)
     return report
+
+
+def write_outputs(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:
+    """Write some outputs of a run, each under another name until it is complete."""
+    for output in outputs:
+        with replacing(folder / output.file) as target:
+            output.load()(target, run)
 
 
 def _tell_apart(

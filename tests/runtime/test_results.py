@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +40,66 @@ def run(slide: ArraySlide, out: Path, bundle: Path, *names: str, **options: Any)
 
 def test_one_more_output_takes_none_away(tmp_path: Path, bundle: Path, slide: ArraySlide) -> None:
     first, _ = run(slide, tmp_path / "a", bundle, "classes", "mask")
-    more, engine = run(slide, tmp_path / "a", bundle, "overlay")
-    assert list(more.files) == ["classes.ome.tif", "overlay.jpg", "mask.png"]
+    more, engine = run(slide, tmp_path / "a", bundle, "probability")
+    assert list(more.files) == ["classes.ome.tif", "probability.ome.tif", "mask.png"]
     assert engine.calls > 0
     for name, facts in first.report["outputs"].items():
         assert more.report["outputs"][name] == facts
     _, engine = run(slide, tmp_path / "a", bundle, "mask")
     assert engine is None
+
+
+LATER = ("overlay", "overlay-pyramid", "mask", "colour-mask", "merged", "blurred-mask")
+
+
+def test_what_the_maps_hold_is_added_without_the_model_and_in_the_same_bytes(
+    tmp_path: Path, bundle: Path, slide: ArraySlide
+) -> None:
+    first, _ = run(slide, tmp_path / "a", bundle, "classes", "probability")
+    later, engine = run(slide, tmp_path / "a", bundle, *LATER)
+    assert (engine, later.was_done) == (None, False)
+    at_once, _ = run(slide, tmp_path / "b", bundle, "classes", "probability", *LATER)
+    assert later.report["outputs"] == at_once.report["outputs"]
+    assert list(later.report["outputs"]) == list(at_once.report["outputs"])
+    assert later.report["wall_s"] == first.report["wall_s"]
+    written = json.loads((later.folder / "run.json").read_text(encoding="utf-8"))
+    assert written == later.report
+    again, _ = run(slide, tmp_path / "a", bundle, *LATER)
+    assert again.was_done
+
+
+def test_a_class_map_that_was_changed_is_not_trusted(
+    tmp_path: Path, bundle: Path, slide: ArraySlide
+) -> None:
+    first, _ = run(slide, tmp_path, bundle, "classes")
+    path = first.files["classes.ome.tif"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    later, engine = run(slide, tmp_path, bundle, "mask")
+    assert engine is not None
+    facts = first.report["outputs"]["classes.ome.tif"]
+    assert later.report["outputs"]["classes.ome.tif"] == facts == output_facts(path)
+
+
+CELLS = {"kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4}
+
+
+def test_a_picture_of_cells_does_not_depend_on_what_else_is_written(tmp_path: Path) -> None:
+    head = {"kind": "softmax", "instances": CELLS}
+    bundle = fake_bundle(tmp_path / "m.cellseg", head=head).path
+    slide = ArraySlide(nuclei_picture(211, 305))
+    pictures = ("overlay", "overlay-pyramid")
+    alone, _ = run(slide, tmp_path / "a", bundle, *pictures)
+    beside, _ = run(slide, tmp_path / "b", bundle, "classes", "labels", *pictures)
+    run(slide, tmp_path / "c", bundle, "classes", "labels")
+    later, engine = run(slide, tmp_path / "c", bundle, *pictures)
+    assert engine is None  # from the labels in the folder
+    assert later.report["outputs"] == beside.report["outputs"]
+    assert alone.report["outputs"].items() <= beside.report["outputs"].items()
+    run(slide, tmp_path / "d", bundle, "classes")
+    _, engine = run(slide, tmp_path / "d", bundle, *pictures)
+    assert engine is not None  # no labels there
 
 
 def test_starting_over_makes_only_what_is_asked_for(
@@ -62,7 +116,7 @@ def test_what_was_there_comes_back_even_if_the_run_for_more_was_stopped(
 ) -> None:
     run(slide, tmp_path, bundle, "classes", "mask")
     with pytest.raises(EngineError):
-        run(slide, tmp_path, bundle, "overlay", kind="FailingEngine")
+        run(slide, tmp_path, bundle, "probability", kind="FailingEngine")
     result, _ = run(slide, tmp_path, bundle, "overlay")
     assert list(result.files) == ["classes.ome.tif", "overlay.jpg", "mask.png"]
 

@@ -7,6 +7,7 @@ called with the path to write to and the `cellseg.runtime.finished.FinishedRun` 
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellseg.errors import CellsegError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from cellseg.runtime.finished import FinishedRun
@@ -34,6 +35,9 @@ __all__ = [
     "outputs_of",
     "planes_for",
 ]
+
+OVERVIEW_LONGEST_PX = 4096
+"""Longer side of the overlay picture; a larger slide is halved until it fits."""
 
 _FLAT_LIMIT_PX = 2**28
 """Flat pictures are for plain images: few programs open a larger one."""
@@ -55,6 +59,9 @@ class Output:
 
     needs: Literal["classes", "cells", "probability"] = "classes"
     """What it is made from. Without cells told apart, an output of cells is left out."""
+
+    cells_up_to_px: float = 0
+    """Cells are drawn one by one in an image whose longer side is at most this."""
 
     limit_px: int | None = None
     """Most pixels at the working level; None: any number."""
@@ -80,6 +87,11 @@ class Output:
         writer: Writer = getattr(import_module(f"{_WRITERS}.{module}"), function)
         return writer
 
+    def draws_cells(self, job: Job) -> bool:
+        """Tell whether it is made from the cells of a job, which must be told apart then."""
+        is_small = max(job.view.hw) <= self.cells_up_to_px
+        return self.needs == "cells" or (job.tells_cells and is_small)
+
     def settings_of(self, options: InferOptions) -> dict[str, Any]:
         """Return the settings it is made with; they are kept in the report beside its hash."""
         return {name: getattr(options, name) for name in self.settings}
@@ -102,12 +114,16 @@ OUTPUTS: dict[str, Output] = {
         extra="zarr",
     ),
     "overlay": Output(
-        "overlay.jpg", "overlay:write_overlay", "picture with the result painted on, <= 4096 px"
+        "overlay.jpg",
+        "overlay:write_overlay",
+        "picture with the result painted on, <= 4096 px",
+        cells_up_to_px=OVERVIEW_LONGEST_PX,
     ),
     "overlay-pyramid": Output(
         "overlay.tif",
         "overlay_pyramid:write_overlay_pyramid",
         "the same at full resolution: a pyramidal JPEG TIFF",
+        cells_up_to_px=math.inf,
     ),
     "probability": Output(
         "probability.ome.tif",
@@ -195,12 +211,13 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
     }
 
 
-def planes_for(outputs: Iterable[Output]) -> tuple[Plane, ...]:
-    """Return what must be kept of each tile to make some outputs."""
-    needs = {output.needs for output in outputs}
+def planes_for(outputs: Collection[Output], job: Job) -> tuple[Plane, ...]:
+    """Return what must be kept of each tile of a job to make some outputs."""
     planes: list[Plane] = ["classes"]
-    planes += ["probability"] if "probability" in needs else []
-    planes += ["interior"] if "cells" in needs else []
+    if any(output.needs == "probability" for output in outputs):
+        planes.append("probability")
+    if any(output.draws_cells(job) for output in outputs):
+        planes.append("interior")
     return tuple(planes)
 
 
