@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellseg.runtime.magnification import pixel_size_doubt
 from cellseg.runtime.writers.facts import output_bytes
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
     -------
     dict
         ``kind``, ``path``, ``bytes``, ``width_px``, ``height_px``, ``mpp`` [x, y] or None, ``mm``
-        [width, height] or None, ``dtype``, ``levels`` and the reader's ``properties``.
+        [width, height] or None, ``dtype``, ``levels``, the reader's ``properties`` and ``doubt``:
+        what speaks against the pixel size, or None.
 
     Raises
     ------
@@ -100,6 +102,7 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
         "dtype": str(slide.dtype),
         "levels": [_level_facts(level, slide.mpp) for level in slide.levels],
         "properties": dict(slide.properties),
+        "doubt": pixel_size_doubt(slide),
     }
 
 
@@ -126,6 +129,7 @@ def _slide_lines(facts: dict[str, Any]) -> list[str]:
     lines += [f"{name:<12}{value}" for name, value in facts["properties"].items()]
     lines += ["", f"{'level':>5} {'width':>8} {'height':>8} {'downsample':>11} {'µm/px':>8}"]
     lines += [_level_line(index, level) for index, level in enumerate(facts["levels"])]
+    lines += ["", f"warning: {facts['doubt']}"] if facts["doubt"] else []
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 
 from cellseg.runtime.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.decide import ClassRule
+from cellseg.runtime.magnification import pixel_size_doubt
 from cellseg.runtime.normalize import Normalize, measure_range
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
 from cellseg.runtime.roi import Roi, read_roi
@@ -42,6 +44,8 @@ __all__ = [
     "prepare",
     "with_tile",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +192,8 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
     unread = WorkingView(slide, card.mpp)
     extent_hw = unread.hw
+    if card.mpp is not None and (doubt := pixel_size_doubt(slide)) is not None:
+        _LOG.warning(doubt)
     roi = None if options.roi is None else read_roi(options.roi, unread.l0_per_wl, extent_hw)
     side_px = choose_tile_px(bundle, options, tile_px)
     plan, blend = _plan(bundle, extent_hw, side_px, options)

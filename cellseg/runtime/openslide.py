@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.magnification import OBJECTIVE
 from cellseg.runtime.slide import Level, check_window, level_downsample
 from cellseg.runtime.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 
@@ -147,6 +148,7 @@ def _mpp_of(properties: Any) -> tuple[float, float] | None:
 
 def _properties(given: Any, found: tuple[float, float] | None, mpp: float | None) -> dict[str, str]:
     size = [given.get(f"openslide.level[0].tile-{side}") for side in ("width", "height")]
+    objective = given.get("openslide.objective-power")
     return {
         "format": f"OpenSlide {given.get('openslide.vendor', 'unknown')}",
         "vendor": str(given.get("openslide.vendor", "unknown")),
@@ -155,7 +157,7 @@ def _properties(given: Any, found: tuple[float, float] | None, mpp: float | None
         "bits": "8",
         "tile": "x".join(size) if all(size) else "unknown",
         "mpp from": "given" if mpp is not None else "OpenSlide properties" if found else "none",
-    }
+    } | ({OBJECTIVE: str(objective)} if objective else {})
 
 
 def _background(properties: Any) -> NDArray[np.uint8]:

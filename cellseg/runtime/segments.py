@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.jpeg_check import jpeg_fault
 from cellseg.runtime.slide import rgb_from_samples
 from cellseg.runtime.source_tiles import TileGrid, UndecodableError
 
@@ -39,6 +40,7 @@ _ALPHA: dict[tuple[int, ...], AlphaKind] = {
     (1,): "premultiplied",
     (2,): "straight",
 }
+_JPEG = 7
 _JPEG2000_YCBCR = 33003
 _IMAGE_CODECS_WITH_RGB = frozenset({6, 7, 33003, 33004, 33005, 34712, 34892, 33007, 50001})
 _TILE_HINT = "Convert it first: vips tiffsave IN.tif OUT.tif --tile --pyramid --bigtiff."
@@ -92,6 +94,7 @@ class PageSegments:
         self._dtype = np.dtype(page.dtype or np.uint8)
         self._stored = self._dtype.newbyteorder(page.parent.byteorder)
         self._tables = page.jpegtables
+        self._is_jpeg = page.compression == _JPEG
         self._decode = page.decode
         self._offsets = np.asarray(page.dataoffsets, np.int64)
         self._counts = np.asarray(page.databytecounts, np.int64)
@@ -144,6 +147,8 @@ class PageSegments:
 
     def _decode_one(self, index: int) -> NDArray[Any]:
         data = self._bytes(int(self._offsets[index]), int(self._counts[index]))
+        if self._is_jpeg and (fault := jpeg_fault(data, self._tables)) is not None:
+            raise ValueError(fault)
         keywords = {} if self._tables is None else {"jpegtables": self._tables}
         decoded = self._decode(data, index, **keywords)[0]
         if decoded is None:

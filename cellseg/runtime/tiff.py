@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellseg.errors import SlideError
+from cellseg.runtime.magnification import OBJECTIVE, objective_in
 from cellseg.runtime.segments import ByteSource, LevelSegments
 from cellseg.runtime.slide import Level, check_window, level_downsample
 from cellseg.runtime.source_tiles import CACHE_BYTES, SourceTiles
@@ -129,6 +130,7 @@ def _kind_of(pages: tuple[LevelPages, ...]) -> Literal["slide", "image"]:
 def _properties(tif: TiffFile, pages: tuple[LevelPages, ...], mpp_source: str) -> dict[str, str]:
     base = pages[0][0]
     is_tiled = base.is_tiled
+    objective = objective_in(tif.pages.first.description)
     return {
         "format": _format_of(tif),
         "vendor": _vendor_of(tif),
@@ -141,7 +143,7 @@ def _properties(tif: TiffFile, pages: tuple[LevelPages, ...], mpp_source: str) -
         else f"strips of {base.rowsperstrip}",
         "byte order": "little" if tif.byteorder == "<" else "big",
         "mpp from": mpp_source,
-    }
+    } | ({OBJECTIVE: objective} if objective else {})
 
 
 def _format_of(tif: TiffFile) -> str:
