@@ -368,11 +368,11 @@ def export(
     ],
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", metavar="NAMES", help="What int8 is for: onnx, tensorrt."),
+        typer.Option("--target", metavar="NAMES", help="Among onnx, tflite, tensorrt."),
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", metavar="NAME", help="fp32 or int8, may be repeated."),
+        typer.Option("--precision", metavar="NAME", help="Among fp32, fp16, int8."),
     ] = None,
     capability: Annotated[
         list[str] | None,

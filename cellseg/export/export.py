@@ -15,11 +15,13 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.card import KERAS_FILE, keep_channels, locate_run, read_card
-from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8
+from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
 from cellseg.export.labelled import LabelledImage, read_labelled
+from cellseg.export.model_file import ModelFile
 from cellseg.export.options import ExportOptions, ExportReport
-from cellseg.export.parity import Parity, keras_predict, measure_parity
-from cellseg.export.quality import ModelRunner, Runner, Score, score_images, versus_fp32
+from cellseg.export.parity import MAX_DIFFERENCE, Parity, keras_predict, measure_parity
+from cellseg.export.quality import ModelRunner, Runner
+from cellseg.export.ranges import collect_distributions
 from cellseg.export.reach import total_stride
 from cellseg.export.receptive_field import (
     ReceptiveField,
@@ -28,11 +30,11 @@ from cellseg.export.receptive_field import (
     probe_side,
 )
 from cellseg.export.representative import content_hash, find_images, pick_tiles
-from cellseg.export.simulate import SIMULATED, SimulatedRunner
+from cellseg.export.scoring import Scorer
+from cellseg.export.simulate import SimulatedRunner
 from cellseg.export.sqnr_report import report_path, write_report
-from cellseg.export.translate import float_graph
+from cellseg.export.translate import for_onnx, plain_graph
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
-from cellseg.runtime.engines import ENGINES
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.normalize import Normalize
 
@@ -43,17 +45,17 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from cellseg.export.float16 import Largest
     from cellseg.export.representative import RepresentativeTile
     from cellseg.export.tensorrt import EngineFile
-    from cellseg.runtime.bundle import Bundle, VersusFp32
+    from cellseg.runtime.bundle import Bundle
 
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
 
 _LOG = logging.getLogger(__name__)
-FP32_FILE = "model.fp32.onnx"
 _TARGET_OF_SCHEME = {"u8s8": "onnx", "s8s8": "tensorrt"}
-_PRECISIONS = ("fp32", "int8")
-TARGETS = ("onnx", "tensorrt")
+_PRECISIONS = ("fp32", "fp16", "int8")
+TARGETS = ("onnx", "tflite", "tensorrt")
 _PARITY_TILES = 8
 _PROBE_PAIRS = 8
 
@@ -96,30 +98,33 @@ class _Export:
         self.normalize = Normalize(spec.kind, spec.low, spec.high)
         self.threads = options.threads or usable_cores()
         self.rng = np.random.default_rng(options.seed)
+        self.parities: dict[str, Parity] = {}
+        self.largest: Largest | None = None
 
     def run(self) -> ExportReport:
         keras_model = _load_keras(self.keras_file)
-        graph = float_graph(keras_model, self.channels, self.trained_channels)
+        plain = plain_graph(keras_model, self.channels, self.trained_channels)
+        graph = for_onnx(plain)
         self.check_stride(total_stride(graph))
         fp32 = graph.SerializeToString()
         evaluate = self.read_datasets(self.options.evaluate)
         select = self.read_datasets(self.options.select)
         _check_disjoint(select, evaluate)
         tiles = self.pick_tiles()
-        parity = self.check_parity(keras_model, fp32, tiles)
+        parity = self.check_parity(keras_model, ModelFile(fp32, "fp32"), "onnxruntime", tiles)
         reach = self.measure_reach(graph, fp32, tiles)
-        choices = self.choose_int8(graph, tiles, select)
-        reference = self.score(fp32, "fp32", evaluate)
-        variants = [_variant(FP32_FILE, fp32, "fp32", reference)]
-        files = {FP32_FILE: fp32}
-        for choice in choices:
-            variants.append(self.int8_variant(choice, reference, evaluate))
-            files[variants[-1].file] = choice.model
+        files = [ModelFile(fp32, "fp32"), *self.float_files(keras_model, plain, graph, tiles)]
+        files += self.int8_files(plain, graph, tiles, select)
+        scorer = Scorer(self.card, evaluate, self.threads)
+        variants = [scorer.score(file) for file in files]
+        choices = tuple(file.choice for file in files if file.choice is not None)
         self.report_int8(choices)
-        for variant, choice in zip(variants[1:], choices, strict=True):
-            self.check_quality(variant, choice)
+        for variant, file in zip(variants, files, strict=True):
+            self.check_quality(variant, file.choice)
         manifest = self.manifest(variants, reach, parity, choices, len(tiles))
-        bundle = write_bundle(self.options.output, manifest, files)
+        bundle = write_bundle(
+            self.options.output, manifest, {file.name: file.data for file in files}
+        )
         _LOG.info("wrote %s (%.1f MB)", bundle.path, bundle.path.stat().st_size / 1e6)
         return ExportReport(bundle, parity, reach, choices, len(tiles), self.engines(bundle))
 
@@ -168,18 +173,46 @@ class _Export:
     def runner(self, model: bytes, precision: str, engine: str = "onnxruntime") -> ModelRunner:
         return ModelRunner(model, self.card, engine, precision, self.threads)
 
-    def check_parity(self, keras_model: Any, fp32: bytes, tiles: list[NDArray[np.uint8]]) -> Parity:
+    def check_parity(
+        self, keras_model: Any, file: ModelFile, engine: str, tiles: list[NDArray[np.uint8]]
+    ) -> Parity:
+        """Compare a file with Keras, noise included; float32 ones must agree."""
         side_px = -(-64 // self.card.stride) * self.card.stride
-        images = [*tiles[:_PARITY_TILES], self.noise(side_px)]
-        runner = self.runner(fp32, "fp32")
+        noise = np.random.default_rng(self.options.seed).integers(0, 256, (side_px, side_px, 3))
+        images = [*tiles[:_PARITY_TILES], noise.astype(np.uint8)]
+        runner = self.runner(file.data, file.precision, engine)
         parity = measure_parity(keras_predict(keras_model, self.channels), runner, images)
         runner.close()
         _LOG.info(
-            "parity with Keras: largest difference %.1e over %d tiles",
-            parity.max_difference, parity.tiles,
+            "parity of %s with Keras: largest difference %.1e over %d tiles",
+            file.name, parity.max_difference, parity.tiles,
         )  # fmt: skip
-        parity.check()
+        parity.check(MAX_DIFFERENCE if file.precision == "fp32" else 1.0)
+        self.parities[file.name] = parity
         return parity
+
+    def float_files(
+        self,
+        keras_model: Any,
+        plain: onnx.ModelProto,
+        graph: onnx.ModelProto,
+        tiles: list[NDArray[np.uint8]],
+    ) -> list[ModelFile]:
+        """Make the float files beside that of fp32, and compare them with Keras."""
+        files = []
+        if "fp16" in self.options.precisions:
+            from cellseg.export.float16 import to_float16
+
+            half, self.largest = to_float16(graph, collect_distributions(graph, tiles))
+            _LOG.info("float16: largest value %.4g at %r", self.largest.value, self.largest.layer)
+            files.append(ModelFile(half.SerializeToString(), "fp16"))
+            self.check_parity(keras_model, files[-1], "onnxruntime", tiles)
+        if "tflite" in self.options.targets:
+            from cellseg.export.tflite import float_tflite
+
+            files.append(ModelFile(float_tflite(plain), "fp32", "tflite"))
+            self.check_parity(keras_model, files[-1], "litert", tiles)
+        return files
 
     def measure_reach(
         self, graph: onnx.ModelProto, fp32: bytes, tiles: list[NDArray[np.uint8]]
@@ -198,46 +231,40 @@ class _Export:
         )  # fmt: skip
         return found
 
-    def choose_int8(
+    def int8_files(
         self,
+        plain: onnx.ModelProto,
         graph: onnx.ModelProto,
         tiles: list[NDArray[np.uint8]],
         select: dict[str, list[LabelledImage]],
-    ) -> tuple[Int8Choice, ...]:
+    ) -> list[ModelFile]:
         """Choose one int8 file for each kind of engine that was asked for."""
-        schemes = [s for s, target in _TARGET_OF_SCHEME.items() if target in self.options.targets]
-        if "int8" not in self.options.precisions or not schemes:
-            return ()
+        if "int8" not in self.options.precisions:
+            return []
         lab = Int8Lab.prepare(graph, self.card, tiles, select, self.runner)
-        return tuple(
-            choose_int8(
-                lab, self.options.methods, self.runner_of(scheme), scheme, self.options.min_quality
+        methods, files = self.options.methods, []
+        for scheme, target in _TARGET_OF_SCHEME.items():
+            if target in self.options.targets:
+                runner = self.runner_of(scheme)
+                choice = choose_int8(lab, methods, runner, scheme, self.options.min_quality)
+                files.append(ModelFile(choice.model, "int8", scheme=scheme, choice=choice))
+        if "tflite" in self.options.targets:
+            from cellseg.export.tflite import int8_tflite
+
+            choice = choose_tflite_int8(
+                lab,
+                lambda method: int8_tflite(plain, lab.distributions, method),
+                methods,
+                lambda model, precision: self.runner(model, precision, "litert"),
             )
-            for scheme in schemes
-        )
+            files.append(ModelFile(choice.model, "int8", "tflite", choice=choice))
+        return files
 
     def runner_of(self, scheme: str) -> Callable[[bytes, str], Runner]:
         """Return what makes runners: there is no TensorRT engine to run where bundles are made."""
         if scheme == "s8s8":
             return lambda model, _: SimulatedRunner(model, self.card, self.threads)
         return self.runner
-
-    def int8_variant(
-        self,
-        choice: Int8Choice,
-        reference: list[Score],
-        evaluate: dict[str, list[LabelledImage]],
-    ) -> Variant:
-        """Measure an int8 file against fp32 and describe it."""
-        if choice.scheme == "s8s8":
-            runner = SimulatedRunner(choice.model, self.card, self.threads)
-            scores = [score_images(runner, images, self.card, n) for n, images in evaluate.items()]
-            reference = [s.by(SIMULATED) for s in reference if s.quality.engine == "onnxruntime"]
-        else:
-            scores = self.score(choice.model, "int8", evaluate)
-        kept = versus_fp32(scores, reference) if evaluate else None
-        file = f"model.int8.{choice.scheme}.onnx"
-        return _variant(file, choice.model, "int8", scores, kept, choice.scheme)
 
     def report_int8(self, choices: tuple[Int8Choice, ...]) -> None:
         """Write the report, also where the bundle is then refused."""
@@ -246,37 +273,22 @@ class _Export:
             path = write_report(self.options.output, title, choices, self.options.min_quality)
             _LOG.info("wrote %s", path)
 
-    def score(
-        self, model: bytes, precision: str, datasets: dict[str, list[LabelledImage]]
-    ) -> list[Score]:
-        """Score an ONNX file on every data set by every engine at hand that runs it on the CPU."""
-        names = [
-            name
-            for name, entry in ENGINES.items()
-            if entry.is_available()
-            and (needs := entry.runs.get(precision)) is not None
-            and (needs.format, needs.scheme or "u8s8") == ("onnx", "u8s8")
-        ]
-        scores = []
-        for engine in names if datasets else []:
-            runner = self.runner(model, precision, engine)
-            for dataset, images in datasets.items():
-                scores.append(score_images(runner, images, self.card, dataset))
-                _LOG.info("quality of %s on %s: %s", precision, dataset, _words(scores[-1]))
-            runner.close()
-        return scores
-
-    def check_quality(self, variant: Variant, choice: Int8Choice) -> None:
-        kept = choice.kept if variant.retained is None else variant.retained
-        if kept >= self.options.min_quality:
+    def check_quality(self, variant: Variant, choice: Int8Choice | None) -> None:
+        kept, how = variant.retained, "rounding to float16"
+        if choice is not None:
+            kept = choice.kept if kept is None else kept
+            how = (
+                f"{choice.scheme}, ranges {choice.method!r}, "
+                f"{len(choice.given_back)} layers given back to float; scores {choice.scores}"
+            )
+        if variant.precision == "fp32" or kept is None or kept >= self.options.min_quality:
             return
         if not (self.options.evaluate or self.options.select):
-            _LOG.warning("int8 %s agrees with fp32 by %.4f only", choice.scheme, kept)
+            _LOG.warning("%s agrees with fp32 by %.4f only", variant.file, kept)
         else:
             raise ExportError(
-                f"int8 must keep {self.options.min_quality:.3f} of the fp32 quality. Received: "
-                f"{kept:.4f} by {choice.scheme}, ranges {choice.method!r}, "
-                f"{len(choice.given_back)} layers given back to float; scores {choice.scores}.",
+                f"{variant.precision} must keep {self.options.min_quality:.3f} of the fp32 "
+                f"quality. Received: {kept:.4f} by {how}.",
                 hint=f"See {report_path(self.options.output)}. Give more, and more varied, "
                 "--representative images, or lower --min-quality.",
             )
@@ -296,8 +308,13 @@ class _Export:
             "source_sha256": hashlib.sha256(self.keras_file.read_bytes()).hexdigest(),
             "versions": {name: version(name) for name in ("keras", "onnx", "onnxruntime")},
             "parity_max_difference": float(f"{parity.max_difference:.2e}"),
+            "parity": {
+                name: float(f"{found.max_difference:.2e}") for name, found in self.parities.items()
+            },
             "receptive_field_bound_px": reach.bound_px,
         }
+        if self.largest is not None:
+            notes["fp16"] = {"largest": self.largest.value, "at": self.largest.layer}
         for choice in choices:
             notes[f"int8_{choice.scheme}"] = {
                 "ranges": choice.method,
@@ -328,9 +345,10 @@ def _check(options: ExportOptions) -> None:
             f"target={list(options.targets)}.",
             hint="Add --target tensorrt.",
         )
-    if "int8" in options.precisions and not options.representative:
+    measured = [name for name in ("int8", "fp16") if name in options.precisions]
+    if measured and not options.representative:
         raise ExportError(
-            "int8 needs representative images. Received: none.",
+            f"{measured[0]} needs representative images. Received: none.",
             hint="Name folders of training images with --representative, or use --precision fp32.",
         )
 
@@ -339,6 +357,10 @@ def _check_targets(targets: tuple[str, ...]) -> None:
     unknown = sorted(set(targets) - set(TARGETS))
     if unknown or not targets:
         raise ExportError(f"target must be one of {TARGETS}. Received: {list(targets)}.")
+    if "tflite" in targets:
+        from cellseg.export.tflite import require_tensorflow
+
+        require_tensorflow()
 
 
 def _check_disjoint(
@@ -364,38 +386,8 @@ def _load_keras(path: Path) -> Any:
         raise ExportError(f"{KERAS_FILE} must be a Keras 3 model. Received: {error}.") from error
 
 
-def _variant(
-    file: str,
-    data: bytes,
-    precision: str,
-    scores: list[Score],
-    kept: VersusFp32 | None = None,
-    scheme: str | None = None,
-) -> Variant:
-    return Variant.model_validate(
-        {
-            "file": file,
-            "format": "onnx",
-            "precision": precision,
-            "scheme": scheme,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "bytes": len(data),
-            "quality": [score.quality for score in scores],
-            "vs_fp32": kept,
-        }
-    )
-
-
 def _fit(tile: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """Cut a tile to a square, or repeat it mirrored until it fills one."""
     missing = [max(0, side_px - size) for size in tile.shape[:2]]
     filled = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
     return np.ascontiguousarray(filled[:side_px, :side_px])
-
-
-def _words(score: Score) -> str:
-    quality = score.quality
-    text = ", ".join(f"Dice {name} {value:.4f}" for name, value in quality.dice.items())
-    if quality.object_f1 is not None:
-        text += f", F1 {quality.object_f1:.4f}, count error {quality.count_error:.4f}"
-    return f"{text} ({quality.images} images, {quality.engine})"

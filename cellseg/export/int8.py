@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     RunnerFactory = Callable[[bytes, str], Runner]
     Judge = Callable[[Runner], float]
 
-__all__ = ["SCHEMES", "GivenBack", "Int8Choice", "Int8Lab", "choose_int8"]
+__all__ = ["SCHEMES", "GivenBack", "Int8Choice", "Int8Lab", "choose_int8", "choose_tflite_int8"]
 
 _LOG = logging.getLogger(__name__)
 _JUDGING_SHARE = 4  # one tile in four judges
@@ -72,7 +72,7 @@ class Int8Choice:
     """Names of the judging data sets, or "agreement with fp32"."""
 
     scheme: str = "u8s8"
-    """Signedness of activations and weights."""
+    """Signedness of activations and weights; ``tflite`` for that format's own."""
 
     given_back: tuple[GivenBack, ...] = ()
     """Steps of the search, where one was needed."""
@@ -138,6 +138,13 @@ class Int8Lab:
         scored_on = ", ".join(select) if select else "agreement with fp32"
         return cls(graph, distributions, tuple(ranging[:_NOISE_TILES]), judge, scored_on)
 
+    def score(self, model: bytes, runner: RunnerFactory) -> float:
+        """Share of the fp32 quality that an int8 file keeps."""
+        candidate = runner(model, "int8")
+        kept = round(self.judge(candidate), 5)
+        candidate.close()
+        return kept
+
 
 def choose_int8(
     lab: Int8Lab,
@@ -162,23 +169,15 @@ def choose_int8(
         Share of the fp32 quality to reach where it is judged. What comes back may have missed it:
         see ``Int8Choice.kept``.
     """
-    if not methods:
-        raise ExportError("int8 needs a range method. Received: none.")
 
     def make(method: str, floats: Sequence[str] = ()) -> onnx.ModelProto:
         return SCHEMES[scheme](lab.graph, lab.distributions, method, floats)
 
     def score(model: onnx.ModelProto) -> float:
-        candidate = runner(model.SerializeToString(), "int8")
-        kept = round(lab.judge(candidate), 5)
-        candidate.close()
-        return kept
+        return lab.score(model.SerializeToString(), runner)
 
-    scores = {}
-    for method in methods:
-        scores[method] = score(make(method))
-        _LOG.info("int8 %s by %s ranges keeps %.4f of fp32", scheme, method, scores[method])
-    best = max(methods, key=lambda method: scores[method])
+    scores = _score_methods(methods, lambda method: score(make(method)), scheme)
+    best = _best(scores)
     model = make(best)
     noise = measure_noise(lab.graph, model, lab.noise_tiles)
     steps: list[GivenBack] = []
@@ -194,6 +193,44 @@ def choose_int8(
     return Int8Choice(
         model.SerializeToString(), best, scores, lab.scored_on, scheme, tuple(steps), tuple(noise)
     )
+
+
+def choose_tflite_int8(
+    lab: Int8Lab, make: Callable[[str], bytes], methods: Sequence[str], runner: RunnerFactory
+) -> Int8Choice:
+    """Make a .tflite file by each range method and keep the best: all of it is int8, or nothing.
+
+    Parameters
+    ----------
+    lab : Int8Lab
+        What judges.
+    make : callable
+        Makes the file of a key of ``RANGE_METHODS``.
+    methods : sequence of str
+        Keys to try; the earlier wins a tie.
+    runner : callable
+        Makes a runner of (model bytes, precision).
+    """
+    models = {method: make(method) for method in methods}
+    scores = _score_methods(methods, lambda method: lab.score(models[method], runner), "tflite")
+    best = _best(scores)
+    return Int8Choice(models[best], best, scores, lab.scored_on, "tflite")
+
+
+def _score_methods(
+    methods: Sequence[str], score: Callable[[str], float], scheme: str
+) -> dict[str, float]:
+    if not methods:
+        raise ExportError("int8 needs a range method. Received: none.")
+    scores = {}
+    for method in methods:
+        scores[method] = score(method)
+        _LOG.info("int8 %s by %s ranges keeps %.4f of fp32", scheme, method, scores[method])
+    return scores
+
+
+def _best(scores: dict[str, float]) -> str:
+    return max(scores, key=lambda method: scores[method])
 
 
 def _judge(

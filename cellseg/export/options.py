@@ -29,10 +29,11 @@ class ExportOptions:
     """Bundle to write."""
 
     precisions: tuple[str, ...] = ("fp32", "int8")
-    """``fp32`` is always written; ``int8`` needs representative images."""
+    """``fp32`` is always written; ``int8`` and ``fp16`` need representative images."""
 
     targets: tuple[str, ...] = ("onnx",)
-    """What int8 is made for: ``onnx`` for CPUs, ``tensorrt``. fp32 serves every engine."""
+    """What files are made for: ``onnx`` (int8 for CPUs), ``tflite``, ``tensorrt`` (int8 for it).
+    The fp32 ONNX file is always made."""
 
     compute_capabilities: tuple[str, ...] = ()
     """GPUs to build TensorRT engines for beside the bundle, e.g. ``8.6``; none by default."""

@@ -80,6 +80,41 @@ def test_bundle_holds_both_variants_with_evidence(options: ExportOptions) -> Non
     json.dumps(report.to_json())
 
 
+def test_every_target_gives_files_with_evidence(options: ExportOptions) -> None:
+    pytest.importorskip("ai_edge_litert")
+    report = export_run(
+        replace(options, targets=("onnx", "tflite"), precisions=("fp32", "fp16", "int8"))
+    )
+    manifest = Bundle.open(options.output).manifest
+    assert [variant.file for variant in manifest.variants] == [
+        "model.fp32.onnx",
+        "model.fp16.onnx",
+        "model.fp32.tflite",
+        "model.int8.u8s8.onnx",
+        "model.int8.tflite",
+    ]
+    engines = {v.file: {q.engine for q in v.quality} for v in manifest.variants}
+    assert engines["model.fp32.tflite"] == engines["model.int8.tflite"] == {"litert"}
+    assert engines["model.fp16.onnx"] == {"onnxruntime"}
+    assert all(v.retained is not None for v in manifest.variants)
+    notes: Any = manifest.provenance["export"]
+    assert notes["parity"]["model.fp32.tflite"] < 1e-4
+    assert 0 < notes["parity"]["model.fp16.onnx"] < 1e-2
+    assert 0 < notes["fp16"]["largest"] < 65504
+    assert set(notes["int8_tflite"]["scores"]) == set(options.methods)
+    assert [choice.scheme for choice in report.choices] == ["u8s8", "tflite"]
+
+
+def test_bundle_runs_on_litert(options: ExportOptions) -> None:
+    pytest.importorskip("ai_edge_litert")
+    export_run(replace(options, targets=("tflite",), precisions=("fp32",), evaluate=()))
+    bundle = Bundle.open(options.output)
+    (image,) = noise(1, 32, 48)
+    engines = [open_engine(bundle, name, "fp32", (32, 48)) for name in ("litert", "onnxruntime")]
+    found, expected = (engine.infer(image) for engine in engines)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_bundle_computes_what_keras_computes(options: ExportOptions) -> None:
     export_run(replace(options, precisions=("fp32",), evaluate=()))
     engine = open_engine(Bundle.open(options.output), "onnxruntime", "fp32", (32, 48), threads=1)
