@@ -77,8 +77,8 @@ class TensorRt:
 
     def capabilities(self) -> tuple[str, ...]:
         """Compute capabilities that engines can be built for without the GPU; none by native."""
-        found = getattr(self.module, "ComputeCapability", None)
-        names = [name for name in dir(found) if re.fullmatch(r"SM\d+", name)]
+        kinds = dir(self.module.ComputeCapability) if self.is_rtx else []
+        names = [name for name in kinds if re.fullmatch(r"SM\d+", name)]
         return tuple(_dotted(name) for name in sorted(names, key=lambda name: int(name[2:])))
 
     def build(
