@@ -1,0 +1,265 @@
+"""Run the same network over the same slide by ourselves and by others, in turns.
+
+    python bench/peers.py made-4k.tif --python fast=ENV/bin/python --python monai=ENV/bin/python \
+        --python tiatoolbox=ENV/bin/python --python dask=ENV/bin/python --rounds 5 --page
+
+Each contestant is a file in bench/peers/, run by the Python of its own environment as a process of
+its own. "Seconds" are from the slide's path to the finished class map, the network's opening
+included, imports not; the process's whole wall time is in the JSON. Before the rounds each runs
+once unmeasured, so that compiled kernels and remembered choices are there for all; those class maps
+are held against the image run whole in one call (or, past ``--whole-px``, against ours at fp32).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from contest import ContestError, Tally, machine_words, run_process, save_record, spread
+from pages import write_section
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+HERE = Path(__file__).parent
+DRIVERS = HERE / "peers"
+HALO_PX = 96
+FRAME_PX = 128
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of the table."""
+
+    name: str
+    """As the table has it."""
+
+    environment: str
+    """Whose Python runs it."""
+
+    driver: str
+    """File in bench/peers/."""
+
+    model: str
+    """Form of the network: a field of NetworkFiles, ``planar_fixed`` at this patch."""
+
+    patch_px: int = 0
+    """Side of what the network sees; 0: the contestant chooses."""
+
+    overlap: float = 0.0
+    """Part of a patch that its neighbour sees, too."""
+
+    precision: str = "fp32"
+    """Of the network file."""
+
+
+OURS_FP32 = Contestant("cellseg fp32", "ours", "ours.py", "bundle")
+OURS_INT8 = Contestant("cellseg int8", "ours", "ours.py", "bundle", precision="int8")
+CONTESTANTS = (
+    OURS_FP32,
+    OURS_INT8,
+    Contestant("FAST, no overlap", "fast", "fast_patches.py", "planar_fixed", 512),
+    Contestant("FAST, overlap to the halo", "fast", "fast_patches.py", "planar_fixed", 512, 0.375),
+    Contestant("FAST, 1024, to the halo", "fast", "fast_patches.py", "planar_fixed", 1024, 0.1875),
+    Contestant(
+        "FAST int8, no overlap", "fast", "fast_patches.py", "planar_fixed_int8", 512, 0.0, "int8"
+    ),
+    Contestant("MONAI sliding window", "monai", "monai_window.py", "planar", 512, 0.25),
+    Contestant("TIAToolbox", "tiatoolbox", "tiatoolbox_segmentor.py", "planar", 512, 0.0),
+    Contestant("dask map_overlap", "dask", "dask_overlap.py", "planar", 1024),
+)
+WHOLE = Contestant("whole image", "ours", "untiled.py", "planar")
+
+
+@dataclass
+class Row:
+    """A contestant with what was measured."""
+
+    contestant: Contestant
+    tally: Tally = field(default_factory=Tally)
+    flipped_per_million: float | None = None
+    flipped_inside_per_million: float | None = None
+    dice: float | None = None
+    failure: str | None = None
+
+
+class Field:
+    """The slide, the networks' files and the environments."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.pythons = {"ours": sys.executable}
+        self.pythons.update(text.split("=", 1) for text in options.python)
+        self._networks: dict[tuple[str, int], Path] = {}
+
+    def run(self, contestant: Contestant) -> tuple[Any, Path]:
+        """Run a contestant once; return how it went and where its class map is."""
+        out = self.options.work / f"out-{contestant.name.replace(' ', '-').replace(',', '')}"
+        request = {
+            "slide": str(self.options.slide),
+            "model": str(self._network(contestant)),
+            "out": str(out),
+            "threads": self.options.threads,
+            "patch_px": contestant.patch_px,
+            "overlap": contestant.overlap,
+            "precision": contestant.precision,
+            "halo_px": HALO_PX,
+        }
+        command = [self.pythons[contestant.environment], str(DRIVERS / contestant.driver)]
+        finish = run_process([*command, json.dumps(request)], self.options.timeout)
+        return finish, Path(finish.said["result"])
+
+    def _network(self, contestant: Contestant) -> Path:
+        sys.path.insert(0, str(DRIVERS))
+        from network_files import write_network_files
+
+        side = contestant.patch_px or 512
+        key = (contestant.model, side)
+        if key not in self._networks:
+            files = write_network_files(self.options.model, self.options.work / "networks", side)
+            self._networks[key] = getattr(files, contestant.model)
+        return self._networks[key]
+
+
+def read_classes(path: Path) -> NDArray[np.uint8]:
+    """Read a class map in whatever form a contestant writes it; uint8 (H, W)."""
+    import tifffile
+
+    if path.suffix == ".npy":
+        found = np.load(path)
+    elif path.suffix == ".zarr":
+        import zarr
+
+        found = zarr.open(path, mode="r")[...]
+    else:
+        found = tifffile.imread(path, key=0)
+    return np.asarray(np.squeeze(found) > 0, np.uint8)
+
+
+def compare(row: Row, found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+    """Hold a class map against the truth, with and without the slide's own frame.
+
+    Others pad outside the slide with white or repeated pixels, where the network pads with zeros;
+    that is no seam, so the share inside the frame tells about the tiling alone.
+    """
+    height, width = truth.shape
+    found = found[:height, :width]
+    different = found != truth
+    inside = different[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX]
+    row.flipped_per_million = float(different.mean() * 1e6)
+    row.flipped_inside_per_million = float(inside.mean() * 1e6)
+    both = int(np.count_nonzero(found & truth))
+    row.dice = 2 * both / max(1, int(found.sum(dtype=np.int64) + truth.sum(dtype=np.int64)))
+
+
+def rounds(contest: Field, rows: list[Row]) -> None:
+    """Warm each up and judge its class map, then let them take turns."""
+    truth = None
+    if slide_pixels(contest.options.slide) <= contest.options.whole_px:
+        truth = read_classes(contest.run(WHOLE)[1])
+    for row in rows:
+        try:
+            _, path = contest.run(row.contestant)
+        except ContestError as error:
+            row.failure = str(error)
+            print(f"{row.contestant.name}: {error}", file=sys.stderr, flush=True)
+            continue
+        found = read_classes(path)
+        truth = found if truth is None else truth
+        compare(row, found, truth)
+        print(f"{row.contestant.name}: {row.flipped_per_million:.1f} ppm", flush=True)
+    for _ in range(contest.options.rounds):
+        for row in rows:
+            if row.failure is None:
+                row.tally.add(contest.run(row.contestant)[0])
+                print(row.contestant.name, row.tally.seconds[-1], flush=True)
+
+
+def slide_pixels(path: Path) -> int:
+    """Pixels of level 0."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return int(file.pages[0].imagelength * file.pages[0].imagewidth)
+
+
+def format_table(rows: list[Row], pixels: int, head: str) -> str:
+    """Format one row a contestant; ratios are of medians of the same run."""
+    done = {row.contestant: row for row in rows if row.tally.seconds}
+    ours = [statistics.median(done[c].tally.seconds) for c in (OURS_FP32, OURS_INT8) if c in done]
+    lines = [
+        head,
+        "",
+        "| contestant | precision | patch, overlap | seconds | MP/s | cellseg fp32 is faster by "
+        "| cellseg int8 is faster by | peak RSS | flipped px per million (inside) | Dice |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in done.values():
+        who, took = row.contestant, statistics.median(row.tally.seconds)
+        ratios = [f"{took / mine:.2f}x" for mine in ours]
+        patch = f"{who.patch_px}, {100 * who.overlap:.1f} %" if who.patch_px else "own choice"
+        lines.append(
+            f"| {who.name} | {who.precision} | {patch} | {spread(row.tally.seconds, 1)} "
+            f"| {pixels / 1e6 / took:.2f} | {' | '.join((*ratios, '-', '-')[:2])} "
+            f"| {max(row.tally.peak_rss_mb):.0f} MB "
+            f"| {row.flipped_per_million:.1f} ({row.flipped_inside_per_million:.1f}) "
+            f"| {row.dice:.5f} |"
+        )
+    lines += [
+        f"\n{row.contestant.name} did not finish: {row.failure.splitlines()[0]}"
+        for row in rows
+        if row.failure
+    ]
+    return "\n".join(lines)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("slide", type=Path, help="made by cellseg-cli data make-slide")
+    parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="parts of names, by commas")
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds a run")
+    parser.add_argument("--whole-px", type=int, default=4096**2)
+    parser.add_argument("--work", type=Path, default=Path("runs/peers"))
+    parser.add_argument("-o", "--out", type=Path, default=HERE / "results" / "peers.json")
+    parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, write JSON, update the page."""
+    options = parse()
+    options.work.mkdir(parents=True, exist_ok=True)
+    contest = Field(options)
+    wanted = [part for part in options.only.split(",") if part]
+    rows = [
+        Row(c)
+        for c in CONTESTANTS
+        if c.environment in contest.pythons
+        and (not wanted or any(part in c.name for part in wanted))
+    ]
+    rounds(contest, rows)
+    pixels = slide_pixels(options.slide)
+    save_record(options.out, {"slide": options.slide.name, "rows": [asdict(row) for row in rows]})
+    head = (
+        f"{machine_words()}. {options.slide.name}, {pixels / 1e6:.0f} MP; {options.rounds} rounds, "
+        "medians (smallest to largest), contestants taking turns."
+    )
+    table = format_table(rows, pixels, head)
+    print(table)
+    if options.page:
+        write_section("benchmarks.md", "peers", table)
+
+
+if __name__ == "__main__":
+    main()
