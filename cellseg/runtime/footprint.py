@@ -68,7 +68,7 @@ def files_bytes(job: Job) -> int:
     return (
         2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1])
         + height * width * _OVERVIEW_BYTES
-        + _BLOCK_BYTES * job.slide.dtype.itemsize
+        + _BLOCK_BYTES * int(job.slide.dtype.itemsize)
         + MIN_CACHE_BYTES
         + _WRITERS_BYTES
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellseg.errors import TilePlanError
-from cellseg.runtime.engines.select import choose_engine, open_engine
+from cellseg.runtime.engines.select import choose_engine, open_choice
 from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.tune import TUNED_SIDES_PX, fastest_tile_px
 from cellseg.runtime.footprint import tile_cost
@@ -63,7 +63,7 @@ def tile_for(job: Job, options: InferOptions) -> int:
         return usual_px
 
     def open_tile(side: int) -> Engine:
-        return open_engine(job.bundle, choice.engine, choice.precision, (side, side), threads)
+        return open_choice(job.bundle, choice, (side, side), threads)
 
     shares = {side: _kept_share(job, side) for side in tried}
     return fastest_tile_px(shares, usual_px, open_tile, _key(job, choice, threads))

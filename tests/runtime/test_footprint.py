@@ -11,7 +11,6 @@ import pytest
 
 from cellseg.errors import TilePlanError
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.finished import OVERVIEW_LONGEST_PX
 from cellseg.runtime.footprint import files_bytes, held_bytes, memory_for, tile_cost, try_engine
 from cellseg.runtime.geojson import Region
 from cellseg.runtime.job import prepare
@@ -21,6 +20,7 @@ from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.roi import Roi
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.tissue import TissueMask
+from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 from tests.fakes import IdentityEngine, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from cellseg.runtime.machine import this_machine, usable_cores
 if TYPE_CHECKING:
     from cellseg.runtime.bundle import Bundle, Variant
 
-__all__ = ["Choice", "choose_engine", "open_engine"]
+__all__ = ["Choice", "choose_engine", "open_choice", "open_engine"]
 
 _LOG = logging.getLogger(__name__)
 _TRIAL_SIDES_PX = (128, 256, 512)  # sizes of trial tiles; larger ones keep the order of engines
@@ -73,7 +73,7 @@ def open_engine(
     _check_tile(tile_hw, bundle.manifest.stride)
     threads = usable_cores() if threads is None else max(1, threads)
     choice = choose_engine(bundle, engine, precision, tile_hw, threads, min_quality)
-    return _open(bundle, choice, tile_hw, threads)
+    return open_choice(bundle, choice, tile_hw, threads)
 
 
 def choose_engine(
@@ -170,13 +170,14 @@ def _try_open(
     bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int
 ) -> Engine | None:
     try:
-        return _open(bundle, choice, tile_hw, threads)
+        return open_choice(bundle, choice, tile_hw, threads)
     except EngineError as error:
         _LOG.warning("engine: %s cannot be used: %s", choice, error)
         return None
 
 
-def _open(bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int) -> Engine:
+def open_choice(bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int) -> Engine:
+    """Open what was chosen; see `open_engine`."""
     adapter = ENGINES[choice.engine].load(choice.engine)
     options = EngineOptions(choice.precision, tile_hw, len(bundle.manifest.channels), threads)
     engine: Engine = adapter(bundle.read_variant(choice.file), options)

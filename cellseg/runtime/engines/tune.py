@@ -10,6 +10,7 @@ are there, the same slide gets the same tile.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -64,11 +65,13 @@ def fastest_tile_px(
     """
     known = _recalled(key)
     missing = [side for side in sorted(kept_shares) if side not in known]
+    # First the one that the others must beat; then small ones, which take the least time.
+    missing.sort(key=lambda side: side != usual_px)
     fresh = _measured(missing, open_tile, clock)
     if fresh:
         known |= fresh
         remember(key, ",".join(f"{side}={speed:.0f}" for side, speed in sorted(known.items())))
-    scores = {side: known[side] * share for side, share in kept_shares.items() if side in known}
+    scores = {side: known[side] * share for side, share in kept_shares.items() if known[side]}
     chosen = _choose(scores, usual_px)
     _explain(scores, chosen, is_new=bool(fresh))
     return chosen
@@ -77,15 +80,15 @@ def fastest_tile_px(
 def _measured(
     sides: Sequence[int], open_tile: Callable[[int], Engine], clock: Callable[[], float]
 ) -> Scores:
-    """Measure pixels a second, small tiles first, as long as the time for it lasts."""
+    """Measure pixels a second, as long as the time for it lasts; 0 for what was not tried."""
     found: Scores = {}
     started_s = clock()
     for side in sides:
-        if found:
-            pace = list(found.values())[-1]
-            if clock() - started_s + _PASSES * side * side / pace > _MOST_S:
-                _LOG.info("tile: %d px and more would take too long to try", side)
-                break
+        pace = max(found.values(), default=0.0) or math.inf
+        found[side] = 0.0
+        if clock() - started_s + _PASSES * side * side / pace > _MOST_S:
+            _LOG.info("tile: %d px would take too long to try", side)
+            continue
         try:
             with closing(open_tile(side)) as engine:
                 found[side] = measure_speed({side: engine}, round_s=0.2)[side].px_per_s
@@ -95,11 +98,11 @@ def _measured(
 
 
 def _choose(scores: Scores, usual_px: int) -> int:
+    """Take the best, if it is clearly better than the usual one."""
     if not scores:
         return usual_px
     best = max(scores, key=lambda side: scores[side])
-    usual = scores.get(usual_px)
-    return usual_px if usual is not None and scores[best] < usual * _LEAST_GAIN else best
+    return usual_px if scores[best] < scores.get(usual_px, 0.0) * _LEAST_GAIN else best
 
 
 def _explain(scores: Scores, chosen: int, *, is_new: bool) -> None:
