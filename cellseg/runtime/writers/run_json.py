@@ -154,9 +154,13 @@ def write_run_json(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def installed_version(distribution: str) -> str | None:
-    """Return the version of an installed package; None if it is not installed."""
+    """Return the version of an installed package, or of an engine's; None if it is not there."""
     from importlib import metadata
 
+    from cellseg.runtime.engines.table import ENGINES
+
+    if distribution in ENGINES:  # its package may have another name
+        return ENGINES[distribution].installed_version
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
