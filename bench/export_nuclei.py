@@ -24,6 +24,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--keep", default="background,interior,border")
     parser.add_argument("--min-quality", type=float, default=0.99)
+    parser.add_argument("--target", default="onnx,tflite,tensorrt")
+    parser.add_argument("--precision", default="fp32,fp16,int8")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     names = sorted(path.name for path in (options.sources / "test").iterdir())
@@ -36,6 +38,8 @@ def main() -> None:
             evaluate=tuple((name, options.sources / "test" / name) for name in names),
             keep_channels=tuple(options.keep.split(",")),
             min_quality=options.min_quality,
+            targets=tuple(options.target.split(",")),
+            precisions=tuple(options.precision.split(",")),
         )
     )
     print(json.dumps(report.to_json(), indent=2))

@@ -1,8 +1,9 @@
 """The float graph in float16, as GPUs compute it: weights, activations, and nothing left to guess.
 
 TensorRT 11 and later reads precision off the graph, so every tensor is typed: the image comes in as
-bytes and is cast to float16, the probabilities go out as float32. A value above 65504 would become
-infinite; so the largest one that representative tiles bring forth is looked up for every layer.
+bytes and is cast to float16 before anything else, the probabilities go out as float32. A value
+above 65504 would become infinite; so the largest one that representative tiles bring forth is
+looked up for every layer.
 """
 
 from __future__ import annotations
