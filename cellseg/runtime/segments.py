@@ -100,7 +100,7 @@ class PageSegments:
         self._counts = np.asarray(page.databytecounts, np.int64)
         page.dataoffsets = page.databytecounts = ()
         self.is_banded = _is_one_run(page, self._offsets, self._counts)
-        self.grid = _grid_of(page, self.is_banded)
+        self.grid = _grid_of(page, self.is_banded, name)
         self._check_tables()
         self._finish = _finisher(page)
 
@@ -280,7 +280,7 @@ def _is_one_run(page: TiffPage, offsets: NDArray[np.int64], counts: NDArray[np.i
     return len(offsets) == len(counts) and bool((offsets[1:] == (offsets + counts)[:-1]).all())
 
 
-def _grid_of(page: TiffPage, is_banded: bool) -> TileGrid:
+def _grid_of(page: TiffPage, is_banded: bool, name: str) -> TileGrid:
     tile_h, tile_w = page.tilelength, page.tilewidth
     if not page.is_tiled:
         tile_w = page.imagewidth
@@ -289,7 +289,7 @@ def _grid_of(page: TiffPage, is_banded: bool) -> TileGrid:
     size = tile_h * tile_w * page.samplesperpixel * itemsize
     if not 0 < size <= _MAX_SEGMENT_BYTES:
         raise SlideError(
-            f"{page.parent.filename}: a tile or strip must decode to at most "
+            f"{name}: a tile or strip must decode to at most "
             f"{_MAX_SEGMENT_BYTES >> 20} MB. Received: tile={tile_w}x{tile_h}, {size >> 20} MB.",
             hint=_TILE_HINT,
         )

@@ -135,6 +135,13 @@ def _load(tif: TiffFile, offset: int, index: int | tuple[int, int]) -> TiffPage:
                 f"Received: {name}={str(getattr(page, name))[:60]}.",
                 hint="The file is damaged: copy or export it again.",
             )
+    if (322 in page.tags or 323 in page.tags) and not page.is_tiled:
+        # Read as a page of strips, it would no longer be the slide, and a smaller page would.
+        raise SlideError(
+            f"{tif.filehandle.path}: page {index}: a tile must have a size. "
+            f"Received: tile={page.tilewidth}x{page.tilelength}.",
+            hint="The file is damaged: copy or export it again.",
+        )
     return page
 
 
