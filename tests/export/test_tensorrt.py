@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cellseg.cli import app
 from cellseg.errors import EngineError, ExportError
+from cellseg.export.float16 import to_float16
 from cellseg.export.passes import run_pass
 from cellseg.export.passes.cast_first import CastFirst
 from cellseg.export.ranges import collect_distributions
@@ -73,6 +74,16 @@ def test_float_network_has_no_int8(rtx: TensorRt) -> None:
     assert report is not None
     assert report.int8 == ()
     assert set(report.convolutions.values()) == {"fp32"}
+
+
+def test_float16_network_is_float16_throughout(rtx: TensorRt) -> None:
+    model = network()[0]
+    tiles = [draw_discs(0, HW)[0]]
+    half, _ = to_float16(model, collect_distributions(model, tiles))
+    report = rtx.build(half.SerializeToString(), HW, "8.6").report
+    assert report is not None
+    assert set(report.convolutions.values()) == {"fp16"}
+    assert report.reformats == ()
 
 
 def test_pooling_and_skip_connections_stay_in_bytes(rtx: TensorRt) -> None:

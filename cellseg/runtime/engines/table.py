@@ -101,7 +101,7 @@ class EngineEntry:
             )
         if lacking := self.obstacle():
             raise EngineError(
-                f"engine {name!r} must find what it runs on. Received: {lacking}",
+                f"engine {name!r} must find a GPU. {lacking}",
                 hint="Use --engine auto, or see 'cellseg-cli doctor'.",
             )
 
