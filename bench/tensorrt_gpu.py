@@ -3,9 +3,9 @@
     python bench/tensorrt_gpu.py nuclei --tile 1024 -o bench/results/tensorrt-rtx4070.json
 
 Right: the largest and the mean difference from the file's own graph, computed on the CPU as it
-stands. Fast: one tile a call, copies to the GPU and back included, by one caller and by as many as the
-engine wants; the median of the rounds. The time to build the engine, and to open it again from
-the cache, stand beside it. Nothing of this could be run where it was written: there was no GPU.
+stands. Fast: one tile a call, copies to the GPU and back included, by one caller and by as many
+as the engine wants; the median of the rounds. The time to build the engine, and to open it again
+from the cache, stand beside it. Nothing of this could be run where it was written, without a GPU.
 """
 
 from __future__ import annotations
