@@ -64,11 +64,11 @@ def held_bytes(job: Job) -> int:
 def files_bytes(job: Job) -> int:
     """Return what the writers of a job's files hold at most, at a time."""
     times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
-    height, width = (-(-side // 2**times) for side in job.view.hw)
+    height, width = (-(-side // (1 << times)) for side in job.view.hw)
     return (
         2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1])
         + height * width * _OVERVIEW_BYTES
-        + _BLOCK_BYTES * int(job.slide.dtype.itemsize)
+        + _BLOCK_BYTES * job.slide.dtype.itemsize
         + MIN_CACHE_BYTES
         + _WRITERS_BYTES
     )

@@ -59,7 +59,8 @@ def tile_for(job: Job, options: InferOptions) -> int:
     sides = fitting_sides_px(job, options, choice.engine, threads)
     usual_px = max(side for side in sides if side <= max(usual_px, sides[0]))
     tried = [side for side in sides if side >= TUNED_SIDES_PX[0]]
-    if not is_tried or len(tried) < 2:
+    # An engine that is built for each size takes minutes to open.
+    if not is_tried or len(tried) < 2 or ENGINES[choice.engine].needs_gpu:
         return usual_px
 
     def open_tile(side: int) -> Engine:
