@@ -10,7 +10,8 @@ from cellseg.runtime.finished import FinishedRun
 from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import peak_rss_mb
-from cellseg.runtime.writers.atomic import replacing
+from cellseg.runtime.writers.atomic import PARTIAL_PREFIX, replacing
+from cellseg.runtime.writers.facts import remove_output
 from cellseg.runtime.writers.run_json import Measured, run_report, write_run_json
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def write_results(
 
 def write_outputs(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:
     """Write some outputs of a run, each under another name until it is complete."""
+    for left in folder.glob(f"{PARTIAL_PREFIX}*"):  # by a run that was killed; the folder is held
+        remove_output(left)
     for output in outputs:
         with replacing(folder / output.file) as target:
             output.load()(target, run)

@@ -199,6 +199,17 @@ def test_a_writer_that_fails_leaves_no_part_behind(
     assert not list(result_folder(slide.path, tmp_path).glob(".part-*"))
 
 
+def test_parts_of_a_run_that_was_killed_are_swept_away(
+    tmp_path: Path, bundle: Path, slide: ArraySlide
+) -> None:
+    folder = result_folder(slide.path, tmp_path)
+    (folder / ".part-classes.ome.zarr" / "0").mkdir(parents=True)
+    (folder / ".part-overlay.tif").write_bytes(b"half")
+    result, _ = run(slide, tmp_path, bundle, "mask")
+    names = sorted(path.name for path in result.folder.iterdir())
+    assert names == ["mask.png", "run.json", "run.log"]
+
+
 def test_facts_of_a_folder_cover_names_and_contents(tmp_path: Path) -> None:
     digests = set()
     for index, names in enumerate((("a", "b/c"), ("a", "b"), ("a", "b/c"))):

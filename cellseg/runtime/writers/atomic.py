@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["PARTIAL_PREFIX", "replacing"]
+
+PARTIAL_PREFIX = ".part-"
+"""How names of what is not complete yet begin."""
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     StoreError
         In place of an OSError: disk full, no permission.
     """
-    partial = path.with_name(f".part-{path.name}")
+    partial = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
     try:
         remove_output(partial)  # of a run that was killed
         yield partial
