@@ -357,7 +357,8 @@ def export(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="A training run's folder; or a bundle, to build its engines."
+            metavar="RUN",
+            help="A run's folder, a .keras or .onnx file; or a bundle, to build its engines.",
         ),
     ],
     out: Annotated[
@@ -382,6 +383,21 @@ def export(
             help="GPUs to build TensorRT engines for, beside the bundle.",
         ),
     ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--classes", metavar="NAMES", help="Of a lone .keras or .onnx file, background first."
+        ),
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option("--mpp", help="Microns per pixel of such a file.")
+    ] = None,
+    input_scale: Annotated[
+        float, typer.Option("--input-scale", help="What an .onnx file's float input multiplies by.")
+    ] = 1 / 255,
+    input_offset: Annotated[
+        float, typer.Option("--input-offset", help="What is added then.")
+    ] = 0.0,
     engine_tile: Annotated[
         int, typer.Option("--engine-tile", metavar="PX", help="Tile those engines take.")
     ] = 1024,
@@ -418,6 +434,8 @@ def export(
       cellseg-cli export runs/nuclei -o nuclei.cellseg --precision fp32
       cellseg-cli export runs/nuclei -o nuclei.cellseg
           --representative DATA/dsb/train/images --test dsb=DATA/dsb/test
+      cellseg-cli export mine.onnx -o mine.cellseg --classes background,cell --mpp 0.5
+          --target onnx,tflite --representative IMAGES
       cellseg-cli export nuclei.cellseg -o engines --compute-capability 8.6,8.9,12.0
     """
     _show_logs(verbose)
@@ -429,6 +447,10 @@ def export(
     options = ExportOptions(
         run=run,
         output=out,
+        classes=opt.parse_list(classes),
+        mpp=mpp,
+        input_scale=input_scale,
+        input_offset=input_offset,
         targets=opt.parse_list(target) or ("onnx",),
         compute_capabilities=opt.parse_list(capability),
         engine_tile_px=engine_tile,

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import ExportError
-from cellseg.export.card import KERAS_FILE, keep_channels, locate_run, read_card
 from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
 from cellseg.export.labelled import LabelledImage, read_labelled
 from cellseg.export.model_file import ModelFile
 from cellseg.export.options import ExportOptions, ExportReport
-from cellseg.export.parity import MAX_DIFFERENCE, Parity, keras_predict, measure_parity
+from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
 from cellseg.export.quality import ModelRunner, Runner
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.reach import total_stride
@@ -32,8 +31,9 @@ from cellseg.export.receptive_field import (
 from cellseg.export.representative import content_hash, find_images, pick_tiles
 from cellseg.export.scoring import Scorer
 from cellseg.export.simulate import SimulatedRunner
+from cellseg.export.source import open_source
 from cellseg.export.sqnr_report import report_path, write_report
-from cellseg.export.translate import for_onnx, plain_graph
+from cellseg.export.translate import for_onnx
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.normalize import Normalize
@@ -90,10 +90,8 @@ class _Export:
 
     def __init__(self, options: ExportOptions) -> None:
         self.options = options
-        self.keras_file, card_file = locate_run(options.run)
-        whole = read_card(card_file)
-        self.card, self.channels = keep_channels(whole, options.keep_channels)
-        self.trained_channels = len(whole.channels)
+        self.source = open_source(options)
+        self.card = self.source.card
         spec = self.card.input.normalize
         self.normalize = Normalize(spec.kind, spec.low, spec.high)
         self.threads = options.threads or usable_cores()
@@ -102,8 +100,7 @@ class _Export:
         self.largest: Largest | None = None
 
     def run(self) -> ExportReport:
-        keras_model = _load_keras(self.keras_file)
-        plain = plain_graph(keras_model, self.channels, self.trained_channels)
+        plain = self.source.plain
         graph = for_onnx(plain)
         self.check_stride(total_stride(graph))
         fp32 = graph.SerializeToString()
@@ -111,9 +108,9 @@ class _Export:
         select = self.read_datasets(self.options.select)
         _check_disjoint(select, evaluate)
         tiles = self.pick_tiles()
-        parity = self.check_parity(keras_model, ModelFile(fp32, "fp32"), "onnxruntime", tiles)
+        parity = self.check_parity(ModelFile(fp32, "fp32"), "onnxruntime", tiles)
         reach = self.measure_reach(graph, fp32, tiles)
-        files = [ModelFile(fp32, "fp32"), *self.float_files(keras_model, plain, graph, tiles)]
+        files = [ModelFile(fp32, "fp32"), *self.float_files(plain, graph, tiles)]
         files += self.int8_files(plain, graph, tiles, select)
         scorer = Scorer(self.card, evaluate, self.threads)
         variants = [scorer.score(file) for file in files]
@@ -173,19 +170,19 @@ class _Export:
     def runner(self, model: bytes, precision: str, engine: str = "onnxruntime") -> ModelRunner:
         return ModelRunner(model, self.card, engine, precision, self.threads)
 
-    def check_parity(
-        self, keras_model: Any, file: ModelFile, engine: str, tiles: list[NDArray[np.uint8]]
-    ) -> Parity:
-        """Compare a file with Keras, noise included; float32 ones must agree."""
+    def check_parity(self, file: ModelFile, engine: str, tiles: list[NDArray[np.uint8]]) -> Parity:
+        """Compare a file with its source, noise included; float32 ones must agree."""
         side_px = -(-64 // self.card.stride) * self.card.stride
         noise = np.random.default_rng(self.options.seed).integers(0, 256, (side_px, side_px, 3))
         images = [*tiles[:_PARITY_TILES], noise.astype(np.uint8)]
+        if self.source.tile_hw is not None:
+            images = [_fit(image, self.source.tile_hw) for image in images]
         runner = self.runner(file.data, file.precision, engine)
-        parity = measure_parity(keras_predict(keras_model, self.channels), runner, images)
+        parity = measure_parity(self.source.predict, runner, images)
         runner.close()
         _LOG.info(
-            "parity of %s with Keras: largest difference %.1e over %d tiles",
-            file.name, parity.max_difference, parity.tiles,
+            "parity of %s with %s: largest difference %.1e over %d tiles",
+            file.name, self.source.file.name, parity.max_difference, parity.tiles,
         )  # fmt: skip
         parity.check(MAX_DIFFERENCE if file.precision == "fp32" else 1.0)
         self.parities[file.name] = parity
@@ -193,12 +190,11 @@ class _Export:
 
     def float_files(
         self,
-        keras_model: Any,
         plain: onnx.ModelProto,
         graph: onnx.ModelProto,
         tiles: list[NDArray[np.uint8]],
     ) -> list[ModelFile]:
-        """Make the float files beside that of fp32, and compare them with Keras."""
+        """Make the float files beside that of fp32, and compare them with the source."""
         files = []
         if "fp16" in self.options.precisions:
             from cellseg.export.float16 import to_float16
@@ -206,19 +202,19 @@ class _Export:
             half, self.largest = to_float16(graph, collect_distributions(graph, tiles))
             _LOG.info("float16: largest value %.4g at %r", self.largest.value, self.largest.layer)
             files.append(ModelFile(half.SerializeToString(), "fp16"))
-            self.check_parity(keras_model, files[-1], "onnxruntime", tiles)
+            self.check_parity(files[-1], "onnxruntime", tiles)
         if "tflite" in self.options.targets:
             from cellseg.export.tflite import float_tflite
 
             files.append(ModelFile(float_tflite(plain), "fp32", "tflite"))
-            self.check_parity(keras_model, files[-1], "litert", tiles)
+            self.check_parity(files[-1], "litert", tiles)
         return files
 
     def measure_reach(
         self, graph: onnx.ModelProto, fp32: bytes, tiles: list[NDArray[np.uint8]]
     ) -> ReceptiveField:
         side_px = probe_side(graph)
-        real = [_fit(tile, side_px) for tile in tiles[:_PROBE_PAIRS]]
+        real = [_fit(tile, (side_px, side_px)) for tile in tiles[:_PROBE_PAIRS]]
         images = [self.noise(side_px) for _ in range(_PROBE_PAIRS)]
         # Noise beside noise, noise beside tissue, tissue beside tissue.
         pairs = [*images, *(image for pair in zip(real, images, strict=False) for image in pair)]
@@ -305,8 +301,11 @@ class _Export:
         stride = self.card.stride
         exact = halo_px >= reach.exact_halo_px
         notes: dict[str, Any] = {
-            "source_sha256": hashlib.sha256(self.keras_file.read_bytes()).hexdigest(),
-            "versions": {name: version(name) for name in ("keras", "onnx", "onnxruntime")},
+            "source_sha256": hashlib.sha256(self.source.file.read_bytes()).hexdigest(),
+            "versions": {
+                name: version(name)
+                for name in dict.fromkeys((self.source.framework, "onnx", "onnxruntime"))
+            },
             "parity_max_difference": float(f"{parity.max_difference:.2e}"),
             "parity": {
                 name: float(f"{found.max_difference:.2e}") for name, found in self.parities.items()
@@ -377,17 +376,8 @@ def _check_disjoint(
             )
 
 
-def _load_keras(path: Path) -> Any:
-    import keras
-
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
-        raise ExportError(f"{KERAS_FILE} must be a Keras 3 model. Received: {error}.") from error
-
-
-def _fit(tile: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Cut a tile to a square, or repeat it mirrored until it fills one."""
-    missing = [max(0, side_px - size) for size in tile.shape[:2]]
+def _fit(tile: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut a tile to a size, or repeat it mirrored until it has that."""
+    missing = [max(0, wanted - size) for wanted, size in zip(hw, tile.shape[:2], strict=True)]
     filled = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(filled[:side_px, :side_px])
+    return np.ascontiguousarray(filled[: hw[0], : hw[1]])

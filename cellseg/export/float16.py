@@ -81,7 +81,8 @@ def find_largest(model: onnx.ModelProto, distributions: Mapping[str, Distributio
     found = [
         Largest(max(abs(values.low), abs(values.high)), node.name)
         for node in model.graph.node
-        if (values := distributions.get(node.output[0])) is not None
+        if node.op_type not in ("Cast", "Transpose")
+        and (values := distributions.get(node.output[0])) is not None
     ]
     return max(found, key=lambda item: item.value)
 

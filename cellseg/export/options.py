@@ -23,10 +23,23 @@ class ExportOptions:
     """What to export, and what to measure it on."""
 
     run: Path
-    """Folder of a training run (``best.keras`` beside ``model.json``), or a ``.keras`` file."""
+    """Folder of a training run (``best.keras`` beside ``model.json``), a ``.keras`` file, or an
+    ``.onnx`` file of one's own."""
 
     output: Path
     """Bundle to write."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the classes, background first, for a file without a ``model.json``."""
+
+    mpp: float | None = None
+    """Microns per pixel, for the same; None: it has no scale."""
+
+    input_scale: float = 1 / 255
+    """An ONNX file of one's own with a float input gets ``input_scale * byte + input_offset``."""
+
+    input_offset: float = 0.0
+    """See ``input_scale``."""
 
     precisions: tuple[str, ...] = ("fp32", "int8")
     """``fp32`` is always written; ``int8`` and ``fp16`` need representative images."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-__all__ = ["float_graph", "for_onnx", "plain_graph"]
+__all__ = ["float_graph", "for_onnx", "plain_graph", "tidied"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,8 +55,12 @@ def plain_graph(model: Any, channels: Sequence[int], trained_channels: int) -> o
             "model.json must name every output channel. "
             f"Received: {trained_channels} channels, the network has {found}."
         )
+    return tidied(run_passes((KeepChannels(channels),), graph))
+
+
+def tidied(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Run the passes that serve every format on a graph of any origin."""
     passes = (
-        KeepChannels(channels),
         FoldBatchNorm(),
         FoldInputScale(),
         ConvTransposeToDepthToSpace(),

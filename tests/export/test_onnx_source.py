@@ -1,0 +1,209 @@
+"""A user's own ONNX file becomes a bundle, or is refused by the name of what stands in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from cellseg.errors import ExportError
+from cellseg.export.export import ExportOptions, export_run
+from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.engines import open_engine
+from tests.export.graphs import noise
+from tests.export.networks import ignore_keras_warnings, unet
+
+CLASSES = ("background", "cell")
+
+
+def own_model(
+    planar: bool = True,
+    dtype: int = TensorProto.FLOAT,
+    hw: tuple[Any, Any] = ("H", "W"),
+    ending: str | None = None,
+    channels: int = 2,
+    opset: int = 17,
+    extra: Any = (),
+    replaced: dict[str, Any] | None = None,
+) -> onnx.ModelProto:
+    """Make a network as another framework writes it: two levels, unnamed nodes, a skip."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w1": rng.normal(0, 0.3, (6, 3, 3, 3)), "b1": rng.normal(0, 0.1, 6),
+        "w2": rng.normal(0, 0.2, (8, 6, 3, 3)), "w3": rng.normal(0, 0.3, (8, 6, 2, 2)),
+        "w4": rng.normal(0, 0.5, (channels, 12, 1, 1)), "b4": rng.normal(0, 0.1, channels),
+    }  # fmt: skip
+    node = helper.make_node
+    first = "image" if planar else "planes"
+    lead = [] if planar else [node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2])]
+    if dtype == TensorProto.UINT8:
+        lead += [node("Cast", [first], ["floats"], to=TensorProto.FLOAT)]
+        first = "floats"
+    nodes = {
+        "conv": node("Conv", [first, "w1", "b1"], ["x1"], pads=[1, 1, 1, 1]),
+        "relu": node("Relu", ["x1"], ["x2"]),
+        "down": node("Conv", ["x2", "w2"], ["x3"], strides=[2, 2], auto_pad="SAME_UPPER"),
+        "up": node("ConvTranspose", ["x3", "w3"], ["x4"], strides=[2, 2]),
+        "skip": node("Concat", ["x4", "x2"], ["x5"], axis=1),
+        "head": node("Conv", ["x5", "w4", "b4"], ["x6"]),
+    } | (replaced or {})
+    value, tail = "x6", []
+    if ending is not None:
+        axis = {"axis": 1} if ending == "Softmax" else {}
+        tail, value = [node(ending, [value], ["x7"], **axis)], "x7"
+    if not planar:
+        tail, value = [*tail, node("Transpose", [value], ["x8"], perm=[0, 2, 3, 1])], "x8"
+    shape = ["N", 3, *hw] if planar else ["N", *hw, 3]
+    image = helper.make_tensor_value_info("image", dtype, shape)
+    result = helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
+    graph = helper.make_graph(
+        [*lead, *nodes.values(), *tail], "own", [image, *extra], [result],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def written(model: onnx.ModelProto, folder: Path) -> ExportOptions:
+    path = folder / "My Model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return ExportOptions(
+        path, folder / "own.cellseg", precisions=("fp32",), classes=CLASSES, mpp=0.5, threads=1
+    )
+
+
+def probabilities(model: onnx.ModelProto, image: np.ndarray[Any, Any], planar: bool = True) -> Any:
+    """Run the model by itself, fed 0..1; logits become a softmax."""
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    fed = image[np.newaxis].astype(np.float32) * np.float32(1 / 255)
+    (found,) = session.run(None, {"image": fed.transpose(0, 3, 1, 2) if planar else fed})
+    found = found[0].transpose(1, 2, 0) if planar else found[0]
+    if model.graph.node[-1].op_type in ("Conv", "Transpose"):
+        found = np.exp(found) / np.exp(found).sum(-1, keepdims=True)
+    return found
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"ending": "Softmax"},
+        {"hw": (64, 48)},
+        {"planar": False},
+        {"opset": 13},
+    ],
+    ids=str,
+)
+def test_bundle_computes_what_the_file_computes(form: dict[str, Any], tmp_path: Path) -> None:
+    model = own_model(**form)
+    report = export_run(written(model, tmp_path))
+    bundle = Bundle.open(tmp_path / "own.cellseg")
+    (image,) = noise(1, 64, 48)
+    engine = open_engine(bundle, "onnxruntime", "fp32", (64, 48), threads=1)
+    expected = probabilities(model, image, form.get("planar", True))
+    np.testing.assert_allclose(engine.infer(image), expected, atol=1e-5)
+    assert report.parity.max_difference < 1e-4
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.mpp, manifest.stride) == ("my-model", 0.5, 2)
+    assert [item.name for item in manifest.classes] == list(CLASSES)
+    assert manifest.head.kind == "softmax"
+
+
+def test_one_channel_is_the_foreground(tmp_path: Path) -> None:
+    export_run(written(own_model(channels=1, ending="Sigmoid"), tmp_path))
+    manifest = Bundle.open(tmp_path / "own.cellseg").manifest
+    assert manifest.head.kind == "sigmoid"
+    assert [(item.name, item.class_index) for item in manifest.channels] == [("cell", 1)]
+
+
+def test_bytes_stay_bytes(tmp_path: Path) -> None:
+    report = export_run(written(own_model(dtype=TensorProto.UINT8), tmp_path))
+    assert report.parity.max_difference < 1e-4
+
+
+def test_scale_and_offset_are_those_that_were_named(tmp_path: Path) -> None:
+    options = replace(written(own_model(), tmp_path), input_scale=1 / 127.5, input_offset=-1.0)
+    assert export_run(options).parity.max_difference < 1e-4
+
+
+def input_named(name: str) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, "H", "W"])
+
+
+REFUSED = {
+    "two images": (
+        {"extra": [input_named("second")]}, r"one image\. Received: 2, 'image', 'second'",
+    ),
+    "operator": (
+        {"replaced": {"relu": helper.make_node("Erf", ["x1"], ["x2"], "odd")}},
+        r"reach of every operator must be known. Received: 'odd' \(Erf\)",
+    ),
+    "custom operator": (
+        {"replaced": {"relu": helper.make_node("My", ["x1"], ["x2"], "odd", domain="mine")}},
+        r"ONNX's own. Received: 'odd' \(mine.My\)",
+    ),
+    "whole tile": (
+        {"replaced": {"relu": helper.make_node(
+            "InstanceNormalization", ["x1", "b1", "b1"], ["x2"], "norm")}},
+        r"seams that no halo mends. Received: 'norm' \(InstanceNormalization\)",
+    ),
+    "smaller map": (
+        {"replaced": {"head": helper.make_node("Conv", ["x5", "w4"], ["x6"], strides=[2, 2])}},
+        "as large as the image",
+    ),
+    "wrong class count": ({"channels": 4}, r"class a channel.*Received: 2 classes.*4 channels"),
+    "double": ({"dtype": TensorProto.DOUBLE}, "float32 or uint8. Received: 'image' of type DOUBLE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_model_that_cannot_be_adapted_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    form, message = REFUSED[name]
+    model = own_model(**form)
+    if name == "custom operator":
+        model.opset_import.append(helper.make_opsetid("mine", 1))
+    with pytest.raises(ExportError, match=message):
+        export_run(written(model, tmp_path))
+    assert not (tmp_path / "own.cellseg").exists()
+
+
+def test_size_that_is_fixed_inside_is_refused(tmp_path: Path) -> None:
+    model = own_model(
+        hw=(64, 64), replaced={"relu": helper.make_node("Add", ["x1", "fix"], ["x2"])}
+    )
+    fixed = numpy_helper.from_array(np.ones((1, 6, 64, 64), np.float32), "fix")
+    model.graph.initializer.append(fixed)
+    with pytest.raises(ExportError, match="images of any size") as caught:
+        export_run(written(model, tmp_path))
+    assert "dynamic axes" in (caught.value.hint or "")
+
+
+def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    options = written(own_model(), tmp_path)
+    options.run.write_bytes(b"no model")
+    with pytest.raises(ExportError, match="must be an ONNX file"):
+        export_run(options)
+
+
+def test_classes_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="does not say what its classes are"):
+        export_run(replace(written(own_model(), tmp_path), classes=()))
+
+
+@ignore_keras_warnings
+def test_lone_keras_file_needs_only_its_classes(tmp_path: Path) -> None:
+    unet().save(tmp_path / "mine.keras")
+    options = ExportOptions(
+        tmp_path / "mine.keras", tmp_path / "mine.cellseg", precisions=("fp32",),
+        classes=("background", "a", "b"), threads=1,
+    )  # fmt: skip
+    export_run(options)
+    manifest = Bundle.open(tmp_path / "mine.cellseg").manifest
+    assert (manifest.name, manifest.stride, manifest.mpp) == ("mine", 4, None)
+    with pytest.raises(ExportError, match="5 classes"):
+        export_run(replace(options, classes=("background", "a", "b", "c", "d")))
