@@ -202,6 +202,19 @@ def test_the_command_line_says_what_was_damaged(tmp_path: Path) -> None:
     assert report["input"]["damaged_tiles"]["count"] == 1
 
 
+def test_a_hole_inside_a_jpeg_tile_is_named_although_it_can_be_decoded(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.tif", nuclei_picture(256, 384), subifds=True,
+                         compression="jpeg")  # fmt: skip
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        offset, count = page.dataoffsets[9], page.databytecounts[9]
+    overwrite(path, offset + count // 2, bytes(100))
+    with closing(open_slide(path)) as opened:
+        with pytest.raises(SlideError, match=r"row 1, column 3 .* hole of zero bytes"):
+            whole(opened)
+        opened.read_region(0, (0, 0), (64, 384))
+
+
 def test_another_word_for_on_error_is_refused(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["infer", str(tmp_path), "--on-error", "ignore"])
     assert outcome.exit_code == 1

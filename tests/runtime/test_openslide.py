@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from cellseg.errors import SlideError
 from cellseg.runtime.openslide import OpenSlideSlide
 from cellseg.runtime.slide import open_slide
-from tests.slides import scene, whole, write_svs
+from tests.slides import overwrite, scene, whole, write_svs
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,24 @@ def test_damaged_file_is_refused(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(b"II*\0" + bytes(200))
     with pytest.raises(SlideError, match="OpenSlide cannot open it"):
         open_slide(path)
+
+
+def test_a_damaged_block_does_not_spoil_the_others(tmp_path: Path) -> None:
+    """OpenSlide's handles fail for good after an error."""
+    image = scene(1100, 2100)
+    path = write_svs(tmp_path / "a.svs", image, compression="jpeg", subsampling=(1, 1))
+    with tifffile.TiffFile(path) as tif:
+        overwrite(path, tif.pages.first.dataoffsets[0], bytes(40))
+    with closing(OpenSlideSlide(path)) as slide:
+        for _ in range(2):
+            with pytest.raises(SlideError, match=r"level 0: the tile at row 0, column 0"):
+                slide.read_region(0, (0, 0), (10, 10))
+            assert slide.read_region(0, (0, 1024), (10, 10)).shape == (10, 10, 3)
+        slide.source.skips_damage = True
+        window = whole(slide)
+        assert (window[:1024, :1024] == 255).all()
+        assert np.abs(window[:, 1024:].astype(int) - image[:, 1024:]).mean() < 3
+    assert slide.source.damaged_count == 1
 
 
 def test_missing_extra_is_said_with_the_line_that_installs_it(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellseg.runtime import session
@@ -22,9 +22,11 @@ STORED_PX = 32
 STORED_BYTES = STORED_PX * STORED_PX * 3
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.randoms())
-def test_bands_hold_every_tile_once(rows: int, columns: int, band: int, random: Any) -> None:
-    tiles = np.array(sorted(random.sample(range(rows * columns), rows * columns // 2)), np.int64)
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_bands_hold_every_tile_once(rows: int, columns: int, band: int, seed: int) -> None:
+    is_left = np.random.default_rng(seed).random(rows * columns) < 0.5
+    tiles = np.flatnonzero(is_left)
     assert sorted(in_bands(tiles, columns, band).tolist()) == tiles.tolist()
 
 
@@ -42,6 +44,7 @@ def test_a_cache_for_nothing_goes_down_column_by_column() -> None:
     assert band_columns(plan, 1.0, grid, STORED_BYTES, 0) == 1
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 400), st.integers(1, 4000), st.floats(0.3, 5.0), st.integers(16, 300),
     st.integers(0, 10**7),
