@@ -15,17 +15,13 @@ engine alone is the floor of the run. ``--page`` puts the table into docs/benchm
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import statistics
-import tempfile
-import threading
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from contest import machine_words, save_record, spread
+from measure import Who, engine_alone, whole_run
 from pages import write_section
 
 CONTESTANTS = (
@@ -34,7 +30,6 @@ CONTESTANTS = (
     ("openvino", "fp32"),
     ("openvino", "int8"),
 )
-TILES_IN_MEMORY = 12
 
 
 @dataclass
@@ -51,70 +46,18 @@ class Row:
     peak_rss_mb: float = 0.0
 
 
-def engine_alone(slide_path: Path, row: Row, model: str, seconds: float) -> float:
-    """Kept megapixels a second of the engine on tiles in memory."""
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.engines import open_engine
-    from cellseg.runtime.normalize import Normalize, measure_range
-    from cellseg.runtime.plan import plan_tiles
-    from cellseg.runtime.slide import open_slide
-    from cellseg.runtime.working import WorkingView
-
-    bundle = Bundle.open(model)
-    manifest = bundle.manifest
-    spec = manifest.input.normalize
-    slide = open_slide(slide_path)
-    limits = measure_range(slide, Normalize(spec.kind, spec.low, spec.high))
-    view = WorkingView(slide, manifest.mpp, limits)
-    plan = plan_tiles(view.hw, row.tile_px[0], manifest.halo_px, manifest.stride)
-    step = max(1, len(plan) // TILES_IN_MEMORY)
-    tiles = plan.tiles[::step][:TILES_IN_MEMORY]
-    pixels = [view.read(*tile.read_yx, *plan.tile_hw) for tile in tiles]
-    kept = view.hw[0] * view.hw[1] / len(plan) / 1e6
-    engine = open_engine(bundle, row.engine, row.precision, plan.tile_hw)
-    engine.infer(pixels[0])
-    done = _run_threads(engine, pixels, seconds)
-    engine.close()
-    slide.close()
-    return done * kept
-
-
-def _run_threads(engine: Any, pixels: list[np.ndarray], seconds: float) -> float:
-    """Tiles a second with ``engine.concurrency`` threads."""
-    counts = [0] * engine.concurrency
-    started = time.perf_counter()
-
-    def work(index: int) -> None:
-        while time.perf_counter() - started < seconds:
-            engine.infer(pixels[(counts[index] + 3 * index) % len(pixels)])
-            counts[index] += 1
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(engine.concurrency)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - started)
-
-
 def end_to_end(slide_path: Path, row: Row, model: str) -> None:
     """Run `infer` into a fresh folder and keep its own figures."""
-    from cellseg.runtime.infer import infer_slide
     from cellseg.runtime.options import InferOptions
 
-    folder = Path(tempfile.mkdtemp())
-    try:
-        options = InferOptions(
-            model=model,
-            engine=row.engine,
-            precision=row.precision,
-            tissue_mask=False,
-            tile_px=row.tile_px[0] or None,
-        )
-        result = infer_slide(slide_path, folder, options)
-        run = json.loads((result.folder / "run.json").read_text())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    options = InferOptions(
+        model=model,
+        engine=row.engine,
+        precision=row.precision,
+        tissue_mask=False,
+        tile_px=row.tile_px[0] or None,
+    )
+    run, _ = whole_run(slide_path, options)
     row.tile_px = tuple(np.atleast_1d(run["plan"]["tile_px"]).tolist())
     row.end_to_end_mpx_s.append(run["throughput_mpx_s"])
     row.infer_share.append(run["stages_s"]["infer"] / run["wall_s"])
@@ -135,15 +78,11 @@ def format_table(rows: list[Row], machine: str) -> str:
         alone, whole = (statistics.median(v) for v in (row.engine_mpx_s, row.end_to_end_mpx_s))
         lines.append(
             f"| {row.slide} | {row.engine} | {row.precision} | {len(row.engine_mpx_s)} "
-            f"| {_spread(row.engine_mpx_s)} "
-            f"| {_spread(row.end_to_end_mpx_s)} | {100 * whole / alone:.0f} % "
+            f"| {spread(row.engine_mpx_s)} "
+            f"| {spread(row.end_to_end_mpx_s)} | {100 * whole / alone:.0f} % "
             f"| {row.peak_rss_mb:.0f} MB |"
         )
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def parse_slide(text: str) -> tuple[Path, int]:
@@ -162,8 +101,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
     options = parser.parse_args()
-    from cellseg.runtime.machine import this_machine
-
     slides = {
         name: parse_slide(text) for name, _, text in (s.partition("=") for s in options.slides)
     }
@@ -173,16 +110,12 @@ def main() -> None:
             path, rounds = slides[row.slide]
             if turn >= rounds:
                 continue
-            row.engine_mpx_s.append(engine_alone(path, row, options.model, options.seconds))
+            who = Who(options.model, row.engine, row.precision, row.tile_px[0])
+            row.engine_mpx_s.append(engine_alone(path, who, options.seconds))
             end_to_end(path, row, options.model)
             print(row, flush=True)
-    facts = this_machine()
-    flags = " ".join(facts.cpu_flags or ())
-    machine = f"{facts.cpu} ({flags}), {facts.cores} cores, {facts.system}"
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    record = {"machine": asdict(facts), "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    table = format_table(rows, machine)
+    save_record(options.out, {"rows": [asdict(row) for row in rows]})
+    table = format_table(rows, machine_words())
     print(table)
     if options.page:
         write_section("benchmarks.md", "throughput", table)

@@ -1,4 +1,4 @@
-"""The honest twenty lines: dask's map_overlap, with the halo the network needs, around ONNX Runtime.
+"""The honest twenty lines: dask map_overlap with the halo the network needs, on ONNX Runtime.
 
 One session shared by as many workers as there are cores, one thread in each call.
 """
