@@ -22,6 +22,8 @@ from cellseg.runtime.memory import (
     resident_bytes,
 )
 from cellseg.runtime.overview import halvings_to_fit
+from cellseg.runtime.regions import GROWN_BYTES
+from cellseg.runtime.slide_cells import REGION_BYTES
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import InferOptions
 
-__all__ = ["files_bytes", "held_bytes", "memory_for", "tile_cost", "try_engine"]
+__all__ = ["files_bytes", "held_bytes", "memory_for", "region_bytes", "tile_cost", "try_engine"]
 
 _TILE_TABLE_BYTES = 64  # indices to run, left, done; hit or not; in the store's index
 _SOURCE_TABLE_BYTES = 40  # offset and size of a stored tile, touched or not; and of tifffile
@@ -62,16 +64,21 @@ def held_bytes(job: Job) -> int:
 
 
 def files_bytes(job: Job) -> int:
-    """Return what the writers of a job's files hold at most, at a time."""
+    """Return what telling cells apart and the writers of files hold at most, at a time."""
     times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
     height, width = (-(-side // (1 << times)) for side in job.view.hw)
-    return (
-        2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1])
-        + height * width * _OVERVIEW_BYTES
-        + _BLOCK_BYTES * job.slide.dtype.itemsize
-        + MIN_CACHE_BYTES
-        + _WRITERS_BYTES
+    pictures = (
+        height * width * _OVERVIEW_BYTES + _BLOCK_BYTES * job.slide.dtype.itemsize + _WRITERS_BYTES
     )
+    cells = 2 * REGION_BYTES + GROWN_BYTES if job.tells_cells else 0
+    caches = 2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1]) + MIN_CACHE_BYTES
+    return caches + max(pictures, cells)
+
+
+def region_bytes(memory: MemoryPlan) -> int:
+    """Return what regions may hold whose cells are told apart at once, when the tiles are done."""
+    held = 2 * LABELS_CACHE_BYTES + MIN_CACHE_BYTES + GROWN_BYTES
+    return max(memory.transient_bytes, memory.cost.files_bytes) - held
 
 
 def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> TileCost:

@@ -11,14 +11,17 @@ reaches a margin past the core::
     |   +-------------+   |
     +---------------------+
 
-A cell that reaches into the core but is cut by the window makes the window grow, so that the margin
-is no limit on the size of a cell. First pixels are the cells' names while regions are worked on in
-any order; sorted, they are numbered 1..n as in a run over the whole image.
+A cell that reaches into the core but is cut by the window makes the window grow, up to 512 pixels
+past the core; what reaches further is no cell, and would take memory without bound. First pixels
+are the cells' names while regions are worked on in any order; sorted, they are numbered 1..n as in
+a run over the whole image.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,11 +34,15 @@ if TYPE_CHECKING:
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.manifest import InteriorBorder
 
-__all__ = ["CORE_PX", "MARGIN_PX", "RegionCells", "RegionGrid", "find_cells"]
+__all__ = ["CORE_PX", "GROWN_BYTES", "MARGIN_PX", "RegionCells", "RegionGrid", "find_cells"]
 
 CORE_PX = 1024
 MARGIN_PX = 128
-_LARGEST_MARGIN_PX = 4096
+_LARGEST_MARGIN_PX = 512
+GROWN_BYTES = 200 << 20
+"""What a window of the largest margin holds; one thread at a time has a window that grew."""
+
+_ONE_GROWS = Lock()
 
 
 @dataclass(frozen=True)
@@ -113,27 +120,30 @@ def find_cells(
     core : (int, int, int, int)
         y0, x0, height, width.
     margin_px : int
-        First margin; doubled until no cell of the core is cut.
+        First margin; doubled until no cell of the core is cut, at most to 512.
 
     Returns
     -------
     RegionCells
     """
-    y0, x0, h, w = core
+    (y0, x0, h, w), first_margin_px = core, margin_px
     if not classes.read(*core).any():
         empty = np.zeros(0, np.int64)
         return RegionCells(np.zeros((h, w), np.uint32), empty, np.zeros(0, bool))
-    while True:
-        window = _grown(core, margin_px, classes.hw)
-        labels, first = _label(classes, interior, rule, window)
-        inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
-        present = np.bincount(inside.ravel(), minlength=len(first) + 1) > 0
-        present[0] = False
-        cut = present & _touches_border(labels, window, classes.hw, len(first))
-        if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
-            break
-        margin_px *= 2
-    return _local(inside, first, present, window, core, classes.hw[1], int(cut.sum()))
+    with ExitStack() as growing:
+        while True:
+            window = _grown(core, margin_px, classes.hw)
+            labels, first = _label(classes, interior, rule, window)
+            inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
+            present = np.bincount(inside.ravel(), minlength=len(first) + 1) > 0
+            present[0] = False
+            cut = present & _touches_border(labels, window, classes.hw, len(first))
+            if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
+                break
+            if margin_px == first_margin_px:
+                growing.enter_context(_ONE_GROWS)
+            margin_px *= 2
+        return _local(inside, first, present, window, core, classes.hw[1], int(cut.sum()))
 
 
 def _label(

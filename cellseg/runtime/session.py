@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.footprint import region_bytes
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
 from cellseg.runtime.pipeline import Limits, run_tiles
@@ -56,7 +57,7 @@ class TileSession:
     source_counts : PassCounts or None
         Stored tiles that `run` touched and decoded; None where the slide has none.
     spare_bytes : int
-        What tiles on their way held, free again once all are done.
+        What regions may hold whose cells are told apart, once all tiles are done.
     """
 
     def __init__(self, job: Job, engine: Engine, store: ResultStore, started_s: float) -> None:
@@ -101,7 +102,7 @@ class TileSession:
             output_shape=(*cost.tile_hw, cost.channels),
             lookahead=self._stitcher.lookahead,
         )
-        self.spare_bytes = memory.transient_bytes
+        self.spare_bytes = region_bytes(memory)
         self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
         self._tiles_started_s = time.perf_counter()
         tiles = (self._job.plan.tile(int(index)) for index in self._in_order(memory.cache_bytes))
