@@ -87,7 +87,11 @@ class SlideCells:
         labels, cells = self._store.region(index)
         first = _cells(cells)["first"]
         number = np.zeros(len(first) + 1, np.uint32)
-        number[1:] = np.searchsorted(self._first, first) + 1
+        place = np.searchsorted(self._first, first)
+        # A piece too large for any window has another first pixel in each region that it reaches:
+        # outside its own it is no cell, and must not take the number of one.
+        is_known = np.append(self._first, -1)[place] == first
+        number[1:] = np.where(is_known, place + 1, 0)
         return np.asarray(number[unpack(labels, self._grid.core(index)[2:], np.uint32)])
 
 

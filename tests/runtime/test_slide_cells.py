@@ -104,3 +104,20 @@ def test_a_slide_without_cells_has_none(tmp_path: Path) -> None:
     assert cells.counts == {"nucleus": 0}
     assert not cells.read(0, 0, *HW).any()
     store.close()
+
+
+def test_a_piece_too_large_for_any_window_takes_no_other_cells_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slide_cells, "RegionGrid", lambda hw: RegionGrid(hw, core_px=64))
+    monkeypatch.setattr("cellseg.runtime.regions.MARGIN_PX", 16)
+    monkeypatch.setattr("cellseg.runtime.regions._LARGEST_MARGIN_PX", 16)
+    classes = np.zeros(HW, np.uint8)
+    classes[20:280, 20:200] = 1
+    classes[100:110, 300:310] = 1
+    job, store = run(tmp_path, (classes, classes * np.uint8(255)), 96)
+    labels = slide_cells.tell_apart(job, store, 1, commit(store)).read(0, 0, *HW)
+    nucleus = labels[105, 305]
+    assert nucleus > 0
+    assert (labels == nucleus).sum() == 100
+    store.close()
