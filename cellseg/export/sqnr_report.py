@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["report_html", "report_path", "write_report"]
 
 _FULL_DB = 60.0  # a bar of full width: an error of a thousandth
-_WORDS = {"u8s8": "for CPUs: unsigned activations", "s8s8": "for TensorRT: signed, symmetric"}
+_WORDS = {
+    "u8s8": "for CPUs: unsigned activations",
+    "s8s8": "for TensorRT: signed, symmetric",
+    "tflite": "for LiteRT: all of it, or nothing",
+}
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;
 color:#1b1f24;background:#fff}
@@ -83,8 +87,7 @@ def _section(choice: Int8Choice, min_quality: float) -> str:
             f'<p>Keeps <span class="{verdict}">{choice.kept:.2%}</span> of fp32, judged by '
             f"{html.escape(choice.scored_on)}; {len(choice.model) / 1e6:.2f} MB.</p>",
             _methods(choice),
-            _steps(choice),
-            _layers(choice.noise),
+            *((_steps(choice), _layers(choice.noise)) if choice.noise else ()),
         ]
     )
 

@@ -232,6 +232,11 @@ def test_search_that_fails_leaves_a_report_and_no_bundle(
     assert not options.output.exists()
 
 
+def test_engines_without_the_file_they_are_built_from_are_refused(options: ExportOptions) -> None:
+    with pytest.raises(ExportError, match="built from the file for TensorRT"):
+        export_run(replace(options, compute_capabilities=("8.6",)))
+
+
 def test_unknown_target_is_refused(options: ExportOptions) -> None:
     with pytest.raises(ExportError, match="target must be one of"):
         export_run(replace(options, targets=("coreml",)))

@@ -132,6 +132,11 @@ def test_report_is_one_file_that_names_everything(tmp_path: Path) -> None:
         assert outside not in text
 
 
+def test_report_of_a_file_whose_layers_were_not_measured_has_no_table_of_them() -> None:
+    choice = Int8Choice(b"x", "minmax", {"minmax": 0.99}, "discs", "tflite")
+    assert "Signal to noise" not in report_html("tiny", [choice], 0.9)
+
+
 def test_report_says_when_too_little_was_kept() -> None:
     poor = Int8Choice(b"x", "minmax", {"minmax": 0.5}, "agreement with fp32")
     assert 'class="bad"' in report_html("tiny", [poor], 0.99)

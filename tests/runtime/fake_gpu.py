@@ -34,6 +34,7 @@ class FakeDriver:
         self.graphs: dict[int, list[Any]] = {}
         self.recording: dict[int, list[Any]] = {}
         self.launches = 0
+        self.contexts = 0
         self.threads: set[int] = set()
         self._next = 0x7F0000000000  # handles as large as real ones
 
@@ -73,10 +74,12 @@ class FakeDriver:
         return 0
 
     def cuDevicePrimaryCtxRetain(self, context: Any, _device: int) -> int:
+        self.contexts += 1
         context._obj.value = self._handle()
         return 0
 
     def cuDevicePrimaryCtxRelease_v2(self, _device: int) -> int:
+        self.contexts -= 1
         return 0
 
     def cuCtxSetCurrent(self, context: Any) -> int:

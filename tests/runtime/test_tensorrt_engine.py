@@ -87,6 +87,7 @@ def test_closing_gives_everything_back() -> None:
     engine.close()
     engine.close()
     assert (driver.memory, driver.streams, driver.graphs) == ({}, set(), {})
+    assert driver.contexts == 0
     with pytest.raises(EngineError, match="closed"):
         engine.infer(tiles()[0])
 
@@ -187,12 +188,15 @@ def test_failing_call_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeDriver()
     gpu = Cuda(driver)
     monkeypatch.setattr(driver, "cuMemAlloc_v2", lambda *_: 2)
+    gpu.enter()
     with pytest.raises(EngineError, match="cuMemAlloc_v2: CUDA_ERROR_FAKE"):
         gpu.allocate(1)
 
 
-def test_device_is_described() -> None:
-    assert Cuda(FakeDriver(ORIN)).device == ORIN
+def test_device_is_described_without_taking_a_context() -> None:
+    driver = FakeDriver(ORIN)
+    assert Cuda(driver).device == ORIN
+    assert driver.contexts == 0
 
 
 def test_engine_is_not_offered_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ class Device:
 class Cuda:
     """The driver's functions, in the primary context of the first GPU.
 
-    A context belongs to a thread: call `enter` first on each thread that uses the other methods.
+    A context belongs to a thread: call `enter` first on each thread that uses other methods than
+    `device`.
 
     Raises
     ------
@@ -63,11 +64,13 @@ class Cuda:
         if self._int("cuDeviceGetCount") < 1:
             raise EngineError("TensorRT needs an NVIDIA GPU. Received: none.", hint=_HINT)
         self._device = self._int("cuDeviceGet", 0)
-        self._context = self._pointer("cuDevicePrimaryCtxRetain", self._device)
-        self.enter()
+        # Not before `enter`: a context takes memory of the GPU, and does not survive a fork.
+        self._context: int | None = None
 
     def enter(self) -> None:
         """Make the context that of the calling thread."""
+        if self._context is None:
+            self._context = self._pointer("cuDevicePrimaryCtxRetain", self._device)
         self._call("cuCtxSetCurrent", self._context)
 
     @property
@@ -155,7 +158,9 @@ class Cuda:
 
     def close(self) -> None:
         """Leave the context; what was allocated must have been freed."""
-        self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+        if self._context is not None:
+            self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+        self._context = None
 
     def _attribute(self, number: int) -> int:
         value = ctypes.c_int()

@@ -65,6 +65,7 @@ class TensorRtEngine:
         self._options = options
         self._tensorrt = find_tensorrt() if tensorrt is None else tensorrt
         self._cuda = Cuda() if cuda is None else cuda
+        self._cuda.enter()
         device = self._cuda.device
         self.device = f"cuda:0 ({device.name})"
         key = engine_key(model, options.tile_hw, self._tensorrt, device)
