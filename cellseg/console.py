@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.batch import Outcome
     from cellseg.runtime.options import Progress
-    from cellseg.runtime.verify import VerifyReport
+    from cellseg.runtime.verify import VerifyReport, WayCheck
 
 __all__ = [
     "RunDisplay",
@@ -184,7 +184,7 @@ def failure_summary(outcomes: Sequence[Outcome]) -> str:
 
 def verify_text(path: str, report: VerifyReport) -> str:
     """Return what was compared, how far it differs, and whether that is within bounds."""
-    windows = len({(check.y_px, check.x_px) for check in report.checks})
+    windows = len(report.checks) // max(1, len(report.ways))
     facts = (
         ("compared", f"{windows} windows, {report.pixels / 1e6:.2f} million pixels"),
         ("with", f"{report.engine} {report.precision}, tiles of {report.tile_px} px"),
@@ -197,7 +197,17 @@ def verify_text(path: str, report: VerifyReport) -> str:
         ),
     )
     verdict = "no seams" if report.ok else "SEAMS"
-    return "\n".join([f"{path}: {verdict}", *(f"  {name:<20}{text}" for name, text in facts)])
+    lines = [f"  {name:<20}{text}" for name, text in facts]
+    head = f"  {'tiled against':<20}{'largest difference':<20}{'flipped pixels':<16}per million"
+    return "\n".join([f"{path}: {verdict}", *lines, "", head, *map(_way_line, report.ways)])
+
+
+def _way_line(way: WayCheck) -> str:
+    note = "" if way.is_exact else "    (blended: not to be equal)"
+    return (
+        f"  {way.against:<20}{way.largest_difference:<20.2g}{way.flipped_px:<16}"
+        f"{way.flipped_per_million:.2g}{note}"
+    )
 
 
 def _allowed(limit: float) -> str:

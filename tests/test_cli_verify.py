@@ -47,7 +47,24 @@ def test_json_holds_every_window(image: Path, tmp_path: Path) -> None:
     result = verify(image, make_bundle(tmp_path / "tiny.cellseg").path, "--json")
     report = json.loads(result.stdout)
     assert report["ok"] is True
-    assert len(report["checks"]) == 2 * 3
+    assert len(report["checks"]) == len(report["ways"]) * 3
+    assert [way["against"] for way in report["ways"]][:2] == ["untiled", "shifted"]
+
+
+def test_a_tolerance_of_ones_own_decides(image: Path, tmp_path: Path) -> None:
+    liar = make_bundle(tmp_path / "tiny.cellseg", halo_px=0, receptive_field_px=0).path
+    allowed = (
+        "--max-difference",
+        "1",
+        "--max-flipped",
+        "1e6",
+        "--picture",
+        str(tmp_path / "p.png"),
+    )
+    result = verify(image, liar, *allowed)
+    assert result.exit_code == 0
+    assert "hann" in result.stdout
+    assert (tmp_path / "p.png").stat().st_size > 1000
 
 
 def test_a_bundle_with_a_changed_byte_is_refused(image: Path, tmp_path: Path) -> None:

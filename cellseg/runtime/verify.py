@@ -1,31 +1,55 @@
-"""Is a tiled result what the whole image would have given? Random windows, computed three ways.
+"""Is a tiled result what the whole image would have given? Random windows, computed many ways.
 
 ::
 
-    tiled     the windows of the plan that `infer` uses, stitched
-    shifted   the same tiles on a grid moved by a random multiple of the stride, stitched
-    untiled   one run over the window with twice the halo around it
+    tiled           the windows of the plan that `infer` uses, cropped
+    untiled         one run over the window with twice the halo around it
+    shifted         the same tiles on a grid moved by a random multiple of the stride
+    tile 512 px ..  tiles of other sizes
+    hann, gaussian  overlapping tiles, blended: no promise, but good to know
 
-Windows lie where tiles meet, and at the slide's borders. With an exact halo and a true grid the
-three agree but for the last bits of float32: an engine may add in another order for another shape.
+Windows lie where tiles meet, and at the slide's borders. With an exact halo and a true grid all but
+the last agree but for the last bits of float32: an engine may add in another order for another
+shape. Blended results differ by design, and do not count.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.errors import TilePlanError
+from cellseg.runtime.blend import Blend
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.job import choose_tile_px, open_engine_for, opened_slide, prepare
+from cellseg.runtime.job import (
+    choose_tile_px,
+    open_engine_for,
+    opened_slide,
+    prepare,
+    with_tile,
+)
 from cellseg.runtime.options import InferOptions
+from cellseg.runtime.verify_picture import Sheet
+from cellseg.runtime.verify_ways import (
+    place_window,
+    run_blended,
+    run_cropped,
+    run_untiled,
+    shifted_parts,
+    tiles_at,
+    untiled_hw,
+    window_hw,
+)
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -33,11 +57,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job, OpenEngine
     from cellseg.runtime.slide import Slide
 
-__all__ = ["VerifyReport", "WindowCheck", "verify"]
+__all__ = ["VerifyReport", "WayCheck", "WindowCheck", "verify"]
 
-Way = Literal["untiled", "shifted"]
+Run = Callable[[tuple[int, int]], "NDArray[np.float32]"]
 
-WINDOW_PX = 512
 # Largest difference of a probability, flipped pixels per million. fp32 differs by the order of
 # additions only; where values are rounded to 8 or 16 bits, the same order decides a rounding now
 # and then, and the step is as large as the format's.
@@ -49,8 +72,8 @@ _ROUNDED_TOLERANCE = (0.2, 200.0)
 class WindowCheck:
     """One window, tiled against another way."""
 
-    against: Way
-    """What the tiled result was compared with."""
+    against: str
+    """What the tiled result was compared with: a way of the module's list."""
 
     y_px: int
     """Top row of the window at the working level."""
@@ -73,6 +96,9 @@ class WindowCheck:
     flipped_px: int
     """Pixels of another class."""
 
+    is_exact: bool = True
+    """Whether the two should agree; blended results need not."""
+
     @property
     def pixels(self) -> int:
         """Pixels compared."""
@@ -80,11 +106,47 @@ class WindowCheck:
 
 
 @dataclass(frozen=True)
+class WayCheck:
+    """All windows of one way."""
+
+    against: str
+    """As in `WindowCheck`."""
+
+    is_exact: bool
+    """Whether it should agree."""
+
+    largest_difference: float
+    """Largest difference of a channel."""
+
+    flipped_px: int
+    """Pixels of another class."""
+
+    pixels: int
+    """Pixels compared."""
+
+    @classmethod
+    def of(cls, checks: list[WindowCheck]) -> WayCheck:
+        """Add up checks of one way, at least one."""
+        return cls(
+            checks[0].against,
+            checks[0].is_exact,
+            max(check.largest_difference for check in checks),
+            sum(check.flipped_px for check in checks),
+            sum(check.pixels for check in checks),
+        )
+
+    @property
+    def flipped_per_million(self) -> float:
+        """Pixels of another class, per million compared."""
+        return self.flipped_px / max(1, self.pixels) * 1e6
+
+
+@dataclass(frozen=True)
 class VerifyReport:
     """What was compared and how far it differs."""
 
     checks: tuple[WindowCheck, ...]
-    """Two for each window: untiled and shifted."""
+    """One for each window and way."""
 
     engine: str
     """Engine that computed it."""
@@ -105,19 +167,31 @@ class VerifyReport:
     """Tolerance: pixels of another class, per million."""
 
     @property
+    def exact(self) -> list[WindowCheck]:
+        """Checks of the ways that should agree."""
+        return [check for check in self.checks if check.is_exact]
+
+    @property
+    def ways(self) -> list[WayCheck]:
+        """The checks of each way, taken together."""
+        names = dict.fromkeys(check.against for check in self.checks)
+        groups = ([check for check in self.checks if check.against == name] for name in names)
+        return [WayCheck.of(checks) for checks in groups]
+
+    @property
     def pixels(self) -> int:
-        """Pixels compared, each once for each way."""
-        return sum(check.pixels for check in self.checks)
+        """Pixels compared, each once for each way that should agree."""
+        return sum(check.pixels for check in self.exact)
 
     @property
     def largest_difference(self) -> float:
         """Largest difference of a channel anywhere."""
-        return max((check.largest_difference for check in self.checks), default=0.0)
+        return max((check.largest_difference for check in self.exact), default=0.0)
 
     @property
     def flipped_px(self) -> int:
         """Pixels of another class."""
-        return sum(check.flipped_px for check in self.checks)
+        return sum(check.flipped_px for check in self.exact)
 
     @property
     def flipped_per_million(self) -> float:
@@ -141,6 +215,7 @@ class VerifyReport:
             "flipped_px": self.flipped_px,
             "flipped_per_million": self.flipped_per_million,
             "pixels": self.pixels,
+            "ways": [asdict(way) for way in self.ways],
             **asdict(self),
         }
 
@@ -154,9 +229,10 @@ def verify(
     max_difference: float | None = None,
     max_flipped_per_million: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    picture: str | os.PathLike[str] | None = None,
     open_engine: OpenEngine | None = None,
 ) -> VerifyReport:
-    """Compare tiled with shifted and untiled results on random windows.
+    """Compare a tiled result with what other ways give, on random windows.
 
     Parameters
     ----------
@@ -174,6 +250,8 @@ def verify(
         fp32, and wider ones at other precisions.
     progress : callable, optional
         Called with windows done and windows in all.
+    picture : path, optional
+        A PNG that shows the windows and where they differ.
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size.
 
@@ -186,16 +264,25 @@ def verify(
     CellsegError
         If slide, model or engine are not usable.
     """
-    options = options or InferOptions()
+    options = replace(options or InferOptions(), blend="crop", overlap=None)
     bundle = Bundle.open(options.model)
     opener = open_engine or open_engine_for
     with opened_slide(slide, options.mpp) as opened:
         job = _job_with_seams(opened, bundle, options)
-        with closing(opener(bundle, options, job.plan.tile_hw)) as engine:
+        with ExitStack() as stack:
+            engine = stack.enter_context(closing(opener(bundle, options, job.plan.tile_hw)))
             fixed = _same_engine(options, engine)
-            with closing(opener(bundle, fixed, _untiled_hw(job))) as untiled:
-                checks = list(_checks(job, engine, untiled, windows, seed, progress))
+
+            def open_shape(tile_hw: tuple[int, int]) -> Engine:
+                return stack.enter_context(closing(opener(bundle, fixed, tile_hw)))
+
             difference, flips = _tolerances(engine.precision, bundle)
+            rng = np.random.default_rng(seed)
+            ways = _ways(job, options, engine, open_shape, rng)
+            sheet = Sheet(job, difference if max_difference is None else max_difference)
+            checks = list(_checks(job, ways, rng, windows, progress, sheet))
+            if picture is not None:
+                sheet.write(Path(picture))
             return VerifyReport(
                 checks=tuple(checks),
                 engine=engine.name,
@@ -209,139 +296,79 @@ def verify(
             )
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How to compute a window, and whether it should be as tiled."""
+
+    name: str
+    run: Run
+    is_exact: bool = True
+
+
+def _ways(
+    job: Job,
+    options: InferOptions,
+    engine: Engine,
+    open_shape: Callable[[tuple[int, int]], Engine],
+    rng: np.random.Generator,
+) -> list[_Way]:
+    """List the ways, the tiled one first."""
+
+    def shifted(yx: tuple[int, int]) -> NDArray[np.float32]:
+        return run_cropped(job, engine, yx, shifted_parts(job, rng, yx))
+
+    whole = open_shape(untiled_hw(job))
+    ways = [
+        _Way("tiled", lambda yx: run_cropped(job, engine, yx)),
+        _Way("untiled", lambda yx: run_untiled(job, whole, yx)),
+        _Way("shifted", shifted),
+    ]
+    for other in _other_tiles(job, options):
+        run = partial(run_cropped, other, open_shape(other.plan.tile_hw))
+        ways.append(_Way(f"tile {other.plan.y.tile_px} px", run))
+    for window in ("hann", "gaussian"):
+        blend = Blend.of(window, None)
+        if blend is not None and len(job.plan) > 1:
+            ways.append(_Way(window, partial(run_blended, job, engine, blend), is_exact=False))
+    return ways
+
+
+def _other_tiles(job: Job, options: InferOptions) -> list[Job]:
+    """Return the job with tiles of about half and of one and a half the size."""
+    stride, halo, usual = job.plan.y.stride_px, job.plan.y.halo_px, job.plan.y.tile_px
+    jobs: list[Job] = []
+    for wanted in (usual // 2, usual + usual // 2):
+        side = max(-(-wanted // stride) * stride, 2 * halo + stride)
+        other = with_tile(job, options, -(-side // stride) * stride)
+        if other.plan.tile_hw not in [each.plan.tile_hw for each in (job, *jobs)]:
+            jobs.append(other)
+    return jobs
+
+
 def _checks(
     job: Job,
-    engine: Engine,
-    untiled: Engine,
+    ways: list[_Way],
+    rng: np.random.Generator,
     windows: int,
-    seed: int,
     progress: Callable[[int, int], None] | None,
+    sheet: Sheet,
 ) -> Iterator[WindowCheck]:
-    """Yield two checks for each window."""
-    rng = np.random.default_rng(seed)
-    height, width = window_hw = _window_hw(job)
+    """Yield a check for each window and way."""
+    height, width = hw = window_hw(job)
     for number in range(windows):
-        yx = _place(job, rng, number, window_hw)
-        parts = [(tile.read_yx, tile.keep_yx, tile.keep_hw) for tile in _tiles_at(job, yx)]
-        tiled = _stitched(job, engine, parts, yx)
-        others: dict[Way, NDArray[np.float32]] = {
-            "untiled": _run_untiled(job, untiled, yx),
-            "shifted": _stitched(job, engine, _shifted_parts(job, rng, yx), yx),
-        }
-        for way, other in others.items():
-            difference, flipped = _compare(job, tiled, other)
-            yield WindowCheck(way, *yx, height, width, len(parts) - 1, difference, flipped)
+        yx = place_window(job, rng, number, hw)
+        tiled, seams = ways[0].run(yx), len(tiles_at(job, yx)) - 1
+        classes = job.rule.classes(tiled, (0, 0), hw)
+        differences: dict[str, NDArray[np.float32]] = {}
+        for way in ways[1:]:
+            found = np.ascontiguousarray(way.run(yx))
+            differences[way.name] = np.abs(tiled - found).max(axis=2)
+            flipped = int(np.count_nonzero(classes != job.rule.classes(found, (0, 0), hw)))
+            largest = float(differences[way.name].max())
+            yield WindowCheck(way.name, *yx, height, width, seams, largest, flipped, way.is_exact)
+        sheet.see(yx, classes, differences)
         if progress is not None:
             progress(number + 1, windows)
-
-
-Part = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # read_yx, keep_yx, keep_hw
-
-
-def _place(
-    job: Job, rng: np.random.Generator, number: int, window_hw: tuple[int, int]
-) -> tuple[int, int]:
-    """Choose a window: the corners of the slide first, then where tiles with tissue meet."""
-    limits = [extent - side for extent, side in zip(job.plan.extent_hw, window_hw, strict=True)]
-    corner = {0: (limits[0], limits[1]), 1: (0, 0)}.get(number)
-    if corner is not None:
-        return corner
-    tiles = job.todo if len(job.todo) else np.arange(len(job.plan))
-    tile = job.plan.tile(int(rng.choice(tiles)))
-    places = []
-    for start, side, limit in zip(tile.keep_yx, window_hw, limits, strict=True):
-        seam = start + int(rng.integers(-side // 4, side // 4 + 1))
-        places.append(int(np.clip(seam - side // 2, 0, limit)))
-    return places[0], places[1]
-
-
-def _tiles_at(job: Job, yx: tuple[int, int]) -> list[Any]:
-    height, width = _window_hw(job)
-    return list(job.plan.tiles_in(yx[0], yx[1], yx[0] + height, yx[1] + width))
-
-
-def _shifted_parts(job: Job, rng: np.random.Generator, yx: tuple[int, int]) -> list[Part]:
-    """Lay the plan's tiles on a grid of another phase; flush at the borders, like the plan's."""
-    axes = [
-        _shifted_axis(axis, int(rng.integers(0, axis.core_px // axis.stride_px)), start, side)
-        for axis, start, side in zip((job.plan.y, job.plan.x), yx, _window_hw(job), strict=True)
-    ]
-    return [
-        ((read_y, read_x), (top, left), (bottom - top, right - left))
-        for read_y, top, bottom in axes[0]
-        for read_x, left, right in axes[1]
-    ]
-
-
-def _shifted_axis(axis: Any, strides: int, start: int, side: int) -> list[tuple[int, int, int]]:
-    """Read start, keep start and keep stop of the tiles that cover a span of one axis."""
-    shift = strides * axis.stride_px
-    first = (start - shift) // axis.core_px
-    parts = []
-    for index in range(first, (start + side - 1 - shift) // axis.core_px + 1):
-        keep = shift + index * axis.core_px
-        halo = -(-axis.halo_px // axis.stride_px) * axis.stride_px
-        read = min(max(keep - halo, 0), axis.rounded_px - axis.read_px)
-        parts.append((read, max(keep, start), min(keep + axis.core_px, start + side)))
-    return parts
-
-
-def _stitched(
-    job: Job, engine: Engine, parts: list[Part], yx: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Run tiles and put the window together."""
-    channels = len(job.bundle.manifest.channels)
-    window = np.full((*_window_hw(job), channels), np.nan, np.float32)
-    for read_yx, keep_yx, keep_hw in parts:
-        found = engine.infer(job.view.read(*read_yx, *job.plan.tile_hw))
-        target, source = [], []
-        for read, keep, size, start, side in zip(
-            read_yx, keep_yx, keep_hw, yx, window.shape[:2], strict=True
-        ):
-            low, high = max(keep, start), min(keep + size, start + side)
-            target.append(slice(low - start, high - start))
-            source.append(slice(low - read, high - read))
-        window[tuple(target)] = found[tuple(source)]
-    assert not np.isnan(window).any(), "every pixel of the window is kept by a tile"
-    return window
-
-
-def _run_untiled(job: Job, engine: Engine, yx: tuple[int, int]) -> NDArray[np.float32]:
-    """Run once over the window and a margin that reaches twice as far as the network does."""
-    origin = [
-        min(max((start - 2 * axis.halo_px) // axis.stride_px * axis.stride_px, 0), limit)
-        for start, axis, limit in zip(
-            yx,
-            (job.plan.y, job.plan.x),
-            [r - h for r, h in zip(job.plan.rounded_hw, engine.tile_hw, strict=True)],
-            strict=True,
-        )
-    ]
-    found = engine.infer(job.view.read(origin[0], origin[1], *engine.tile_hw))
-    height, width = _window_hw(job)
-    y, x = yx[0] - origin[0], yx[1] - origin[1]
-    return found[y : y + height, x : x + width]
-
-
-def _compare(job: Job, tiled: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, int]:
-    hw = (tiled.shape[0], tiled.shape[1])
-    classes = [job.rule.classes(np.ascontiguousarray(each), (0, 0), hw) for each in (tiled, other)]
-    flipped = int(np.count_nonzero(classes[0] != classes[1]))
-    return float(np.abs(tiled - other).max()), flipped
-
-
-def _window_hw(job: Job) -> tuple[int, int]:
-    height, width = job.plan.extent_hw
-    return min(WINDOW_PX, height), min(WINDOW_PX, width)
-
-
-def _untiled_hw(job: Job) -> tuple[int, int]:
-    """Size of the untiled run: window, twice the halo on each side, and the rounding."""
-    sizes = []
-    for axis, side in zip((job.plan.y, job.plan.x), _window_hw(job), strict=True):
-        wanted = side + 4 * axis.halo_px + 2 * axis.stride_px
-        sizes.append(min(axis.rounded_px, -(-wanted // axis.stride_px) * axis.stride_px))
-    return sizes[0], sizes[1]
 
 
 def _job_with_seams(slide: Slide, bundle: Bundle, options: InferOptions) -> Job:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.verify import VerifyReport, WindowCheck, verify
+from cellseg.runtime.verify_picture import PANEL_PX, heat_of
 from tests.fakes import CONV_REACH_PX, ConvEngine, fake_bundle, nuclei_picture
 
 if TYPE_CHECKING:
@@ -30,9 +32,47 @@ def test_an_exact_halo_differs_nowhere(tmp_path: Path) -> None:
     report = check(tmp_path, 900, 1100, halo_px=CONV_REACH_PX, tile_px=128)
     assert (report.largest_difference, report.flipped_px) == (0.0, 0)
     assert report.ok
-    assert {each.against for each in report.checks} == {"untiled", "shifted"}
+    exact = ["untiled", "shifted", "tile 64 px", "tile 192 px"]
+    assert [way.against for way in report.ways] == [*exact, "hann", "gaussian"]
+    assert [way.against for way in report.ways if way.is_exact] == exact
     assert all(each.seams > 0 for each in report.checks)
-    assert report.pixels == 2 * 6 * 512 * 512
+    assert report.pixels == 4 * 6 * 512 * 512
+
+
+def test_blended_results_differ_and_do_not_count(tmp_path: Path) -> None:
+    report = check(tmp_path, 300, 310, halo_px=CONV_REACH_PX, tile_px=64)
+    blended = [way for way in report.ways if not way.is_exact]
+    assert all(way.largest_difference > 1e-3 for way in blended)
+    assert report.ok
+    assert report.as_dict()["ways"][-1]["against"] == "gaussian"
+
+
+def test_the_picture_shows_windows_that_are_equal_and_windows_that_are_not(tmp_path: Path) -> None:
+    def picture_of(halo_px: int) -> np.ndarray:
+        bundle = fake_bundle(tmp_path / "m.cellseg", halo_px=halo_px, halo_tolerance=1e-6)
+        path = tmp_path / f"{halo_px}.png"
+        verify(
+            ArraySlide(nuclei_picture(300, 310)),
+            InferOptions(model=bundle.path, tile_px=64),
+            windows=2,
+            picture=path,
+            open_engine=lambda _, __, tile_hw: ConvEngine(tile_hw),
+        )
+        return cv2.imread(str(path))
+
+    equal, seams = picture_of(CONV_REACH_PX), picture_of(CONV_REACH_PX - 4)
+    row, column = PANEL_PX + 30, PANEL_PX + 8
+    assert equal.shape == seams.shape == (2 * row + 44, 8 * column, 3)
+    untiled = (slice(22, 22 + 200), slice(2 * column, 2 * column + 200))
+    assert (equal[untiled] == 70).all()  # the grey of what is equal
+    assert (seams[untiled] != 70).any()
+
+
+def test_differences_are_drawn_by_their_size() -> None:
+    heat = heat_of(np.array([[0, 1e-12, 1e-8, 1e-4, 1, 7]], np.float32)).astype(int).sum(axis=2)
+    equal, *levels = heat[0].tolist()
+    assert equal == 3 * 70
+    assert levels[0] == levels[1] < levels[2] < levels[3] == levels[4]
 
 
 def test_a_halo_that_is_too_small_is_found(tmp_path: Path) -> None:
