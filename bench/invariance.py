@@ -1,4 +1,4 @@
-"""Run one slide in many ways, and killed at random: is it one file, byte for byte?
+"""Run one slide in many ways, and killed at random: one file, byte for byte, or exit 1.
 
     python bench/invariance.py made-4k.tif --page
 
