@@ -63,3 +63,19 @@ def test_unknown_operator_is_named() -> None:
     model = Sketch().conv(2, 1).node("GlobalAveragePool").model()
     with pytest.raises(ExportError, match="GlobalAveragePool"):
         structural_reach(model)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_the_halo_is_the_measured_receptive_field(depth: int, kernel: int, dilation: int) -> None:
+    sketch = Sketch()
+    for _ in range(depth):
+        sketch.conv(1, kernel, 1, dilation)
+    model = sketch.model()
+    side = probe_side(model)
+    field = measure_reach(
+        model, lambda tile: run_onnx(model, tile[np.newaxis])[0], [*noise(2, side, side)]
+    )
+    by_hand_px = depth * dilation * (kernel - 1) // 2
+    assert field.measured_px == field.bound_px == field.exact_halo_px == by_hand_px
