@@ -4,8 +4,9 @@
 
 Every combination of foreground threshold, seed threshold, seed blur and smallest seed is scored on
 whole validation images. Its score is the mean of Dice and object F1, the sources weighing as in the
-recipe. The best goes into the recipe by hand (``[bundle]``), and with ``--apply`` into the run's
-``model.json``, which the exporter reads. The test split has no say.
+recipe (one with fewer than three images has no say). What is taken goes into the recipe by hand
+(``[bundle]``); ``--apply`` writes the best into the run's ``model.json``, which the exporter reads.
+The test split has no say.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
 SEED_THRESHOLDS = (0.5, 0.6, 0.7, 0.8)
-BLURS_PX = (0.0, 1.0, 1.5, 2.0)
-MIN_SEEDS_PX = (6, 12, 24)
+BLURS_PX = (0.0, 1.0, 2.0, 3.0)
+MIN_SEEDS_PX = (12, 24, 40)
+FEWEST_IMAGES = 3
 RESULTS = Path(__file__).parent / "results" / "head.json"
 
 
@@ -73,13 +75,11 @@ def score_heads(run: Path, data: Path) -> list[dict[str, Any]]:
 
 
 def overall(summary: dict[str, SourceScore], recipe: Recipe) -> float:
-    """Mean of Dice and F1, sources weighted as in training."""
+    """Mean of Dice and F1, sources weighted as in training; one or two images have no say."""
     weight_of = {source.name: source.weight for source in recipe.sources}
-    return float(
-        np.average(
-            [(s.dice + s.f1) / 2 for s in summary.values()], weights=[weight_of[n] for n in summary]
-        )
-    )
+    counted = {name: s for name, s in summary.items() if s.images >= FEWEST_IMAGES}
+    values = [(s.dice + s.f1) / 2 for s in counted.values()]
+    return float(np.average(values, weights=[weight_of[name] for name in counted]))
 
 
 def apply_head(run: Path, best: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--apply", action="store_true", help="write the best into model.json")
     options = parser.parse_args()
     rows = score_heads(options.run, options.data)
-    RESULTS.write_text(json.dumps(rows[:20], indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps([row for row in rows if row["score"] > rows[0]["score"] - 0.003], indent=1) + "\n", encoding="utf-8")
     print(format_table(rows[:10]))
     if options.apply:
         apply_head(options.run, rows[0])

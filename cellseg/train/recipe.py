@@ -119,8 +119,8 @@ class BundleRecipe(_Section):
     class_color: tuple[int, int, int] = Field((230, 60, 60), description="its RGB colour")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
     seed_threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of a seed")
-    seed_blur_px: float = Field(1.0, ge=0, description="smoothing of the interior, sigma, px")
-    min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
+    seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
+    min_seed_px: int = Field(24, ge=0, description="smallest seed, px")
     min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
 
 
