@@ -29,6 +29,7 @@ SEED_THRESHOLDS = (0.5, 0.6, 0.7, 0.8)
 BLURS_PX = (0.0, 1.0, 2.0, 3.0)
 MIN_SEEDS_PX = (12, 24, 40)
 FEWEST_IMAGES = 3
+PLATEAU = 0.003
 RESULTS = Path(__file__).parent / "results" / "head.json"
 
 
@@ -119,7 +120,8 @@ def main() -> None:
     parser.add_argument("--apply", action="store_true", help="write the best into model.json")
     options = parser.parse_args()
     rows = score_heads(options.run, options.data)
-    RESULTS.write_text(json.dumps([row for row in rows if row["score"] > rows[0]["score"] - 0.003], indent=1) + "\n", encoding="utf-8")
+    plateau = [row for row in rows if row["score"] > rows[0]["score"] - PLATEAU]
+    RESULTS.write_text(json.dumps(plateau, indent=1) + "\n", encoding="utf-8")
     print(format_table(rows[:10]))
     if options.apply:
         apply_head(options.run, rows[0])
