@@ -212,7 +212,7 @@ def format_table(rows: list[Row], pixels: int, head: str) -> str:
             f"| {row.dice:.5f} |"
         )
     lines += [
-        f"\n{row.contestant.name} did not finish: {row.failure.splitlines()[0]}"
+        f"\n{row.contestant.name} did not finish: {row.failure.strip().splitlines()[-1]}"
         for row in rows
         if row.failure
     ]

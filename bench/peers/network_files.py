@@ -83,6 +83,7 @@ def planar(model: Any, hw: tuple[int | str, int | str]) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
+    _make_scalar(graph)
     source, target = graph.input[0].name, graph.output[0].name
     entry = _entry_nodes(graph, source)
     last = next(node for node in graph.node if target in node.output)
@@ -121,6 +122,15 @@ def _entry_nodes(graph: Any, source: str) -> list[Any]:
         nodes.append(node)
         node = next(other for other in graph.node if node.output[0] in other.input)
     return nodes
+
+
+def _make_scalar(graph: Any) -> None:
+    """Let one-element scales be scalars: older OpenVINO takes a list for one a channel."""
+    pairs = [n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    used = {name for node in pairs for name in node.input[1:]}
+    for item in graph.initializer:
+        if item.name in used and list(item.dims) == [1]:
+            del item.dims[:]
 
 
 def _int64(name: str, value: int) -> Any:
