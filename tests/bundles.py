@@ -15,6 +15,8 @@ from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
 STRIDE = 4
 TINY_TFLITE = Path(__file__).with_name("data") / "tiny.fp32.tflite"
 """``tiny_onnx()`` as a .tflite file: making one needs TensorFlow, running it does not."""
+TINY_INT8_TFLITE = TINY_TFLITE.with_name("tiny.int8.tflite")
+"""The same in int8."""
 
 
 def card_fields(**changes: Any) -> dict[str, Any]:

@@ -189,4 +189,4 @@ def _load_keras(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError) as error:
-        raise ExportError(f"{KERAS_FILE} must be a Keras 3 model. Received: {error}.") from error
+        raise ExportError(f"{path.name} must be a Keras 3 model. Received: {error}.") from error

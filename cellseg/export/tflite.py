@@ -189,9 +189,12 @@ def _converted(converter: Any) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converter's remarks, which are for its own developers, off the screen."""
-    absl = logging.getLogger("absl")
-    level = absl.level
+    """Keep the converter's remarks, which are for its own developers, off the screen.
+
+    Their logger also installs a handler for all others, which would say our own remarks twice.
+    """
+    absl, root = logging.getLogger("absl"), logging.getLogger()
+    level, handlers = absl.level, list(root.handlers)
     absl.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -199,6 +202,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         absl.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _check_integers_only(data: bytes) -> None:

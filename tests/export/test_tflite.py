@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,12 @@ def test_same_graph_gives_the_same_bytes() -> None:
     assert float_tflite(graph) == float_tflite(graph)
     first, second = (int8_tflite(graph, distributions, "minmax") for _ in range(2))
     assert first == second
+
+
+def test_converter_leaves_our_log_alone() -> None:
+    handlers = list(logging.getLogger().handlers)
+    float_tflite(onnx.load_from_string(tiny_onnx()))
+    assert logging.getLogger().handlers == handlers
 
 
 def test_operator_without_counterpart_is_refused_by_name() -> None:
