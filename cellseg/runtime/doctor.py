@@ -143,16 +143,11 @@ def _providers(module: Any) -> list[str]:
 
 
 def _openvino_offers(module: Any) -> str:
-    core = module.Core()
-    devices = (
-        f"{device} ({', '.join(_precisions(core, device))})" for device in core.available_devices
-    )
-    return "devices: " + ", ".join(devices)
-
-
-def _precisions(core: Any, device: str) -> list[str]:
-    offered = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    return [name.lower() for name in ("FP32", "FP16", "BF16", "INT8") if name in offered]
+    # Only the device that the engine uses: looking for GPUs loads every OpenCL driver there is, and
+    # one that brings an LLVM of its own (pocl) brings the process down if TensorFlow is in it.
+    offered = module.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    found = [name.lower() for name in ("FP32", "FP16", "BF16", "INT8") if name in offered]
+    return f"devices: CPU ({', '.join(found)})"
 
 
 def _tensorrt_offers(module: Any) -> str:
