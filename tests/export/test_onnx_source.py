@@ -11,7 +11,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
+from cellseg.cli import app
 from cellseg.errors import ExportError
 from cellseg.export.export import ExportOptions, export_run
 from cellseg.runtime.bundle import Bundle
@@ -207,3 +209,14 @@ def test_lone_keras_file_needs_only_its_classes(tmp_path: Path) -> None:
     assert (manifest.name, manifest.stride, manifest.mpp) == ("mine", 4, None)
     with pytest.raises(ExportError, match="5 classes"):
         export_run(replace(options, classes=("background", "a", "b", "c", "d")))
+
+
+def test_command_line_passes_everything_on(tmp_path: Path) -> None:
+    options = written(own_model(channels=1), tmp_path)
+    words = ["export", str(options.run), "-o", str(options.output), "--precision", "fp32"]
+    words += ["--classes", "background,cell", "--mpp", "0.25", "--input-scale", "0.0078125"]
+    result = CliRunner().invoke(app, [*words, "--input-offset", "-1"])
+    assert result.exit_code == 0, result.output
+    manifest = Bundle.open(options.output).manifest
+    assert (manifest.mpp, manifest.head.kind) == (0.25, "sigmoid")
+    assert [item.name for item in manifest.classes] == list(CLASSES)
