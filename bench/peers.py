@@ -17,6 +17,7 @@ import json
 import statistics
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 DRIVERS = HERE / "peers"
-HALO_PX = 96
 FRAME_PX = 128
 
 
@@ -61,20 +61,25 @@ class Contestant:
 
 OURS_FP32 = Contestant("cellseg fp32", "ours", "ours.py", "bundle")
 OURS_INT8 = Contestant("cellseg int8", "ours", "ours.py", "bundle", precision="int8")
-CONTESTANTS = (
-    OURS_FP32,
-    OURS_INT8,
-    Contestant("FAST, no overlap", "fast", "fast_patches.py", "planar_fixed", 512),
-    Contestant("FAST, overlap to the halo", "fast", "fast_patches.py", "planar_fixed", 512, 0.375),
-    Contestant("FAST, 1024, to the halo", "fast", "fast_patches.py", "planar_fixed", 1024, 0.1875),
-    Contestant(
-        "FAST int8, no overlap", "fast", "fast_patches.py", "planar_fixed_int8", 512, 0.0, "int8"
-    ),
-    Contestant("MONAI sliding window", "monai", "monai_window.py", "planar", 512, 0.25),
-    Contestant("TIAToolbox", "tiatoolbox", "tiatoolbox_segmentor.py", "planar", 512, 0.0),
-    Contestant("dask map_overlap", "dask", "dask_overlap.py", "planar", 1024),
-)
 WHOLE = Contestant("whole image", "ours", "untiled.py", "planar")
+
+
+def contestants(halo_px: int) -> tuple[Contestant, ...]:
+    """List the rows; an overlap to the halo is what leaves no seam."""
+    to_halo = {side: 2 * halo_px / side for side in (512, 1024)}
+    patches = partial(Contestant, environment="fast", driver="fast_patches.py")
+    fixed, quantized = "planar_fixed", "planar_fixed_int8"
+    return (
+        OURS_FP32,
+        OURS_INT8,
+        patches("FAST, no overlap", model=fixed, patch_px=512),
+        patches("FAST, overlap to the halo", model=fixed, patch_px=512, overlap=to_halo[512]),
+        patches("FAST, 1024, to the halo", model=fixed, patch_px=1024, overlap=to_halo[1024]),
+        patches("FAST int8, no overlap", model=quantized, patch_px=512, precision="int8"),
+        Contestant("MONAI sliding window", "monai", "monai_window.py", "planar", 512, 0.25),
+        Contestant("TIAToolbox", "tiatoolbox", "tiatoolbox_segmentor.py", "planar", 512),
+        Contestant("dask map_overlap", "dask", "dask_overlap.py", "planar", 1024),
+    )
 
 
 @dataclass
@@ -93,7 +98,10 @@ class Field:
     """The slide, the networks' files and the environments."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        from cellseg.runtime.bundle import Bundle
+
         self.options = options
+        self.halo_px = Bundle.open(options.model).manifest.halo_px
         self.pythons = {"ours": sys.executable}
         self.pythons.update(text.split("=", 1) for text in options.python)
         self._networks: dict[tuple[str, int], Path] = {}
@@ -109,7 +117,7 @@ class Field:
             "patch_px": contestant.patch_px,
             "overlap": contestant.overlap,
             "precision": contestant.precision,
-            "halo_px": HALO_PX,
+            "halo_px": self.halo_px,
         }
         command = [self.pythons[contestant.environment], str(DRIVERS / contestant.driver)]
         finish = run_process([*command, json.dumps(request)], self.options.timeout)
@@ -133,7 +141,7 @@ def read_classes(path: Path) -> NDArray[np.uint8]:
 
     if path.suffix == ".npy":
         found = np.load(path)
-    elif path.suffix == ".zarr":
+    elif ".zarr" in (path.suffix, path.parent.suffix):
         import zarr
 
         found = zarr.open(path, mode="r")[...]
@@ -244,7 +252,7 @@ def main() -> None:
     wanted = [part for part in options.only.split(",") if part]
     rows = [
         Row(c)
-        for c in CONTESTANTS
+        for c in contestants(contest.halo_px)
         if c.environment in contest.pythons
         and (not wanted or any(part in c.name for part in wanted))
     ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.bundle import Bundle, write_bundle
+from cellseg.runtime.bundle import Bundle, Variant, write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def write_network_files(model: str, folder: Path, patch_px: int) -> NetworkFiles
 
     folder.mkdir(parents=True, exist_ok=True)
     bundle = Bundle.open(model)
-    contents = {v.precision: bundle.read_variant(v.file) for v in bundle.variants}
+    contents = {v.precision: bundle.read_variant(v.file) for v in _for_cpu(bundle)}
     files = NetworkFiles(
         folder / "without-range.cellseg",
         folder / "planar.onnx",
@@ -60,6 +60,11 @@ def write_network_files(model: str, folder: Path, patch_px: int) -> NetworkFiles
         onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, path)
     return files
+
+
+def _for_cpu(bundle: Bundle) -> list[Variant]:
+    """Return the fp32 ONNX file and the int8 one for x86."""
+    return [v for v in bundle.variants if v.file in ("model.fp32.onnx", "model.int8.u8s8.onnx")]
 
 
 def _write_without_range(bundle: Bundle, path: Path) -> None:

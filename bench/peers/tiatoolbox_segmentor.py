@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from driver import Request, serve
-from tiatoolbox.models.engine.io_config import IOSegmentorConfig
-from tiatoolbox.models.engine.semantic_segmentor import SemanticSegmentor
-from tiatoolbox.models.models_abc import ModelABC
 from torch_network import load_network
 
-if TYPE_CHECKING:
-    import numpy as np
+
+def _declare_nms() -> torch.library.Library | None:
+    """Declare the two operators that torchvision asks for even where its own library cannot load.
+
+    A torchvision built for CUDA beside a torch for the CPU is such a case; nothing here calls it.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        torch.ops.load_library(next(Path(spec.origin).parent.glob("_C*.so")))
+    except (OSError, StopIteration):
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library
+    return None
+
+
+DECLARED = _declare_nms()
+
+from tiatoolbox.models.engine.io_config import IOSegmentorConfig  # noqa: E402
+from tiatoolbox.models.engine.semantic_segmentor import SemanticSegmentor  # noqa: E402
+from tiatoolbox.models.models_abc import ModelABC  # noqa: E402
 
 BATCH = 8
 
@@ -37,6 +57,11 @@ class Network(ModelABC):
         with torch.inference_mode():
             return model(planes).permute(0, 2, 3, 1).cpu().numpy()
 
+    @staticmethod
+    def postproc(image: np.ndarray) -> np.ndarray:
+        """Decide, as the toolbox's own UNet does."""
+        return np.argmax(image, axis=-1).astype(np.uint8)
+
 
 def run(request: Request) -> str:
     """Segment level 0 and keep the toolbox's zarr."""
@@ -45,7 +70,7 @@ def run(request: Request) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     side = request.patch_px
     step = side - round(side * request.overlap)
-    finest = [{"units": "level", "resolution": 0}]
+    finest = [{"units": "baseline", "resolution": 1.0}]
     engine = SemanticSegmentor(
         model=Network(request.model), batch_size=BATCH, num_workers=0, device="cpu", verbose=False
     )
@@ -65,7 +90,7 @@ def run(request: Request) -> str:
         save_dir=folder,
         overwrite=True,
     )
-    return str(next(iter(done.values())))
+    return str(Path(next(iter(done.values()))) / "predictions")
 
 
 if __name__ == "__main__":
