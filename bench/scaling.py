@@ -59,6 +59,7 @@ def run_once(
         precision=options.precision,
         tile_px=tile_px,
         tissue_mask=mask,
+        write=tuple(options.write.split(",")),
     )
     return whole_run(path, chosen, look)
 
@@ -187,6 +188,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--sides", type=int, nargs="+", default=TILE_SIDES)
     parser.add_argument("--seconds", type=float, default=10.0, help="engine alone, a round")
+    parser.add_argument("--write", default="classes,overlay", help="as of infer")
     parser.add_argument("-o", "--out", type=Path, help="bench/results/scaling-WHAT.json")
     parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
     options = parser.parse_args()
@@ -195,7 +197,7 @@ def main() -> None:
     facts = {"engine": options.engine, "precision": options.precision, "tile_px": options.tile}
     save_record(options.out or HERE / "results" / f"{name}.json", {**facts, "slides": record})
     head = f"{machine_words()}. {options.engine} {options.precision}" + (
-        "." if options.what == "tiles" else f", tile {options.tile}."
+        "." if options.what == "tiles" else f", tile {options.tile}, --write {options.write}."
     )
     table = f"{head}\n\n{table}"
     print(table)
