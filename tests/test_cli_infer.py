@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from typer.testing import CliRunner, Result
 from cellseg.cli import app
 from cellseg.runtime import infer as infer_module
 from tests.bundles import make_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -173,7 +177,16 @@ def wait_for_tiles(folder: Path) -> None:
     pytest.fail("no tile was stored within 10 s")
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Let child processes hear Ctrl-C, even where the tests run in the background, deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("heard_interrupts")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_a_real_ctrl_c_keeps_tiles_and_the_same_command_goes_on(
     work: Path, repository: Path
