@@ -460,8 +460,9 @@ def export(
 ) -> None:
     """Export a trained model to a bundle, and measure it (needs the train and export extras).
 
-    Writes fp32 and int8 ONNX. Nothing is written if network and file disagree, or int8
-    loses more than --min-quality allows. A labelled folder holds images/ and masks/.
+    Writes fp32 and int8 ONNX; --target and --precision add other files. Nothing is written
+    if network and file disagree, or int8 loses more than --min-quality allows. A labelled
+    folder holds images/ and masks/.
 
     Examples:
       cellseg-cli export runs/nuclei -o nuclei.cellseg --precision fp32

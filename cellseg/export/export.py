@@ -333,6 +333,11 @@ class _Export:
 
 
 def _check(options: ExportOptions) -> None:
+    if not options.run.exists():
+        raise ExportError(
+            f"What is exported must be there. Received: {options.run}.",
+            hint="Name a run's folder, a .keras or an .onnx file.",
+        )
     unknown = sorted(set(options.precisions) - set(_PRECISIONS))
     if unknown:
         raise ExportError(f"precision must be one of {_PRECISIONS}. Received: {unknown}.")

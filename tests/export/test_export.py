@@ -245,3 +245,9 @@ def test_engines_without_the_file_they_are_built_from_are_refused(options: Expor
 def test_unknown_target_is_refused(options: ExportOptions) -> None:
     with pytest.raises(ExportError, match="target must be one of"):
         export_run(replace(options, targets=("coreml",)))
+
+
+def test_a_run_that_is_not_there_is_said_before_anything_is_done(options: ExportOptions) -> None:
+    with pytest.raises(ExportError, match="nowhere"):
+        export_run(replace(options, run=options.run.parent / "nowhere"))
+    assert not options.output.exists()

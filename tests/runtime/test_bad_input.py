@@ -129,7 +129,8 @@ def test_a_file_with_wrong_bytes_in_its_tables_is_read_or_refused(slide: Path, s
     with suppress(SlideError), closing(open_slide(slide)) as opened:
         for level in opened.levels:
             extent = min(level.height_px, 200), min(level.width_px, 200)
-            opened.read_region(opened.levels.index(level), (0, 0), extent)
+            found = opened.read_region(opened.levels.index(level), (0, 0), extent)
+            assert found.shape == (*extent, 3)
 
 
 def test_a_slide_without_a_pyramid_runs_and_holds_no_more_than_its_cache(tmp_path: Path) -> None:

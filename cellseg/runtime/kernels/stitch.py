@@ -44,10 +44,7 @@ def decide_by_argmax(
     sums = np.empty(class_count, np.float32)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            sums[:] = np.float32(0)
-            for channel in range(channel_class.shape[0]):
-                if channel_class[channel] >= 0:
-                    sums[channel_class[channel]] += probabilities[y0 + y, x0 + x, channel]
+            _sum_classes(probabilities[y0 + y, x0 + x], channel_class, sums)
             best = 0
             for index in range(1, class_count):
                 if sums[index] > sums[best]:
@@ -77,10 +74,7 @@ def decide_by_threshold(
     sums = np.empty(class_count, np.float32)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            sums[:] = np.float32(0)
-            for channel in range(channel_class.shape[0]):
-                if channel_class[channel] >= 0:
-                    sums[channel_class[channel]] += probabilities[y0 + y, x0 + x, channel]
+            _sum_classes(probabilities[y0 + y, x0 + x], channel_class, sums)
             best = 1
             for index in range(2, class_count):
                 if sums[index] > sums[best]:
@@ -112,15 +106,23 @@ def grey_foreground(
     sums = np.empty(class_count, np.float32)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            sums[:] = np.float32(0)
-            for channel in range(channel_class.shape[0]):
-                if channel_class[channel] >= 0:
-                    sums[channel_class[channel]] += probabilities[y0 + y, x0 + x, channel]
+            _sum_classes(probabilities[y0 + y, x0 + x], channel_class, sums)
             sure = np.float32(0)
             for index in range(1, class_count):
                 sure = sure + sums[index] if exclusive else max(sure, sums[index])
             sure = min(max(sure, np.float32(0)), np.float32(1))
             out[y, x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
+
+
+@njit(nogil=True, cache=True)
+def _sum_classes(
+    channels: NDArray[np.float32], channel_class: NDArray[np.int64], sums: NDArray[np.float32]
+) -> None:
+    """Add the channels of one pixel up by class."""
+    sums[:] = np.float32(0)
+    for channel in range(channel_class.shape[0]):
+        if channel_class[channel] >= 0:
+            sums[channel_class[channel]] += channels[channel]
 
 
 @njit(nogil=True, cache=True)
