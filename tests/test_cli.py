@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from cellseg import __version__
 from cellseg.cli import app
-from cellseg.cli_options import parse_bytes, parse_setting, parse_size
+from cellseg.commands.options import parse_bytes, parse_setting, parse_size
 
 COMMANDS = (
     "infer",

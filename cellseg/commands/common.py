@@ -1,0 +1,78 @@
+"""What all commands share: errors, printing, and extras that may be missing."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from cellseg.commands import options as opt
+from cellseg.errors import CellsegError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+__all__ = ["load_recipe", "needs_extra", "print_error", "print_json", "reports_errors", "show_logs"]
+
+
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn our errors into ``error:`` and ``hint:`` with exit code 1, and Ctrl-C into 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except CellsegError as error:
+            print_error(error)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def print_error(error: CellsegError) -> None:
+    """Print an error and its hint to stderr."""
+    typer.echo(f"error: {error}", err=True)
+    if error.hint:
+        typer.echo(f"\nhint: {error.hint}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value that a program reads, to stdout."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def show_logs(verbose: bool) -> None:
+    """Let log records appear on stderr: warnings, and with ``--verbose`` what is going on."""
+    from cellseg import console
+
+    console.show_logs(console.stderr(), verbose)
+
+
+def load_recipe(name: str, settings: list[str] | None, verbose: bool) -> Any:
+    """Load a recipe by name or path, with ``--set`` settings in it."""
+    show_logs(verbose)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
+    with needs_extra("train"):
+        from cellseg.train.recipe import load_recipe
+    return load_recipe(name, dict(map(opt.parse_setting, settings or ())))
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn a missing library into the line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CellsegError(
+            f"This command needs the {extra} extra. Received: no module {error.name!r}.",
+            hint=f"pip install 'cellseg[{extra}]'",
+        ) from error

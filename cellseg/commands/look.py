@@ -1,0 +1,69 @@
+"""``cellseg-cli inspect`` and ``doctor``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cellseg.commands import options as opt
+from cellseg.commands.common import needs_extra, print_json, reports_errors
+
+__all__ = ["doctor", "inspect"]
+
+
+@reports_errors
+def inspect(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="Slide, image, bundle, recipe, or a shipped model."),
+    ],
+    mpp: opt.Mpp = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Describe a slide, a bundle or a training recipe.
+
+    Examples
+    --------
+      cellseg-cli inspect slide.svs        levels, pixel size, compression
+      cellseg-cli inspect nuclei           classes, halo, quality of each variant
+      cellseg-cli inspect my-recipe.toml   every setting of a training run
+    """
+    from cellseg.runtime import inspect as inspection
+
+    if path.endswith(".toml"):
+        _inspect_recipe(path, as_json)
+        return
+    is_bundle = inspection.is_bundle_name(path)
+    found = inspection.describe_bundle(path) if is_bundle else inspection.describe_slide(path, mpp)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(inspection.format_description(found))
+
+
+def _inspect_recipe(path: str, as_json: bool) -> None:
+    with needs_extra("train"):
+        from cellseg.train.recipe import describe_recipe, load_recipe
+    recipe = load_recipe(path)
+    if as_json:
+        print_json({"kind": "recipe", "path": path, "recipe": recipe.model_dump(mode="json")})
+    else:
+        typer.echo(describe_recipe(recipe))
+
+
+@reports_errors
+def doctor(as_json: opt.AsJson = False) -> None:
+    """Say what this machine can run, and how to mend what it cannot.
+
+    Exit code 1 if no inference engine works.
+    """
+    from cellseg.runtime.doctor import examine, format_examination
+
+    seen = examine()
+    if as_json:
+        print_json(seen.as_dict())
+    else:
+        typer.echo(format_examination(seen))
+    if not seen.can_infer:
+        raise typer.Exit(1)
