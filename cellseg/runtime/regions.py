@@ -96,6 +96,15 @@ class RegionCells:
     is_own: NDArray[np.bool_]
     """Whether that pixel lies in this core, shape (n,)."""
 
+    window_labels: NDArray[np.uint32]
+    """Ids of the window's own, shape (wh, ww)."""
+
+    window_yx: tuple[int, int]
+    """Where the window lies."""
+
+    own: NDArray[np.uint32]
+    """Ids in ``window_labels`` of the cells for which ``is_own`` holds, in the same order."""
+
     cut: int = 0
     """Cells of this core that are larger than the largest window, and cut by it."""
 
@@ -128,8 +137,7 @@ def find_cells(
     """
     (y0, x0, h, w), first_margin_px = core, margin_px
     if not classes.read(*core).any():
-        empty = np.zeros(0, np.int64)
-        return RegionCells(np.zeros((h, w), np.uint32), empty, np.zeros(0, bool))
+        return _no_cells(core)
     with ExitStack() as growing:
         while True:
             window = _grown(core, margin_px, classes.hw)
@@ -143,7 +151,7 @@ def find_cells(
             if margin_px == first_margin_px:
                 growing.enter_context(_ONE_GROWS)
             margin_px *= 2
-        return _local(inside, first, present, window, core, classes.hw[1], int(cut.sum()))
+        return _local(labels, first, present, window, core, classes.hw[1], int(cut.sum()))
 
 
 def _label(
@@ -184,8 +192,13 @@ def _touches_border(
     return found
 
 
+def _no_cells(core: tuple[int, int, int, int]) -> RegionCells:
+    blank, none = np.zeros(core[2:], np.uint32), np.zeros(0, np.uint32)
+    return RegionCells(blank, np.zeros(0, np.int64), np.zeros(0, bool), blank, core[:2], none)
+
+
 def _local(
-    inside: NDArray[np.uint32],
+    labels: NDArray[np.uint32],
     first: NDArray[np.int64],
     present: NDArray[np.bool_],
     window: tuple[int, int, int, int],
@@ -199,4 +212,7 @@ def _local(
     y, x = y + window[0], x + window[1]
     y0, x0, h, w = core
     is_own = (y0 <= y) & (y < y0 + h) & (x0 <= x) & (x < x0 + w)
-    return RegionCells(table[inside], y * image_width + x, is_own, cut)
+    inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
+    own = np.flatnonzero(present)[is_own].astype(np.uint32)
+    name = y * image_width + x
+    return RegionCells(table[inside], name, is_own, labels, window[:2], own, cut)
