@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.regions import RegionCells
 
 __all__ = [
     "BATCH_CELLS",
@@ -190,6 +191,11 @@ class CellMeasurer:
         values = intensity_range(job.slide.dtype, job.value_range)
         view = WorkingView(job.slide, job.bundle.manifest.mpp, values)
         return cls(view, classes, len(job.class_names), probability, tolerance_px)
+
+    def measure_own(self, region: RegionCells) -> MeasuredCells:
+        """Measure the cells that belong to a region."""
+        first = region.first[region.is_own]
+        return self.measure(region.window_labels, region.own, first, region.window_yx)
 
     def measure(
         self,

@@ -70,7 +70,7 @@ class Outlines:
             Level-0 pixels per pixel of the working level.
         """
         corners = np.repeat(boxes[:, 1::-1], self.point_counts, axis=0)
-        return (self.points * 0.5 + corners) * l0_per_wl
+        return np.asarray((self.points * 0.5 + corners) * l0_per_wl, np.float64)
 
     @property
     def areas(self) -> NDArray[np.float64]:
@@ -136,4 +136,5 @@ def _ranges(counts: NDArray[np.integer], order: NDArray[np.int64]) -> NDArray[np
     starts = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))[order]
     taken = counts[order].astype(np.int64)
     before = np.cumsum(taken) - taken
-    return np.arange(taken.sum(), dtype=np.int64) + np.repeat(starts - before, taken)
+    inside = np.arange(int(taken.sum()), dtype=np.int64)
+    return np.asarray(inside + np.repeat(starts - before, taken), np.int64)

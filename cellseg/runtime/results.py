@@ -94,6 +94,7 @@ def write_results(
         source_tiles=session.source_counts,
         damaged=session.damaged(),
         cells=None if cells is None else cells.counts,
+        cells_summary=None if cells is None else cells.summary(),
         peak_rss_mb=peak_rss_mb(),
     )
     files = {folder / output.file: output.settings_of(options) for output in outputs.values()}

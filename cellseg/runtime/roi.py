@@ -142,6 +142,33 @@ class Roi:
                 part |= filled
         return found.view(bool)
 
+    def holds(
+        self, ys: NDArray[np.float64], xs: NDArray[np.float64]
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield for each region which points of the working level lie in it.
+
+        Parameters
+        ----------
+        ys, xs : float64, shape (n,)
+
+        Yields
+        ------
+        bool, shape (n,)
+        """
+        from cellseg.runtime.kernels.polygon import points_inside
+
+        index = 0
+        for region in self.regions:
+            found = np.zeros(len(ys), bool)
+            for _ in region.polygons:
+                left, top, right, bottom = self.boxes[index]
+                near = np.flatnonzero((xs >= left) & (xs < right) & (ys >= top) & (ys < bottom))
+                inside = np.empty(len(near), bool)
+                points_inside(self.edges[index], ys[near], xs[near], inside)
+                found[near] |= inside
+                index += 1
+            yield found
+
     def blank_outside(self, plane: NDArray[Any], y0: int, x0: int) -> None:
         """Set what lies outside all regions to 0, in place.
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.cell_summary import summarize_cells
 from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, in_batches
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
-from cellseg.runtime.regions import RegionGrid, find_cells
+from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
 from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
 from cellseg.runtime.tilecache import TileCache
 
@@ -60,10 +61,10 @@ class SlideCells:
     def __init__(self, job: Job, store: ResultStore) -> None:
         self.hw = job.view.hw
         self._store, self._grid = store, RegionGrid(job.view.hw)
+        self._job = job
         self._cache = TileCache(_CACHE_BYTES)
         firsts, by_class = [np.zeros(0, np.int64)], np.zeros(len(job.class_names), np.int64)
-        for packed in store.region_records():
-            records = unpack_all(packed, MEASURED)
+        for records in self.records():
             firsts.append(records["first"].copy())
             by_class += np.bincount(records["class"], minlength=len(by_class))
         # Eight bytes a cell: the one thing here that grows with what the slide holds.
@@ -83,6 +84,15 @@ class SlideCells:
             top, left, *_ = self._grid.core(index)
             paste(window, self._region(index), (top - y0, left - x0))
         return window
+
+    def records(self) -> Iterator[NDArray[Any]]:
+        """Yield the records of all cells, region by region."""
+        for packed in self._store.region_records():
+            yield unpack_all(packed, MEASURED)
+
+    def summary(self) -> dict[str, Any]:
+        """Return ``cells_summary`` of run.json."""
+        return summarize_cells(self.records, self._job)
 
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells in the order of their numbers; see `MeasuredSource`."""
@@ -164,13 +174,14 @@ class _RegionWork:
     ) -> None:
         rule = job.bundle.manifest.head.instances
         assert rule is not None
-        self._rule, self._grid = rule, grid
-        self._classes = _Locked(StoredPlane(job.plan, store, "classes"), lock)
-        self._interior = _Locked(StoredPlane(job.plan, store, "interior"), lock)
+        self._grid = grid
+        classes = _Locked(StoredPlane(job.plan, store, "classes"), lock)
+        interior = _Locked(StoredPlane(job.plan, store, "interior"), lock)
+        self._labeller = SeededLabeller(classes, interior, rule)
         probability = None
         if "probability" in job.planes:
             probability = _Locked(StoredPlane(job.plan, store, "probability"), lock)
-        self._measurer = CellMeasurer.of(job, self._classes, probability, tolerance_px)
+        self._measurer = CellMeasurer.of(job, classes, probability, tolerance_px)
         self.made_with = {
             "planes": list(job.planes),
             "tolerance_px": tolerance_px,
@@ -178,12 +189,10 @@ class _RegionWork:
         }
 
     def __call__(self, index: int) -> tuple[int, PackedRegion]:
-        found = find_cells(self._classes, self._interior, self._rule, self._grid.core(index))
+        found = find_cells(self._labeller, self._grid.core(index))
         cells = np.zeros(len(found.first), _CELL)
         cells["first"], cells["is_own"] = found.first, found.is_own
-        measured = self._measurer.measure(
-            found.window_labels, found.own, found.first[found.is_own], found.window_yx
-        )
+        measured = self._measurer.measure_own(found)
         return index, PackedRegion(
             labels=pack(found.labels),
             cells=pack(cells),

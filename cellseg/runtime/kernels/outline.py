@@ -122,9 +122,7 @@ def _walk(
 
 @njit(nogil=True, cache=True, inline="always")
 def _is_label(labels: NDArray[np.uint32], label: int, y: int, x: int) -> bool:
-    return bool(
-        0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label
-    )
+    return bool(0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label)
 
 
 @njit(nogil=True, cache=True)
@@ -297,4 +295,4 @@ def _meet(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
     b = _side(one[0], one[1], one[2], one[3], two[2], two[3])
     c = _side(two[0], two[1], two[2], two[3], one[0], one[1])
     d = _side(two[0], two[1], two[2], two[3], one[2], one[3])
-    return a * b <= 0 and c * d <= 0
+    return bool(a * b <= 0 and c * d <= 0)

@@ -1,4 +1,4 @@
-"""Cells as a table of text, one row a cell: for spreadsheets, and where pyarrow is not installed."""
+"""Cells as a table of text, one row a cell: for spreadsheets, and where pyarrow is missing."""
 
 from __future__ import annotations
 
