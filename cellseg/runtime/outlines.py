@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_TOLERANCE_PX", "Outlines", "trace_outlines"]
+__all__ = ["DEFAULT_TOLERANCE_PX", "Outlines", "edges_of", "trace_outlines"]
 
 DEFAULT_TOLERANCE_PX = 0.5
 _OF_MIDDLES = 0.7  # a tolerance of half a pixel is 0.35 from the middles of sides: see the kernel
@@ -128,7 +128,53 @@ def trace_outlines(
     sizes = np.diff(ends, prepend=0).astype(np.int32)
     found = Outlines(points[:size].copy(), sizes, counts)
     corners = np.repeat(2 * boxes[:, 1::-1], found.point_counts, axis=0)
-    return Outlines((found.points - corners).astype(np.int32), sizes, counts)
+    return _holes_after_their_outlines(
+        Outlines((found.points - corners).astype(np.int32), sizes, counts)
+    )
+
+
+def _holes_after_their_outlines(outlines: Outlines) -> Outlines:
+    """Reorder the rings of cells of several pieces: rings were found in raster order."""
+    areas = outlines.areas
+    owner = np.repeat(np.arange(len(outlines.ring_counts)), outlines.ring_counts)
+    outer = np.bincount(owner[areas > 0], minlength=len(outlines.ring_counts))
+    mixed = np.flatnonzero((outer > 1) & (outlines.ring_counts > outer))
+    if not len(mixed):
+        return outlines
+    order = np.arange(len(areas), dtype=np.int64)
+    ends = np.concatenate(([0], np.cumsum(outlines.ring_sizes, dtype=np.int64)))
+    for cell in mixed:
+        rings = np.flatnonzero(owner == cell)
+        points = [outlines.points[ends[ring] : ends[ring + 1]] for ring in rings]
+        order[rings] = rings[_in_order(points, areas[rings])]
+    moved = _ranges(outlines.ring_sizes, order)
+    return Outlines(outlines.points[moved], outlines.ring_sizes[order], outlines.ring_counts)
+
+
+def _in_order(rings: list[NDArray[np.int32]], areas: NDArray[np.float64]) -> list[int]:
+    """Return the order in which each hole follows the smallest outline around it."""
+    from cellseg.runtime.kernels.polygon import points_inside
+
+    outer = [index for index, area in enumerate(areas) if area > 0]
+    around: dict[int, list[int]] = {index: [] for index in outer}
+    inside = np.empty(1, bool)
+    for hole in np.flatnonzero(areas < 0).tolist():
+        x, y = rings[hole][:1].astype(np.float64).T
+        holders = []
+        for index in outer:
+            points_inside(edges_of(rings[index].astype(np.float64)), y, x, inside)
+            if inside[0]:
+                holders.append(index)
+        around[min(holders, key=lambda index: areas[index])].append(hole)
+    return [ring for index in outer for ring in (index, *around[index])]
+
+
+def edges_of(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the edges of a closed ring, shape (n, 4), each from its upper to its lower end."""
+    ends = np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1)
+    is_upward = ends[:, 1] > ends[:, 3]
+    ends[is_upward] = ends[is_upward][:, [2, 3, 0, 1]]
+    return ends
 
 
 def _ranges(counts: NDArray[np.integer], order: NDArray[np.int64]) -> NDArray[np.int64]:
