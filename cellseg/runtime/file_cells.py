@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.measure import MeasuredCells, in_batches
+from cellseg.runtime.measure import merged
 from cellseg.runtime.regions import FinishedLabeller, RegionGrid, find_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellseg.runtime.labels import LabelSource
-    from cellseg.runtime.measure import CellMeasurer
+    from cellseg.runtime.measure import CellMeasurer, MeasuredCells
 
 __all__ = ["FileCells"]
 
@@ -42,4 +42,4 @@ class FileCells:
         for row in range(rows):
             cores = (self._grid.core(row * columns + column) for column in range(columns))
             parts = [self._measurer.measure_own(find_cells(self._labeller, c)) for c in cores]
-            yield from in_batches(MeasuredCells.sorted([part for part in parts if len(part)]))
+            yield from merged([part for part in parts if len(part)])

@@ -44,8 +44,8 @@ __all__ = [
     "CellMeasurer",
     "MeasuredCells",
     "MeasuredSource",
-    "in_batches",
     "intensity_range",
+    "merged",
 ]
 
 BATCH_CELLS = 1 << 14
@@ -126,8 +126,7 @@ class MeasuredCells:
 
     def part(self, start: int, stop: int) -> MeasuredCells:
         """Return the cells ``start .. stop``."""
-        order = np.arange(start, min(stop, len(self)))
-        return MeasuredCells(self.records[order], self.outlines.taken(order))
+        return MeasuredCells(self.records[start:stop], self.outlines.part(start, stop))
 
 
 class MeasuredSource(Protocol):
@@ -142,10 +141,17 @@ class MeasuredSource(Protocol):
         ...
 
 
-def in_batches(cells: MeasuredCells) -> Iterator[MeasuredCells]:
-    """Yield cells in lots of at most `BATCH_CELLS`."""
-    for start in range(0, len(cells), BATCH_CELLS):
-        yield cells.part(start, start + BATCH_CELLS)
+def merged(parts: Sequence[MeasuredCells]) -> Iterator[MeasuredCells]:
+    """Yield the cells of parts, each sorted by first pixels, as one: `BATCH_CELLS` at a time."""
+    firsts = [part.records["first"] for part in parts]
+    every = np.sort(np.concatenate([np.zeros(0, np.int64), *firsts]))
+    starts = [0] * len(parts)
+    for last in range(BATCH_CELLS, len(every) + BATCH_CELLS, BATCH_CELLS):
+        end = every[min(last, len(every)) - 1]
+        ends = [int(np.searchsorted(first, end, side="right")) for first in firsts]
+        spans = zip(parts, starts, ends, strict=True)
+        yield MeasuredCells.sorted([part.part(a, b) for part, a, b in spans if a < b])
+        starts = ends
 
 
 class CellMeasurer:

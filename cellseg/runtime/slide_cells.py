@@ -11,7 +11,7 @@ import numpy as np
 
 from cellseg.runtime.cell_summary import summarize_cells
 from cellseg.runtime.labels import StoredPlane
-from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, in_batches
+from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, merged
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
 from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
 from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
@@ -102,7 +102,7 @@ class SlideCells:
             packed = map(self._store.measured, indices)
             parts = [MeasuredCells.from_packed(*each) for each in packed]
             # A row of cores holds the first pixels of consecutive numbers.
-            yield from in_batches(MeasuredCells.sorted([part for part in parts if len(part)]))
+            yield from merged([part for part in parts if len(part)])
 
     def _region(self, index: int) -> NDArray[np.uint32]:
         return self._cache.get(index, lambda: self._numbered(index))
