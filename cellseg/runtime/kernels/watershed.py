@@ -40,9 +40,9 @@ def flood(elevation: NDArray[np.uint8], framed: NDArray[np.uint32]) -> None:
     following = np.empty(labels.size, np.int32)
     first = np.full(LEVELS, -1, np.int32)
     last = np.full(LEVELS, -1, np.int32)
-    for pixel in range(stride, labels.size - stride):
-        if labels[pixel] != SEA and labels[pixel] != 0 and _can_grow(labels, pixel, stride):
-            _push(first, last, following, np.int64(heights[pixel]), pixel)
+    for seed in range(stride, labels.size - stride):
+        if labels[seed] != SEA and labels[seed] != 0 and _can_grow(labels, seed, stride):
+            _push(first, last, following, np.int64(heights[seed]), seed)
     level = np.int64(0)
     while level < LEVELS:
         pixel = np.int64(first[level])
