@@ -196,7 +196,7 @@ class FinishedLabeller:
         is_cell = found > 0
         # Numbers of a window lie close together, but may begin in the millions.
         found[is_cell] -= found[is_cell].min(initial=2**32 - 1) - 1
-        return found, renumber(found)
+        return renumber(found)
 
 
 def find_cells(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from cellseg.errors import CellsegError
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.cell_table import CellFrame, CellTable
+from cellseg.runtime.engines.shelf import EngineShelf
 from cellseg.runtime.job import open_engine_for, prepare
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.lazy import LazyLabels
@@ -32,15 +32,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.engines import Engine
+    from cellseg.runtime.engines.shelf import OpenEngine
     from cellseg.runtime.infer import RunResult
-    from cellseg.runtime.job import Job, OpenEngine
+    from cellseg.runtime.job import Job
     from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.stitcher import Stitcher
 
 __all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "run_canvas", "segment"]
-
-_ENGINES_KEPT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +108,7 @@ class Segmenter:
     ) -> None:
         self.bundle = bundle
         self._options = options
-        self._open_engine = open_engine or open_engine_for
-        self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
+        self._engines = EngineShelf(open_engine or open_engine_for)
 
     @classmethod
     def load(cls, model: str | Path = "nuclei", **options: Any) -> Segmenter:
@@ -151,7 +149,8 @@ class Segmenter:
             If the image is of another dtype or shape.
         """
         job = prepare(ArraySlide(image, mpp), self.bundle, self._options)
-        channels = run_canvas(job, self._engine(job), self._options)
+        with self._engines.lend(self.bundle, self._options, job.plan.tile_hw) as engine:
+            channels = run_canvas(job, engine, self._options)
         classes = job.rule.classes(channels, (0, 0), job.view.hw)
         labels = _instances(job, channels)
         card = self.bundle.manifest
@@ -166,8 +165,7 @@ class Segmenter:
 
     def close(self) -> None:
         """Release the engines; the next call opens one again."""
-        while self._engines:
-            self._engines.popitem()[1].close()
+        self._engines.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -179,16 +177,6 @@ class Segmenter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _engine(self, job: Job) -> Engine:
-        tile_hw = job.plan.tile_hw
-        engine = self._engines.pop(tile_hw, None)
-        if engine is None:
-            engine = self._open_engine(self.bundle, self._options, tile_hw)
-        self._engines[tile_hw] = engine
-        while len(self._engines) > _ENGINES_KEPT:
-            self._engines.popitem(last=False)[1].close()
-        return engine
 
 
 class SlideSegmentation:
@@ -356,7 +344,7 @@ def _measured(job: Job, labels: NDArray[np.uint32], classes: NDArray[np.uint8]) 
     from cellseg.runtime.cells import renumber
 
     measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
-    first = renumber(labels.copy())
+    first = renumber(labels)[1]
     wanted = np.arange(1, len(first) + 1, dtype=np.uint32)
     return CellTable.of(measurer.measure(labels, wanted, first, (0, 0)), CellFrame.of(job))
 
