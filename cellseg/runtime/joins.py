@@ -5,7 +5,7 @@ the cell goes on in the next core, and says so by a link to a pixel there; whate
 that pixel belongs to in its own region is the same cell. Union-find over names gives each cell the
 least of its names: its own first pixel.
 
-A cell is measured on a map of its box. Where the box has more than 16 megapixels, every k-th pixel
+A cell is measured on a map of its box. Where the box has more than 8 megapixels, every k-th pixel
 of it is looked at along both axes, and the cell is as it were a k times smaller one: its outline,
 shape and intensities are as coarse as that. Its area, box and centroid are exact.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Joins", "join_pieces", "measure_large"]
 
-_MOST_PX = 1 << 24
+_MOST_PX = 1 << 23
 _BLOCK_PX = 1024
 _SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
