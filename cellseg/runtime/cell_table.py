@@ -83,10 +83,24 @@ class CellFrame:
     class_names: tuple[str, ...]
     """Background first."""
 
+    l0_hw: tuple[int, int] | None = None
+    """Height and width of level 0: the last pixel of the working level may reach beyond it."""
+
     @classmethod
     def of(cls, job: Job) -> CellFrame:
         """Return the frame of a job."""
-        return cls(job.view.l0_per_wl, job.view.mpp, tuple(job.class_names))
+        base = job.slide.levels[0]
+        l0_hw = base.height_px, base.width_px
+        return cls(job.view.l0_per_wl, job.view.mpp, tuple(job.class_names), l0_hw)
+
+    def l0(self, wl_xy: NDArray[Any]) -> NDArray[np.float64]:
+        """Return points of the working level, (..., 2) as (x, y), in level-0 pixels."""
+        found = np.asarray(wl_xy * self.l0_per_wl, np.float64)
+        return found if self.l0_hw is None else np.minimum(found, self.l0_hw[::-1])
+
+    def outline_points(self, cells: MeasuredCells) -> NDArray[np.float64]:
+        """Return the points of outlines in level-0 pixels, float64 (p, 2)."""
+        return self.l0(cells.outlines.wl_points(cells.records["box"]))
 
 
 class CellTable(Mapping[str, "NDArray[Any]"]):
@@ -143,9 +157,9 @@ def cell_columns(cells: MeasuredCells, frame: CellFrame, first_id: int) -> dict[
     first_id : int
         Number of the first of them.
     """
-    found, scale = cells.records, frame.l0_per_wl
-    y, x = (found["centroid_yx"] * scale).T
-    y0, x0, y1, x1 = (found["box"] * scale).T
+    found = cells.records
+    x, y = frame.l0(found["centroid_yx"][:, ::-1]).T
+    (x0, y0), (x1, y1) = frame.l0(found["box"][:, 1::-1]).T, frame.l0(found["box"][:, :1:-1]).T
     columns: dict[str, Any] = {
         "id": np.arange(first_id, first_id + len(found)),
         "class": found["class"],

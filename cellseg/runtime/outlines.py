@@ -59,18 +59,16 @@ class Outlines:
         rings = np.concatenate(([0], np.cumsum(self.ring_counts, dtype=np.int64)))
         return np.diff(ends[rings])
 
-    def l0_points(self, boxes: NDArray[np.integer], l0_per_wl: float) -> NDArray[np.float64]:
-        """Return the points in level-0 pixels, float64 (p, 2).
+    def wl_points(self, boxes: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the points in pixels of the working level, float64 (p, 2).
 
         Parameters
         ----------
         boxes : integers, shape (n, 4)
             Boxes of the cells at the working level: y0, x0, y1, x1.
-        l0_per_wl : float
-            Level-0 pixels per pixel of the working level.
         """
         corners = np.repeat(boxes[:, 1::-1], self.point_counts, axis=0)
-        return np.asarray((self.points * 0.5 + corners) * l0_per_wl, np.float64)
+        return np.asarray(self.points * 0.5 + corners, np.float64)
 
     @property
     def areas(self) -> NDArray[np.float64]:

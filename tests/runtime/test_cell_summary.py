@@ -13,7 +13,7 @@ from shapely import contains_xy
 from shapely.geometry import Polygon
 
 from cellseg.runtime.cell_summary import summarize_cells
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slide import ArraySlide, Level
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.runtime.writers.test_cells_files import CELLS
 
@@ -89,6 +89,7 @@ def test_no_cells_have_no_fractions() -> None:
 
         class slide:
             mpp = None
+            levels = (Level(5, 7, 1.0),)
 
         class view:
             mpp, l0_per_wl = None, 1.0

@@ -153,6 +153,8 @@ def test_the_table_is_in_level_0_pixels_and_microns() -> None:
     ]
     assert (table["area_px"][0], table["area_um2"][0]) == (12, 3)
     assert table["equivalent_diameter_um"][0] == pytest.approx(2 * np.sqrt(3 / np.pi))
+    cut = CellTable.of(measured(labels), CellFrame(2.0, (0.5, 0.5), names, (9, 13)))
+    assert (cut["y1_px"][0], cut["x1_px"][0]) == (9, 13)  # the slide ends there
     unknown = CellTable.of(measured(labels), CellFrame(2.0, None, names))
     assert np.isnan(unknown["area_um2"][0])
     assert np.isnan(unknown["major_axis_um"][0])

@@ -15,7 +15,7 @@ from tests.cell_pictures import blobs, measured
 
 def polygons(outlines: Outlines, boxes: np.ndarray) -> list[MultiPolygon]:
     """Each cell as shapely has it, in pixels of the image."""
-    points = outlines.l0_points(boxes, 1.0)
+    points = outlines.wl_points(boxes)
     rings = np.split(points, np.cumsum(outlines.ring_sizes)[:-1])
     found, at = [], 0
     for count in outlines.ring_counts:

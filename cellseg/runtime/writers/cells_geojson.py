@@ -130,7 +130,7 @@ class _Features:
         columns = cell_columns(cells, self._frame, first_id)
         values = np.stack([columns[c.name].astype(np.float64) for c in self._columns], axis=1)
         outlines = cells.outlines
-        points = outlines.l0_points(cells.records["box"], self._frame.l0_per_wl)
+        points = self._frame.outline_points(cells)
         numbers = values.size + 2 * (len(points) + len(outlines.ring_sizes))
         room = numbers * (NUMBER_BYTES + 3) + len(cells) * (self._cell_bytes + 64)
         out = np.empty(room, np.uint8)

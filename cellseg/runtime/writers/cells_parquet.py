@@ -81,7 +81,7 @@ def _geometry(cells: MeasuredCells, frame: CellFrame) -> Any:
     from cellseg.runtime.kernels.wkb import put_wkb
 
     outlines = cells.outlines
-    points = outlines.l0_points(cells.records["box"], frame.l0_per_wl)
+    points = frame.outline_points(cells)
     rings = len(outlines.ring_sizes)
     ends = np.empty(len(cells) + 1, np.int32)
     out = np.empty(16 * (len(points) + rings) + 18 * rings + 9 * len(cells), np.uint8)
