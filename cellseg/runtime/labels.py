@@ -70,6 +70,8 @@ class StoredPlane:
         Stays open and in the caller's hands.
     plane : {"classes", "probability", "interior"}
         Which of what the store keeps of a tile.
+    is_there : bool, shape (tiles,), optional
+        Which tiles the store has; may become more meanwhile. By default those of this moment.
     """
 
     dtype = np.dtype(np.uint8)
@@ -79,21 +81,24 @@ class StoredPlane:
         plan: TilePlan,
         store: ResultStore,
         plane: Plane = "classes",
+        is_there: NDArray[np.bool_] | None = None,
     ) -> None:
         self._plan = plan
         self._store, self._name = store, plane
         # Neighbouring windows touch the same tiles; without room for a whole row of tiles each
         # of them is unpacked a few times, which costs far less than it did to compute it.
         self._cache = TileCache(CACHE_BYTES)
-        self._done = np.zeros(len(plan), bool)
-        self._done[store.done()] = True
+        if is_there is None:
+            is_there = np.zeros(len(plan), bool)
+            is_there[store.done()] = True
+        self._is_there = is_there
         self.hw = plan.extent_hw
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint8]:
         """Return a window; see `LabelSource`."""
         window = np.zeros((h, w), np.uint8)
         for tile in self._plan.tiles_in(y0, x0, y0 + h, x0 + w):
-            if self._done[tile.index]:
+            if self._is_there[tile.index]:
                 paste(window, self._tile(tile), (tile.keep_yx[0] - y0, tile.keep_yx[1] - x0))
         return window
 
