@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellseg.runtime.joins import measure_large
-from cellseg.runtime.measure import merged
+from cellseg.runtime.measure import even_lots, merged
 from cellseg.runtime.regions import FinishedLabeller, RegionGrid, find_cells
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class FileCells:
 
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells in the order of their numbers; see `MeasuredSource`."""
+        yield from even_lots(self._sorted())
+
+    def _sorted(self) -> Iterator[MeasuredCells]:
         rows, columns = self._grid.shape
         labeller = FinishedLabeller(self._labels)
         large: set[int] = set()

@@ -30,7 +30,7 @@ from cellseg.runtime.store import pack, unpack_all
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,6 +44,7 @@ __all__ = [
     "CellMeasurer",
     "MeasuredCells",
     "MeasuredSource",
+    "even_lots",
     "intensity_range",
     "merged",
 ]
@@ -100,12 +101,17 @@ class MeasuredCells:
         return cls(np.zeros(0, MEASURED), Outlines.none())
 
     @classmethod
-    def sorted(cls, parts: Sequence[MeasuredCells]) -> MeasuredCells:
-        """Return several lots of cells as one, in raster order of their first pixels."""
+    def joined(cls, parts: Sequence[MeasuredCells]) -> MeasuredCells:
+        """Return several lots of cells as one, one after the other."""
         every = [cls.none(), *parts]
         records = np.concatenate([part.records for part in every])
-        found = cls(records, Outlines.joined([part.outlines for part in every]))
-        return found.taken(np.argsort(records["first"]))
+        return cls(records, Outlines.joined([part.outlines for part in every]))
+
+    @classmethod
+    def sorted(cls, parts: Sequence[MeasuredCells]) -> MeasuredCells:
+        """Return several lots of cells as one, in raster order of their first pixels."""
+        found = cls.joined(parts)
+        return found.taken(np.argsort(found.records["first"]))
 
     def packed_outlines(self) -> bytes:
         """Return the outlines as the store keeps them; see `from_packed`."""
@@ -142,6 +148,24 @@ class MeasuredSource(Protocol):
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells, a bounded number at a time, in the order of their numbers 1..n."""
         ...
+
+
+def even_lots(lots: Iterable[MeasuredCells]) -> Iterator[MeasuredCells]:
+    """Yield the same cells in lots of `BATCH_CELLS`, the last one smaller.
+
+    Files are written lot by lot, and are not to show how large the regions were.
+    """
+    waiting, count = [MeasuredCells.none()], 0
+    for lot in lots:
+        waiting.append(lot)
+        count += len(lot)
+        while count >= BATCH_CELLS:
+            whole = MeasuredCells.joined(waiting)
+            yield whole.part(0, BATCH_CELLS)
+            count -= BATCH_CELLS
+            waiting = [whole.part(BATCH_CELLS, len(whole))]
+    if count:
+        yield MeasuredCells.joined(waiting)
 
 
 def merged(parts: Sequence[MeasuredCells]) -> Iterator[MeasuredCells]:

@@ -13,7 +13,7 @@ import numpy as np
 from cellseg.runtime.cell_summary import summarize_cells
 from cellseg.runtime.joins import join_pieces, measure_large
 from cellseg.runtime.labels import StoredPlane
-from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, merged
+from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, even_lots, merged
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
 from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
 from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
@@ -115,6 +115,9 @@ class SlideCells:
 
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells in the order of their numbers; see `MeasuredSource`."""
+        yield from even_lots(self._sorted())
+
+    def _sorted(self) -> Iterator[MeasuredCells]:
         rows, columns = self._grid.shape
         for row in range(rows):
             parts = [self._measured(row * columns + column) for column in range(columns)]

@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from cellseg.runtime.cell_table import COLUMNS, CellFrame, CellTable
 from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import CellMeasurer, MeasuredCells, intensity_range, merged
+from cellseg.runtime.measure import CellMeasurer, MeasuredCells, even_lots, intensity_range, merged
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 from tests.cell_pictures import blobs, first_pixels, measured
@@ -133,11 +133,15 @@ def test_parts_are_merged_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = [np.arange(start, len(cells), 3) for start in range(3)]
     parts = [MeasuredCells(cells.records[t], cells.outlines.taken(t)) for t in turns]
     lots = list(merged(parts))
+    again = list(even_lots([cells.part(0, 5), cells.part(5, 40), cells.part(40, len(cells))]))
+    for lot, other in zip(lots, again, strict=True):
+        assert lot.records.tobytes() == other.records.tobytes()
+        np.testing.assert_array_equal(lot.outlines.points, other.outlines.points)
     assert [len(lot) for lot in lots[:-1]] == [16] * (len(cells) // 16)
     assert np.concatenate([lot.records for lot in lots]).tobytes() == cells.records.tobytes()
     points = np.concatenate([lot.outlines.points for lot in lots])
     np.testing.assert_array_equal(points, cells.outlines.points)
-    assert list(merged([])) == []
+    assert list(merged([])) == list(even_lots([])) == []
 
 
 def test_the_table_is_in_level_0_pixels_and_microns() -> None:
