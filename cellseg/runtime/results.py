@@ -76,12 +76,12 @@ def write_results(
     cells = None
     if "interior" in job.planes:
         with session.clock.busy("cells"):
-            cells = _tell_apart(job, store, session, partial(tell, "cells"))
+            cells = _tell_apart(job, store, session, options, partial(tell, "cells"))
     tell("write", done)
     probability = None
     if "probability" in job.planes:
         probability = StoredPlane(job.plan, store, "probability")
-    run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability)
+    run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability, cells)
     with session.clock.busy("write"):
         write_outputs(folder, run, outputs.values())
         class_px = run.survey.counts
@@ -94,6 +94,7 @@ def write_results(
         source_tiles=session.source_counts,
         damaged=session.damaged(),
         cells=None if cells is None else cells.counts,
+        cells_summary=None if cells is None else cells.summary(),
         peak_rss_mb=peak_rss_mb(),
     )
     files = {folder / output.file: output.settings_of(options) for output in outputs.values()}
@@ -113,7 +114,11 @@ def write_outputs(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> 
 
 
 def _tell_apart(
-    job: Job, store: ResultStore, session: TileSession, tell: Callable[[Progress], None]
+    job: Job,
+    store: ResultStore,
+    session: TileSession,
+    options: InferOptions,
+    tell: Callable[[Progress], None],
 ) -> SlideCells:
     from cellseg.runtime.slide_cells import REGION_BYTES, tell_apart
 
@@ -123,4 +128,4 @@ def _tell_apart(
         tell(replace(state, tiles_done=done, tiles_total=total))
 
     threads = max(1, min(usable_cores(), session.spare_bytes // REGION_BYTES))
-    return tell_apart(job, store, threads, session.commit, progress)
+    return tell_apart(job, store, threads, session.commit, progress, options.simplify_px)

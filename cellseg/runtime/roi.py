@@ -16,6 +16,7 @@ import numpy as np
 
 from cellseg.errors import RegionError
 from cellseg.runtime.geojson import read_regions
+from cellseg.runtime.outlines import edges_of
 
 if TYPE_CHECKING:
     import os
@@ -74,7 +75,7 @@ class Roi:
         """
         rings = [polygon for region in regions for polygon in region.polygons]
         edges = tuple(
-            np.concatenate([_edges(ring / l0_per_wl) for ring in polygon]) for polygon in rings
+            np.concatenate([edges_of(ring / l0_per_wl) for ring in polygon]) for polygon in rings
         )
         boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
         roi = cls(path, tuple(regions), edges, boxes / l0_per_wl)
@@ -142,6 +143,33 @@ class Roi:
                 part |= filled
         return found.view(bool)
 
+    def holds(
+        self, ys: NDArray[np.float64], xs: NDArray[np.float64]
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield for each region which points of the working level lie in it.
+
+        Parameters
+        ----------
+        ys, xs : float64, shape (n,)
+
+        Yields
+        ------
+        bool, shape (n,)
+        """
+        from cellseg.runtime.kernels.polygon import points_inside
+
+        index = 0
+        for region in self.regions:
+            found = np.zeros(len(ys), bool)
+            for _ in region.polygons:
+                left, top, right, bottom = self.boxes[index]
+                near = np.flatnonzero((xs >= left) & (xs < right) & (ys >= top) & (ys < bottom))
+                inside = np.empty(len(near), bool)
+                points_inside(self.edges[index], ys[near], xs[near], inside)
+                found[near] |= inside
+                index += 1
+            yield found
+
     def blank_outside(self, plane: NDArray[Any], y0: int, x0: int) -> None:
         """Set what lies outside all regions to 0, in place.
 
@@ -182,11 +210,3 @@ class Roi:
 def read_roi(path: str | os.PathLike[str], l0_per_wl: float, wl_hw: tuple[int, int]) -> Roi:
     """Read a GeoJSON file and lay it over a working level; see `read_regions` and `Roi.of`."""
     return Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path))
-
-
-def _edges(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of a closed ring, shape (n, 4), each from its upper to its lower end."""
-    ends = np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1)
-    is_upward = ends[:, 1] > ends[:, 3]
-    ends[is_upward] = ends[is_upward][:, [2, 3, 0, 1]]
-    return ends

@@ -13,8 +13,11 @@ import cellseg.runtime.slide_cells as slide_cells
 from cellseg.runtime.cells import label_cells
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.regions import RegionGrid
+from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.store import ResultStore, pack
+from cellseg.runtime.working import WorkingView
 from tests.runtime.test_regions import RULE, field_of_nuclei
+from tests.slides import scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,15 +30,20 @@ class FakeJob:
     """What cells need of a job."""
 
     plan: Any
+    slide: Any
     class_names = ("background", "nucleus")
+    planes = ("classes", "interior")
+    value_range = (0, 255)
+    roi = None
 
     @property
     def view(self) -> Any:
-        return SimpleNamespace(hw=self.plan.extent_hw)
+        return WorkingView(self.slide, None)
 
     @property
     def bundle(self) -> Any:
-        return SimpleNamespace(manifest=SimpleNamespace(head=SimpleNamespace(instances=RULE)))
+        head = SimpleNamespace(instances=RULE)
+        return SimpleNamespace(manifest=SimpleNamespace(head=head, mpp=None))
 
 
 @pytest.fixture
@@ -48,7 +56,8 @@ def planes(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
 
 def run(folder: Path, planes: tuple[np.ndarray, np.ndarray], tile_px: int) -> tuple[Any, Any]:
     folder.mkdir(exist_ok=True)
-    job: Any = FakeJob(plan_tiles(HW, tile_px=tile_px, halo_px=16, stride_px=4))
+    plan = plan_tiles(HW, tile_px=tile_px, halo_px=16, stride_px=4)
+    job: Any = FakeJob(plan, ArraySlide(scene(*HW)))
     store = ResultStore(folder)
     store.begin({"slide": "a"})
     for tile in job.plan:

@@ -16,7 +16,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fill_even_odd", "mark_touched"]
+__all__ = ["fill_even_odd", "mark_touched", "points_inside"]
 
 
 @njit(nogil=True, cache=True)
@@ -98,3 +98,33 @@ def mark_touched(
             stop = min(np.searchsorted(x_edges, right, side="right") - 1, columns - 1)
             for column in range(start, stop + 1):
                 out[row, column] = 1
+
+
+@njit(nogil=True, cache=True)
+def points_inside(
+    edges: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    xs: NDArray[np.float64],
+    out: NDArray[np.bool_],
+) -> None:
+    """Tell which points lie inside one polygon; points on edges are as in `fill_even_odd`.
+
+    Parameters
+    ----------
+    edges : float64, shape (n, 4)
+        x0, y0, x1, y1 of every edge of every ring, y0 <= y1.
+    ys, xs : float64, shape (p,)
+        The points.
+    out : bool, shape (p,)
+        Written.
+    """
+    for point in range(ys.shape[0]):
+        inside = False
+        for index in range(edges.shape[0]):
+            x0, y0, x1, y1 = edges[index]
+            if (
+                y0 <= ys[point] < y1
+                and x0 + (ys[point] - y0) * ((x1 - x0) / (y1 - y0)) <= xs[point]
+            ):
+                inside = not inside
+        out[point] = inside
