@@ -20,9 +20,7 @@ def polygons(outlines: Outlines, boxes: np.ndarray) -> list[MultiPolygon]:
     found, at = [], 0
     for count in outlines.ring_counts:
         parts: list[list[np.ndarray]] = []
-        for ring, area in zip(
-            rings[at : at + count], outlines.areas[at : at + count], strict=True
-        ):
+        for ring, area in zip(rings[at : at + count], outlines.areas[at : at + count], strict=True):
             if area > 0:
                 parts.append([])
             parts[-1].append(ring)

@@ -21,6 +21,7 @@ __all__ = ["DensityMap", "density_colours", "density_map", "draw_density", "fram
 _SIGMA_UM = 30.0
 _SIGMA_PX = 60.0  # level-0 pixels, where the slide does not state their size
 _LEAST_SHARE, _MOST_SHARE = 0.01, 0.1  # of the longer side that sigma may be
+_REACH = 4.0  # sigmas that the Gaussian is computed for
 _STEPS = 256
 _OPAQUE_FROM, _OPACITY = 0.15, 0.8
 _BAR_PX, _MARGIN_PX = 22, 16
@@ -77,16 +78,13 @@ def density_map(
     per_map_px = (l0_hw[1] / shape_hw[1], l0_hw[0] / shape_hw[0])
     x_um, y_um = mpp or (1.0, 1.0)
     sigma = _sigma_px(max(shape_hw), per_map_px[0], None if mpp is None else x_um)
-    smooth, whole = (
-        np.asarray(
-            cv2.GaussianBlur(each, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT), np.float32
-        )
-        for each in (counts, np.ones(shape_hw, np.float32))
-    )
+    side = 2 * round(_REACH * sigma) + 1
+    smooth = cv2.GaussianBlur(counts, (side, side), sigma, borderType=cv2.BORDER_CONSTANT)
+    kernel = cv2.getGaussianKernel(side, sigma)[:, 0]
+    rows, columns = (_kept_within(extent, kernel) for extent in shape_hw)
     area = per_map_px[0] * x_um * per_map_px[1] * y_um * 1e-6  # mm², or million pixels
-    values = smooth / np.maximum(whole, np.float32(1e-6)) / np.float32(area)
     return DensityMap(
-        values=np.maximum(values, 0),
+        values=np.asarray(smooth / (rows[:, None] * columns * np.float32(area)), np.float32),
         unit="cells/Mpx" if mpp is None else "cells/mm²",
         sigma_px=sigma,
         px_um=None if mpp is None else per_map_px[0] * x_um,
@@ -169,6 +167,13 @@ def _counts(
     )
     flat = np.bincount(rows * shape_hw[1] + columns, minlength=shape_hw[0] * shape_hw[1])
     return flat.reshape(shape_hw).astype(np.float32)
+
+
+def _kept_within(extent: int, kernel: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Share of a kernel at each place of a line that stays on the line."""
+    reach = len(kernel) // 2
+    whole = np.convolve(np.ones(extent), kernel)
+    return whole[reach : reach + extent].astype(np.float32)
 
 
 def _sigma_px(longest_px: int, l0_per_px: float, x_um: float | None) -> float:

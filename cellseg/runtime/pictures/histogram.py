@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Histogram", "histogram_of", "histogram_svg"]
 
 _BINS = 32
-_TAIL = 0.995
+_TAIL = 0.98
 _WIDTH, _HEIGHT = 420, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 10, 42
 _STYLE = (
@@ -41,6 +41,11 @@ class Histogram:
     """Cells outside the bins, not shown."""
     median: float | None = None
     """Of all cells, those beyond included."""
+
+    @classmethod
+    def empty(cls, label: str) -> Histogram:
+        """Return what is drawn where there is nothing to count."""
+        return cls(label, np.array([0.0, 1.0]), {})
 
 
 def histogram_of(

@@ -6,15 +6,16 @@ import json
 import logging
 from contextlib import ExitStack
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.errors import CellsegError, StoreError
+from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.file_labels import FileLabels
-from cellseg.runtime.report.cell_file import read_cells
-from cellseg.runtime.slide import open_slide, paste
+from cellseg.runtime.slide import open_slide
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.labels import LabelSource
 
-__all__ = ["RunFolder", "find_runs", "read_padded"]
+__all__ = ["RunFolder", "find_runs"]
 
 _LOG = logging.getLogger(__name__)
 _SCHEMA = "cellseg.run/1"
@@ -136,8 +137,13 @@ class RunFolder:
 
     @cached_property
     def cells(self) -> Mapping[str, NDArray[Any]] | None:
-        """Columns of the table of cells; None where there is no table."""
-        return read_cells(self.path)
+        """Columns of the table of cells; None where there is none, or it cannot be read here."""
+        if (table := self._file("cells.parquet")) is not None:
+            if find_spec("pyarrow") is not None:
+                return CellFile(table)
+            _LOG.warning("%s: pyarrow is missing: pip install 'cellseg[parquet]'", table)
+        table = self._file("cells.csv")
+        return None if table is None else CellFile(table)
 
     @cached_property
     def view(self) -> WorkingView | None:
@@ -190,16 +196,6 @@ class RunFolder:
         """Path of an output that the run names and that is there."""
         path = self.path / name
         return path if name in self.run["outputs"] and path.is_file() else None
-
-
-def read_padded(source: LabelSource, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
-    """Read a window that may reach beyond a map; there it is 0."""
-    window = np.zeros((h, w), source.dtype)
-    top, left = max(0, y0), max(0, x0)
-    bottom, right = min(source.hw[0], y0 + h), min(source.hw[1], x0 + w)
-    if bottom > top and right > left:
-        paste(window, source.read(top, left, bottom - top, right - left), (top - y0, left - x0))
-    return window
 
 
 def _read_run(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -126,14 +127,18 @@ def test_regions_are_listed_with_their_densities(tmp_path: Path) -> None:
 
 
 def test_no_cells_at_all_make_a_page_that_says_so(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((80, 90, 3), np.uint8))
+    page = write_report(finished_run(tmp_path, image="black.png"))
+    assert "No cells were found." in page.read_text(encoding="utf-8")
+    assert "Density" not in headings(page)
+
+
+def test_without_a_table_counts_and_histograms_of_run_json_are_left(tmp_path: Path) -> None:
     folder = finished_run(tmp_path)
-    table = next(folder.glob("cells.*"))
-    if table.suffix == ".csv":
-        table.write_text(table.read_text(encoding="utf-8").splitlines()[0] + "\n")
-    else:
-        table.unlink()
-    change_run(folder, cells={"nucleus": 0}, cells_summary=None)
-    assert "No cells were found." in write_report(folder).read_text(encoding="utf-8")
+    next(folder.glob("cells.parquet")).unlink()
+    found = headings(write_report(folder))
+    assert {"Classes", "Measurements"} <= set(found)
+    assert not {"Density", "Gallery"} & set(found)
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": "other/1"}', "[]"])

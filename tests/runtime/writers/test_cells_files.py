@@ -173,7 +173,9 @@ def test_files_added_to_a_finished_run_have_the_bytes_they_would_have_had(tmp_pa
     later, engine = run(tmp_path / "b", picture)
     assert engine is None
     assert later.report["outputs"] == at_once.report["outputs"]
-    assert pd.read_parquet(later.folder / "cells.parquet")["class_probability"].between(0.5, 1).all()
+    assert (
+        pd.read_parquet(later.folder / "cells.parquet")["class_probability"].between(0.5, 1).all()
+    )
 
 
 def test_outlines_are_made_anew_for_another_tolerance(tmp_path: Path) -> None:
@@ -189,9 +191,7 @@ def test_outlines_are_made_anew_for_another_tolerance(tmp_path: Path) -> None:
     np.testing.assert_array_equal(areas, np.bincount(labels_of(exact).ravel())[1:])
 
 
-def test_without_pyarrow_the_table_is_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pyarrow_the_table_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = table.version
 
     def version(name: str) -> str:
