@@ -180,9 +180,9 @@ def _charts(folder: RunFolder) -> str:
 
 def _histograms(folder: RunFolder) -> Iterator[Histogram]:
     """Yield those of the table, class by class; without one those that run.json keeps."""
-    charts = _NO_SCALE_CHARTS if folder.mpp is None else _CHARTS
+    charts = list(_NO_SCALE_CHARTS if folder.mpp is None else _CHARTS)
     if folder.run["plan"].get("ground") == "dark":  # light is emitted there, no stain absorbs it
-        charts = tuple(chart for chart in charts if not chart[0].endswith("_od"))
+        charts = [chart for chart in charts if not chart[0].endswith("_od")]
     cells, names = folder.cells, list(folder.colours)
     kept = (folder.run.get("cells_summary") or {}).get("histograms") or {}
     for column, label in charts:
