@@ -33,9 +33,10 @@ def report(
 ) -> None:
     """Make a page of a result: slide, counts, densities, pictures, speed and provenance.
 
-    The page is one file that can be mailed: nothing in it is loaded from elsewhere. It
-    lies in the result's folder as report.html. Of several results each gets its own, and
-    one more compares them: report.html in the folder that holds them.
+    The page is one file that can be mailed: nothing in it is loaded from
+    elsewhere. It lies in the result's folder as report.html. Of several
+    results each gets its own, and one more compares them: report.html in
+    the folder that holds them.
 
     Examples
     --------

@@ -50,8 +50,8 @@ def heat_map(folder: RunFolder) -> tuple[NDArray[np.uint8], DensityMap] | None:
     return draw_density(density, ground), density
 
 
-def close_up(folder: RunFolder) -> NDArray[np.uint8] | None:
-    """Draw the densest place of a large slide at full resolution, with outlines.
+def close_up(folder: RunFolder) -> tuple[NDArray[np.uint8], float | None] | None:
+    """Draw the densest place of a large slide at full resolution, with outlines; its width, µm.
 
     A small image shows its outlines in the overview already: None.
     """
@@ -64,18 +64,23 @@ def close_up(folder: RunFolder) -> NDArray[np.uint8] | None:
     height, width = (min(_CLOSE_UP_PX, side) for side in view.hw)
     window = (min(y0, view.hw[0] - height), min(x0, view.hw[1] - width), height, width)
     objects = None if folder.labels is None else folder.labels.read(*window)
-    return draw_overlay(view.read(*window), classes.read(*window), folder.palette, objects=objects)
+    drawn = draw_overlay(view.read(*window), classes.read(*window), folder.palette, objects=objects)
+    return drawn, None if view.mpp is None else width * view.mpp[0]
 
 
-def galleries(folder: RunFolder) -> dict[str, NDArray[np.uint8]]:
-    """Draw the gallery of each class that has cells; none without slide or table."""
+def galleries(folder: RunFolder) -> tuple[dict[str, NDArray[np.uint8]], float | None]:
+    """Draw the gallery of each class that has cells, and say how wide a crop is, µm.
+
+    There are none without slide or table.
+    """
     view, cells, labels = folder.view, folder.cells, folder.labels
     if view is None or cells is None:
-        return {}
+        return {}, None
     reader = None if labels is None else partial(read_padded, labels)
     gallery = Gallery(cells, view.l0_per_wl, view.read, reader)
     sheets = {name: gallery.sheet(name, colour) for name, colour in folder.colours.items()}
-    return {name: sheet for name, sheet in sheets.items() if sheet is not None}
+    drawn = {name: sheet for name, sheet in sheets.items() if sheet is not None}
+    return drawn, None if view.mpp is None else gallery.field_px * view.mpp[0]
 
 
 def data_uri(rgb: NDArray[np.uint8]) -> str:

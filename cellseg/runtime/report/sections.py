@@ -76,14 +76,20 @@ def section(title: str, body: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{escape(title)}</h2>{body}</section>'
 
 
-def picture(rgb: NDArray[Any], words: str, caption: str = "") -> str:
-    """Return a picture that lies in the page itself."""
+def picture(rgb: NDArray[Any], words: str, caption: str = "", *, zooms: bool = False) -> str:
+    """Return a picture that lies in the page itself; with ``zooms`` a click shows it alone."""
     height, width = rgb.shape[:2]
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return (
-        f'<figure><img src="{pictures.data_uri(rgb)}" width="{width}" height="{height}" '
-        f'alt="{escape(words)}">{below}</figure>'
+    drawn = (
+        f'<img src="{pictures.data_uri(rgb)}" width="{width}" height="{height}" '
+        f'alt="{escape(words)}">'
     )
+    if zooms:  # a checkbox remembers it: the page runs no script
+        drawn = (
+            f'<label class="zoom" title="Click to enlarge"><input type="checkbox" '
+            f'aria-label="Enlarge: {escape(words)}">{drawn}</label>'
+        )
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure>{drawn}{below}</figure>"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
@@ -112,18 +118,16 @@ def _pictures(folder: RunFolder) -> str:
     )  # fmt: skip
     parts = []
     if found is not None:
-        parts.append(section("Overview", picture(found, "The slide, what was found painted on")))
+        words = "The slide, what was found painted on"
+        parts.append(section("Overview", picture(found, words, zooms=True)))
     if heat is not None:
         drawn, density = heat
-        parts.append(
-            section(
-                "Density",
-                picture(drawn, "Where cells are dense") + _ramp(density.top, density.unit),
-            )
-        )
+        shown = picture(drawn, "Where cells are dense", zooms=True)
+        parts.append(section("Density", shown + _ramp(density.top, density.unit)))
     if close is not None:
-        words = "The densest place at full resolution"
-        parts.append(section("Close-up", picture(close, words, words)))
+        rgb, width_um = close
+        words = f"The densest place at full resolution{_width_text(width_um)}"
+        parts.append(section("Close-up", picture(rgb, words, words, zooms=True)))
     return f'<div class="grid">{"".join(parts)}</div>' if parts else ""
 
 
@@ -197,10 +201,17 @@ def _histograms(folder: RunFolder) -> Iterator[Histogram]:
 
 
 def _galleries(folder: RunFolder) -> str:
-    sheets = pictures.galleries(folder)
+    sheets, field_um = pictures.galleries(folder)
     body = "".join(_gallery(name, sheet, folder.colours[name]) for name, sheet in sheets.items())
-    note = '<p class="dim">At one scale, from the smallest cell to the largest, by even ranks.</p>'
+    note = (
+        '<p class="dim">From the smallest cell to the largest, by even ranks; '
+        f"every crop at one scale{_width_text(field_um)}.</p>"
+    )
     return section("Gallery", body + note if body else "", "gallery")
+
+
+def _width_text(width_um: float | None) -> str:
+    return "" if width_um is None else f", {width_um:.3g} µm wide"
 
 
 def _gallery(name: str, sheet: NDArray[Any], colour: Sequence[int]) -> str:

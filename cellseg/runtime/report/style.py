@@ -27,6 +27,10 @@ padding:1rem;margin-top:1rem;min-width:0}
 .warn{background:var(--warnbg);color:var(--warn);border-color:currentColor}
 .warn ul{margin:0;padding-left:1.2rem}
 img{display:block;max-width:100%;height:auto;border-radius:6px}td img{max-width:none}
+.zoom{display:block;position:relative;cursor:zoom-in}.zoom input{position:absolute;opacity:0;pointer-events:none}
+.zoom input:focus-visible+img{outline:3px solid var(--accent)}
+.grid .zoom input:checked+img{position:fixed;inset:0;z-index:9;width:100vw;height:100vh;
+object-fit:contain;background:#000e;border-radius:0;cursor:zoom-out}
 figure{margin:0}figcaption{color:var(--dim);font-size:.85rem;margin-top:.4rem}
 .scroll{overflow-x:auto}.gallery img{max-width:none}
 table{border-collapse:collapse;width:100%}

@@ -61,3 +61,17 @@ def test_a_page_is_drawn_whole_and_alone(
     assert wide <= width
     brightness = sum(map(int, ground[4:-1].split(","))) / 3
     assert (brightness > 200) == (scheme == "light")
+
+
+def test_a_click_shows_a_picture_alone_and_another_puts_it_back(
+    pages: dict[str, Path], browser: Any
+) -> None:
+    page = browser.new_page(viewport={"width": 800, "height": 600})
+    page.goto(pages["cells"].as_uri())
+    picture = page.locator(".zoom img").first
+    small = picture.bounding_box()["width"]
+    picture.click()
+    assert picture.bounding_box() == {"x": 0, "y": 0, "width": 800, "height": 600}
+    picture.click()
+    assert picture.bounding_box()["width"] == small
+    page.close()
