@@ -27,7 +27,8 @@ padding:1rem;margin-top:1rem;min-width:0}
 .warn{background:var(--warnbg);color:var(--warn);border-color:currentColor}
 .warn ul{margin:0;padding-left:1.2rem}
 img{display:block;max-width:100%;height:auto;border-radius:6px}td img{max-width:none}
-.zoom{display:block;position:relative;cursor:zoom-in}.zoom input{position:absolute;opacity:0;pointer-events:none}
+.zoom{display:block;position:relative;cursor:zoom-in}
+.zoom input{position:absolute;opacity:0;pointer-events:none}
 .zoom input:focus-visible+img{outline:3px solid var(--accent)}
 .grid .zoom input:checked+img{position:fixed;inset:0;z-index:9;width:100vw;height:100vh;
 object-fit:contain;background:#000e;border-radius:0;cursor:zoom-out}
