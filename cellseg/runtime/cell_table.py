@@ -105,7 +105,7 @@ class CellTable(Mapping[str, "NDArray[Any]"]):
     Examples
     --------
     >>> table = CellTable({"id": np.array([1, 2]), "area_um2": np.array([20.5, 31.0])})
-    >>> table.cell_count, table["area_um2"].mean()
+    >>> table.cell_count, float(table["area_um2"].mean())
     (2, 25.75)
     """
 

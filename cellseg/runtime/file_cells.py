@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.measure import MeasuredCells, in_batches
+from cellseg.runtime.joins import measure_large
+from cellseg.runtime.measure import merged
 from cellseg.runtime.regions import FinishedLabeller, RegionGrid, find_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellseg.runtime.labels import LabelSource
-    from cellseg.runtime.measure import CellMeasurer
+    from cellseg.runtime.measure import CellMeasurer, MeasuredCells
+    from cellseg.runtime.regions import RegionCells
 
 __all__ = ["FileCells"]
 
@@ -30,7 +32,7 @@ class FileCells:
     """
 
     def __init__(self, labels: LabelSource, measurer: CellMeasurer, count: int) -> None:
-        self._labeller, self._measurer, self._count = FinishedLabeller(labels), measurer, count
+        self._labels, self._measurer, self._count = labels, measurer, count
         self._grid = RegionGrid(labels.hw)
 
     def __len__(self) -> int:
@@ -39,7 +41,21 @@ class FileCells:
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells in the order of their numbers; see `MeasuredSource`."""
         rows, columns = self._grid.shape
+        labeller = FinishedLabeller(self._labels)
+        large: set[int] = set()
         for row in range(rows):
-            cores = (self._grid.core(row * columns + column) for column in range(columns))
-            parts = [self._measurer.measure_own(find_cells(self._labeller, c)) for c in cores]
-            yield from in_batches(MeasuredCells.sorted([part for part in parts if len(part)]))
+            parts = []
+            for column in range(columns):
+                found = find_cells(labeller, self._grid.core(row * columns + column))
+                parts.append(self._measurer.measure_own(found))
+                parts += self._large_of(found, large)
+            yield from merged([part for part in parts if len(part)])
+
+    def _large_of(self, region: RegionCells, seen: set[int]) -> Iterator[MeasuredCells]:
+        """Yield the cells that no window holds whole, with the first of their pieces."""
+        width = self._labels.hw[1]
+        for first in region.first[region.is_cut].tolist():
+            number = int(self._labels.read(first // width, first % width, 1, 1)[0, 0])
+            if number not in seen:
+                seen.add(number)
+                yield measure_large(self._labels, number, first, self._grid, self._measurer)

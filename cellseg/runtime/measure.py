@@ -30,7 +30,7 @@ from cellseg.runtime.store import pack, unpack_all
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,8 +44,8 @@ __all__ = [
     "CellMeasurer",
     "MeasuredCells",
     "MeasuredSource",
-    "in_batches",
     "intensity_range",
+    "merged",
 ]
 
 BATCH_CELLS = 1 << 14
@@ -104,9 +104,8 @@ class MeasuredCells:
         """Return several lots of cells as one, in raster order of their first pixels."""
         every = [cls.none(), *parts]
         records = np.concatenate([part.records for part in every])
-        order = np.argsort(records["first"])
-        outlines = Outlines.joined([part.outlines for part in every])
-        return cls(records[order], outlines.taken(order))
+        found = cls(records, Outlines.joined([part.outlines for part in every]))
+        return found.taken(np.argsort(records["first"]))
 
     def packed_outlines(self) -> bytes:
         """Return the outlines as the store keeps them; see `from_packed`."""
@@ -124,10 +123,13 @@ class MeasuredCells:
         xy, sizes, counts = np.split(flat[ends[0] :], ends[1:] - ends[0])
         return cls(unpack_all(records, MEASURED), Outlines(xy.reshape(-1, 2), sizes, counts))
 
+    def taken(self, order: NDArray[np.int64]) -> MeasuredCells:
+        """Return some cells, in another order."""
+        return MeasuredCells(self.records[order], self.outlines.taken(order))
+
     def part(self, start: int, stop: int) -> MeasuredCells:
         """Return the cells ``start .. stop``."""
-        order = np.arange(start, min(stop, len(self)))
-        return MeasuredCells(self.records[order], self.outlines.taken(order))
+        return MeasuredCells(self.records[start:stop], self.outlines.part(start, stop))
 
 
 class MeasuredSource(Protocol):
@@ -142,10 +144,42 @@ class MeasuredSource(Protocol):
         ...
 
 
-def in_batches(cells: MeasuredCells) -> Iterator[MeasuredCells]:
-    """Yield cells in lots of at most `BATCH_CELLS`."""
-    for start in range(0, len(cells), BATCH_CELLS):
-        yield cells.part(start, start + BATCH_CELLS)
+def merged(parts: Sequence[MeasuredCells]) -> Iterator[MeasuredCells]:
+    """Yield the cells of parts, each sorted by first pixels, as one: `BATCH_CELLS` at a time."""
+    firsts = [part.records["first"] for part in parts]
+    every = np.sort(np.concatenate([np.zeros(0, np.int64), *firsts]))
+    starts = [0] * len(parts)
+    for last in range(BATCH_CELLS, len(every) + BATCH_CELLS, BATCH_CELLS):
+        end = every[min(last, len(every)) - 1]
+        ends = [int(np.searchsorted(first, end, side="right")) for first in firsts]
+        spans = zip(parts, starts, ends, strict=True)
+        yield MeasuredCells.sorted([part.part(a, b) for part, a, b in spans if a < b])
+        starts = ends
+
+
+class Picture(Protocol):
+    """What is seen of a slide: a `cellseg.runtime.working.WorkingView`, or a part of one."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Microns per pixel, (x, y)."""
+        ...
+
+    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint8]:
+        """Return a window, uint8 (h, w, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    hw: tuple[int, int]
+    mpp: tuple[float, float] | None
+    read: Callable[[int, int, int, int], NDArray[np.uint8]]
 
 
 class CellMeasurer:
@@ -153,7 +187,7 @@ class CellMeasurer:
 
     Parameters
     ----------
-    view : WorkingView
+    view : Picture
         The slide in 8 bits.
     classes : LabelSource
         Class map.
@@ -168,7 +202,7 @@ class CellMeasurer:
 
     def __init__(
         self,
-        view: WorkingView,
+        view: Picture,
         classes: LabelSource,
         class_count: int,
         probability: LabelSource | None = None,
@@ -191,6 +225,35 @@ class CellMeasurer:
         values = intensity_range(job.slide.dtype, job.value_range)
         view = WorkingView(job.slide, job.bundle.manifest.mpp, values)
         return cls(view, classes, len(job.class_names), probability, tolerance_px)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of the slide at the working level."""
+        return self._view.hw
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """Microns per pixel of the working level, (x, y)."""
+        return self._view.mpp
+
+    def reduced(self, every: Callable[[Any], Any], step: int) -> CellMeasurer:
+        """Return what measures on every ``step``-th pixel of a part of the slide.
+
+        Parameters
+        ----------
+        every : callable
+            Turns a map or picture into one of such pixels, with ``hw`` and ``read``.
+        step : int
+        """
+        mpp = None if self.mpp is None else (self.mpp[0] * step, self.mpp[1] * step)
+        picture = every(self._view)
+        return CellMeasurer(
+            _Reduced(picture.hw, mpp, picture.read),
+            every(self._classes),
+            self._class_count,
+            None if self._probability is None else every(self._probability),
+            self._tolerance_px,
+        )
 
     def measure_own(self, region: RegionCells) -> MeasuredCells:
         """Measure the cells that belong to a region."""

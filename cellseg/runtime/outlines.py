@@ -81,6 +81,14 @@ class Outlines:
         ring_areas(self.points.astype(np.float64), self.ring_sizes, found)
         return found
 
+    def part(self, start: int, stop: int) -> Outlines:
+        """Return the outlines of the cells ``start .. stop``, without a copy."""
+        ring = int(self.ring_counts[:start].sum())
+        rings = slice(ring, ring + int(self.ring_counts[start:stop].sum()))
+        point = int(self.ring_sizes[:ring].sum())
+        points = slice(point, point + int(self.ring_sizes[rings].sum()))
+        return Outlines(self.points[points], self.ring_sizes[rings], self.ring_counts[start:stop])
+
     def taken(self, order: NDArray[np.int64]) -> Outlines:
         """Return the outlines of some cells, in another order."""
         rings = _ranges(self.ring_counts, order)

@@ -344,7 +344,7 @@ def _measured(job: Job, labels: NDArray[np.uint32], classes: NDArray[np.uint8]) 
     from cellseg.runtime.cells import renumber
 
     measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
-    first = renumber(labels.copy())
+    first = renumber(labels)[1]
     wanted = np.arange(1, len(first) + 1, dtype=np.uint32)
     return CellTable.of(measurer.measure(labels, wanted, first, (0, 0)), CellFrame.of(job))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.runtime.cell_summary import summarize_cells
+from cellseg.runtime.joins import join_pieces, measure_large
 from cellseg.runtime.labels import StoredPlane
-from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, in_batches
+from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, merged
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
 from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
 from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.job import Job
+    from cellseg.runtime.joins import Joins
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.store import ResultStore
 
@@ -32,10 +35,11 @@ __all__ = ["REGION_BYTES", "SlideCells", "tell_apart"]
 REGION_BYTES = 80 << 20
 """What a thread holds while it tells the cells of a region apart: about 45 bytes a pixel."""
 
+_LOG = logging.getLogger(__name__)
 _CACHE_BYTES = 48 << 20
 _UNCOMMITTED = 16
 # What the store keeps of each cell that reaches into a region.
-_CELL = np.dtype([("first", "<i8"), ("is_own", "?")])
+_CELL = np.dtype([("first", "<i8"), ("is_own", "?"), ("is_cut", "?")])
 
 
 class SlideCells:
@@ -49,28 +53,42 @@ class SlideCells:
         What was run.
     store : ResultStore
         Holds all regions; stays open and in the caller's hands.
+    measurer : CellMeasurer
+        Measures cells that no region's window held whole.
 
     Attributes
     ----------
     counts : dict
         Cells of each class, by its name; a cell's class is that of most of its pixels.
+    large_count : int
+        Cells that no region's window held whole.
     """
 
     dtype = np.dtype(np.uint32)
 
-    def __init__(self, job: Job, store: ResultStore) -> None:
+    def __init__(self, job: Job, store: ResultStore, measurer: CellMeasurer) -> None:
         self.hw = job.view.hw
         self._store, self._grid = store, RegionGrid(job.view.hw)
         self._job = job
         self._cache = TileCache(_CACHE_BYTES)
-        firsts, by_class = [np.zeros(0, np.int64)], np.zeros(len(job.class_names), np.int64)
-        for records in self.records():
-            firsts.append(records["first"].copy())
-            by_class += np.bincount(records["class"], minlength=len(by_class))
+        self._joins = self._joined()
+        self.large_count = len(self._joins.roots)
+        firsts = [lot["first"].copy() for lot in self._region_records()]
         # Eight bytes a cell: the one thing here that grows with what the slide holds.
-        self._first = np.sort(np.concatenate(firsts))
-        found = by_class.tolist()
-        self.counts: Mapping[str, int] = dict(zip(job.class_names[1:], found[1:], strict=True))
+        self._first = np.sort(np.concatenate([self._joins.roots, *firsts]))
+        self._large = [
+            measure_large(self, int(number), int(first), self._grid, measurer)
+            for number, first in zip(
+                self._numbers(self._joins.roots), self._joins.roots, strict=True
+            )
+        ]
+        by_class = sum(
+            (np.bincount(lot["class"], minlength=len(job.class_names)) for lot in self.records()),
+            np.zeros(len(job.class_names), np.int64),
+        )
+        self.counts: Mapping[str, int] = dict(
+            zip(job.class_names[1:], by_class.tolist()[1:], strict=True)
+        )
 
     def __len__(self) -> int:
         return len(self._first)
@@ -86,37 +104,78 @@ class SlideCells:
         return window
 
     def records(self) -> Iterator[NDArray[Any]]:
-        """Yield the records of all cells, region by region."""
-        for packed in self._store.region_records():
-            yield unpack_all(packed, MEASURED)
+        """Yield the records of all cells, in any order."""
+        yield from self._region_records()
+        yield from (cell.records for cell in self._large)
 
     def summary(self) -> dict[str, Any]:
         """Return ``cells_summary`` of run.json."""
-        return summarize_cells(self.records, self._job)
+        found = summarize_cells(self.records, self._job)
+        return {**found, "larger_than_a_region": self.large_count}
 
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells in the order of their numbers; see `MeasuredSource`."""
         rows, columns = self._grid.shape
         for row in range(rows):
-            indices = range(row * columns, (row + 1) * columns)
-            packed = map(self._store.measured, indices)
-            parts = [MeasuredCells.from_packed(*each) for each in packed]
+            parts = [self._measured(row * columns + column) for column in range(columns)]
+            parts += [cell for cell in self._large if self._row_of(cell) == row]
             # A row of cores holds the first pixels of consecutive numbers.
-            yield from in_batches(MeasuredCells.sorted([part for part in parts if len(part)]))
+            yield from merged([part for part in parts if len(part)])
+
+    def _row_of(self, cell: MeasuredCells) -> int:
+        return int(cell.records["first"][0]) // self.hw[1] // self._grid.core_px
+
+    def _measured(self, index: int) -> MeasuredCells:
+        found = MeasuredCells.from_packed(*self._store.measured(index))
+        kept = self._is_whole(found.records)
+        return found if kept.all() else found.taken(np.flatnonzero(kept))
+
+    def _region_records(self) -> Iterator[NDArray[Any]]:
+        for packed in self._store.region_records():
+            found = unpack_all(packed, MEASURED)
+            yield found[self._is_whole(found)]
+
+    def _is_whole(self, records: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which cells are no part of one that was put together from pieces."""
+        return np.isin(records["first"], self._joins.names, invert=True)
 
     def _region(self, index: int) -> NDArray[np.uint32]:
         return self._cache.get(index, lambda: self._numbered(index))
 
     def _numbered(self, index: int) -> NDArray[np.uint32]:
-        labels, cells = self._store.region(index)
-        first = unpack_all(cells, _CELL)["first"]
-        number = np.zeros(len(first) + 1, np.uint32)
+        labels, cells = self._named(index)
+        number = np.zeros(len(cells) + 1, np.uint32)
+        number[1:] = self._numbers(self._joins.resolved(cells["first"]))
+        return np.asarray(number[labels])
+
+    def _numbers(self, first: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the numbers of cells by their first pixels; 0 for what is the name of none."""
         place = np.searchsorted(self._first, first)
-        # A piece too large for any window has another first pixel in each region that it reaches:
-        # outside its own it is no cell, and must not take the number of one.
         is_known = np.append(self._first, -1)[place] == first
-        number[1:] = np.where(is_known, place + 1, 0)
-        return np.asarray(number[unpack(labels, self._grid.core(index)[2:], np.uint32)])
+        return np.where(is_known, place + 1, 0).astype(np.uint32)
+
+    def _named(self, index: int) -> tuple[NDArray[np.uint32], NDArray[Any]]:
+        labels, cells = self._store.region(index)
+        return unpack(labels, self._grid.core(index)[2:], np.uint32), unpack_all(cells, _CELL)
+
+    def _joined(self) -> Joins:
+        """Put the pieces of cells together that no region's window held whole."""
+        pieces: list[int] = []
+        links: list[tuple[int, int]] = []
+        for index, packed in self._store.region_links():
+            cells = self._named(index)[1]
+            pieces += cells["first"][cells["is_cut"]].tolist()
+            links += map(tuple, unpack_all(packed, np.dtype(np.int64)).reshape(-1, 2).tolist())
+        cache = TileCache(_CACHE_BYTES)
+
+        def name_at(pixel: int) -> int | None:
+            y, x = divmod(pixel, self.hw[1])
+            index = next(self._grid.touching(y, x, 1, 1))
+            labels = cache.get(index, lambda: self._named(index)[0])
+            label = int(labels[y % self._grid.core_px, x % self._grid.core_px])
+            return int(self._named(index)[1]["first"][label - 1]) if label else None
+
+        return join_pieces(pieces, links, name_at)
 
 
 def tell_apart(
@@ -163,7 +222,10 @@ def tell_apart(
         if progress is not None:
             progress(done, len(grid))
     commit()
-    return SlideCells(job, store)
+    cells = SlideCells(job, store, work.measurer)
+    if cells.large_count:
+        _LOG.info("%d cells are larger than a region and were put together", cells.large_count)
+    return cells
 
 
 class _RegionWork:
@@ -181,7 +243,7 @@ class _RegionWork:
         probability = None
         if "probability" in job.planes:
             probability = _Locked(StoredPlane(job.plan, store, "probability"), lock)
-        self._measurer = CellMeasurer.of(job, classes, probability, tolerance_px)
+        self.measurer = CellMeasurer.of(job, classes, probability, tolerance_px)
         self.made_with = {
             "planes": list(job.planes),
             "tolerance_px": tolerance_px,
@@ -191,13 +253,14 @@ class _RegionWork:
     def __call__(self, index: int) -> tuple[int, PackedRegion]:
         found = find_cells(self._labeller, self._grid.core(index))
         cells = np.zeros(len(found.first), _CELL)
-        cells["first"], cells["is_own"] = found.first, found.is_own
-        measured = self._measurer.measure_own(found)
+        cells["first"], cells["is_own"], cells["is_cut"] = found.first, found.is_own, found.is_cut
+        measured = self.measurer.measure_own(found)
         return index, PackedRegion(
             labels=pack(found.labels),
             cells=pack(cells),
             records=pack(measured.records),
             outlines=measured.packed_outlines(),
+            links=pack(found.links) if found.is_cut.any() else None,
         )
 
 

@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS regions (
     region INTEGER PRIMARY KEY, labels BLOB NOT NULL, cells BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS measured (
-    region INTEGER PRIMARY KEY, records BLOB NOT NULL, outlines BLOB NOT NULL
+    region INTEGER PRIMARY KEY, records BLOB NOT NULL, outlines BLOB NOT NULL, links BLOB
 );
 CREATE TABLE IF NOT EXISTS damaged (place TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
@@ -89,6 +89,9 @@ class PackedRegion:
 
     outlines: bytes
     """Outlines of the same."""
+
+    links: bytes | None = None
+    """How pieces of cells go on in other regions; None where there are no pieces."""
 
 
 class ResultStore:
@@ -205,9 +208,10 @@ class ResultStore:
         """Add a region's cells; they are kept from the next `commit` on."""
         with self._explained():
             self._begin()
-            put = "INSERT OR REPLACE INTO {} VALUES (?, ?, ?)"
-            self._db.execute(put.format("regions"), (region, found.labels, found.cells))
-            self._db.execute(put.format("measured"), (region, found.records, found.outlines))
+            row = (region, found.labels, found.cells)
+            self._db.execute("INSERT OR REPLACE INTO regions VALUES (?, ?, ?)", row)
+            measured = (region, found.records, found.outlines, found.links)
+            self._db.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?)", measured)
 
     def region(self, region: int) -> tuple[bytes, bytes]:
         """Return the packed labels and cells of a region that is there."""
@@ -221,6 +225,12 @@ class ResultStore:
         with self._explained():
             for row in self._db.execute("SELECT records FROM measured ORDER BY region"):
                 yield row[0]
+
+    def region_links(self) -> list[tuple[int, bytes]]:
+        """Return the regions that hold pieces of cells, and their packed links, in order."""
+        with self._explained():
+            query = "SELECT region, links FROM measured WHERE links IS NOT NULL ORDER BY region"
+            return self._db.execute(query).fetchall()
 
     def measured(self, region: int) -> tuple[bytes, bytes]:
         """Return the packed records and outlines of a region that is there."""

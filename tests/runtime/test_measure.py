@@ -11,7 +11,7 @@ from skimage.measure import regionprops
 
 from cellseg.runtime.cell_table import COLUMNS, CellFrame, CellTable
 from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import CellMeasurer, MeasuredCells, intensity_range
+from cellseg.runtime.measure import CellMeasurer, MeasuredCells, intensity_range, merged
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 from tests.cell_pictures import blobs, first_pixels, measured
@@ -125,6 +125,19 @@ def test_lots_of_cells_are_sorted_with_their_outlines() -> None:
     np.testing.assert_array_equal(again.records["first"], cells.records["first"])
     np.testing.assert_array_equal(again.outlines.points, cells.outlines.points)
     np.testing.assert_array_equal(again.outlines.ring_sizes, cells.outlines.ring_sizes)
+
+
+def test_parts_are_merged_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellseg.runtime.measure.BATCH_CELLS", 16)
+    cells = measured(blobs(6))
+    turns = [np.arange(start, len(cells), 3) for start in range(3)]
+    parts = [MeasuredCells(cells.records[t], cells.outlines.taken(t)) for t in turns]
+    lots = list(merged(parts))
+    assert [len(lot) for lot in lots[:-1]] == [16] * (len(cells) // 16)
+    assert np.concatenate([lot.records for lot in lots]).tobytes() == cells.records.tobytes()
+    points = np.concatenate([lot.outlines.points for lot in lots])
+    np.testing.assert_array_equal(points, cells.outlines.points)
+    assert list(merged([])) == []
 
 
 def test_the_table_is_in_level_0_pixels_and_microns() -> None:

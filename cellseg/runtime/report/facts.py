@@ -81,9 +81,8 @@ def density_text(run: dict[str, Any]) -> str | None:
 def warnings_of(folder: RunFolder) -> list[str]:
     """Return what a reader should know before trusting the numbers, most serious first."""
     run = folder.run
-    return [
-        text for text in (_damage(run), _no_scale(run), _doubtful(folder), _nothing(run)) if text
-    ]
+    found = (_damage(run), _no_scale(run), _large(run), _doubtful(folder), _nothing(run))
+    return [text for text in found if text]
 
 
 def _density(run: dict[str, Any]) -> float | None:
@@ -109,6 +108,14 @@ def _no_scale(run: dict[str, Any]) -> str | None:
     if run["input"].get("mpp") is not None:
         return None
     return "The slide does not say how large its pixels are: there are no areas, only pixels."
+
+
+def _large(run: dict[str, Any]) -> str | None:
+    count = (run.get("cells_summary") or {}).get("larger_than_a_region")
+    if not count:
+        return None
+    cells = "1 cell is" if count == 1 else f"{count} cells are"
+    return f"{cells} larger than a region of 1024 pixels: hardly a cell."
 
 
 def _doubtful(folder: RunFolder) -> str | None:

@@ -120,9 +120,13 @@ def test_regions_are_listed_with_their_densities(tmp_path: Path) -> None:
     region = {
         "name": "tumour <1>", "area_mm2": 0.25, "counts": {"nucleus": 50}, "density_per_mm2": 200.0,
     }  # fmt: skip
-    summary = {"total": 50, "density_per_mm2": 200.0, "histograms": {}, "roi": [region]}
+    summary = {
+        "total": 50, "density_per_mm2": 200.0, "histograms": {}, "roi": [region],
+        "larger_than_a_region": 2,
+    }  # fmt: skip
     change_run(folder, cells_summary=summary)
     text = write_report(folder).read_text(encoding="utf-8")
+    assert "2 cells are larger than a region" in text
     assert re.search(r"tumour &lt;1&gt;</td><td class=\"n\">0.25</td><td class=\"n\">50<", text)
 
 
