@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.pictures.marks import draw_scale_bar, draw_text, nice_number
+from cellseg.runtime.pictures.marks import draw_scale_bar, draw_text, nice_number, number_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,7 +154,7 @@ def _draw_bar(
         y = top + round(index * (height - 1) / 4)
         value = density.top * (4 - index) / 4
         page[y, left + _BAR_PX : left + _BAR_PX + 5] = _INK
-        draw_text(page, f"{value:,.6g}", (left + _BAR_PX + 10, y + 5), _INK)
+        draw_text(page, number_text(value), (left + _BAR_PX + 10, y + 5), _INK)
 
 
 def _counts(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.pictures.marks import nice_number
+from cellseg.runtime.pictures.marks import nice_number, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ def histogram_svg(found: Histogram, colours: Mapping[str, str], *, standalone: b
         For a file of its own: with a name space and colours for dark and light screens.
     """
     top = int(np.sum(list(found.counts.values()), axis=0).max(initial=0)) if found.counts else 0
-    ceiling = nice_number(top) or 1.0
+    ceiling = max(2.0, nice_number(top))
     head = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(found.label)}"'
     if standalone:
         head = f'xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" {head}'
@@ -115,7 +115,8 @@ def _grid(ceiling: float) -> str:
         lines.append(
             f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" '
             f'stroke-opacity="{0.5 if share == 0 else 0.15}"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{ceiling * share:,.6g}</text>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
+            f"{number_text(ceiling * share)}</text>"
         )
     return "".join(lines)
 
@@ -144,7 +145,7 @@ def _axis(found: Histogram) -> str:
     ticks = [low + (high - low) * share for share in (0, 0.25, 0.5, 0.75, 1)]
     parts = [
         f'<text x="{_x(share):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
-        f"{value:,.4g}</text>"
+        f"{number_text(value)}</text>"
         for share, value in zip((0, 0.25, 0.5, 0.75, 1), ticks, strict=True)
     ]
     note = f"; {found.beyond} beyond" if found.beyond else ""
@@ -159,7 +160,7 @@ def _axis(found: Histogram) -> str:
         parts.append(
             f'<path d="M{x:.1f} {_y(1)}V{_y(0)}" stroke="currentColor" stroke-dasharray="3 3"/>'
             f'<text x="{x + 4 * side:.1f}" y="{_y(1) + 9}" text-anchor="{anchor}">'
-            f"median {found.median:.3g}</text>"
+            f"median {number_text(found.median)}</text>"
         )
     return "".join(parts)
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["draw_scale_bar", "draw_text", "length_text", "nice_number"]
+__all__ = ["draw_scale_bar", "draw_text", "length_text", "nice_number", "number_text"]
 
 _SCALE = 0.45
 
@@ -28,6 +28,17 @@ def nice_number(value: float) -> float:
     steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
     step = next(step for step in steps if step * power >= value * (1 - 1e-9))
     return float(f"{step * power:.6g}")
+
+
+def number_text(value: float) -> str:
+    """Return a number in a few digits, never with an exponent.
+
+    Examples
+    --------
+    >>> number_text(12345.6), number_text(0.1234567)
+    ('12,346', '0.123')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):.10g}"
 
 
 def length_text(microns: float) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["write_index"]
 
 _THUMB_PX = 160
+_NAMED = 3
 
 
 def write_index(folders: Sequence[Path], target: Path) -> Path:
@@ -31,25 +32,30 @@ def write_index(folders: Sequence[Path], target: Path) -> Path:
     target : Path
         File to write.
     """
-    rows, total, warned = [], 0, []
+    rows, total = [], 0
+    warned: dict[str, list[str]] = {}
     for path in folders:
         with RunFolder(path) as folder:
             rows.append(_row(folder, target))
             total += facts.cell_total(folder.run) or 0
-            warned += [
-                f"<li>{escape(folder.title)}: {escape(text)}</li>"
-                for text in facts.warnings_of(folder)
-            ]
+            for text in facts.warnings_of(folder):
+                warned.setdefault(text, []).append(folder.title)
     heads = ("", "slide", "cells", "per mm²", "analysed, mm²", "classes", "took")
     title = f"{len(folders)} slides"
+    items = "".join(_warning(text, titles) for text, titles in warned.items())
     body = (
         f'<h1>{title}</h1><p class="dim">{total:,} cells</p>'
-        + section(
-            "Before you trust the numbers", f"<ul>{''.join(warned)}</ul>" if warned else "", "warn"
-        )
+        + section("Before you trust the numbers", f"<ul>{items}</ul>" if items else "", "warn")
         + section("Slides", table(heads, rows, (2, 3, 4, 6)))
     )
     return write_page(target, document(title, body))
+
+
+def _warning(text: str, titles: Sequence[str]) -> str:
+    """Say what is to be known of one slide, or of how many."""
+    named = ", ".join(titles[:_NAMED])
+    more = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
+    return f"<li>{escape(named + more)}: {escape(text)}</li>"
 
 
 def _row(folder: RunFolder, target: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cellseg.runtime.pictures.density import density_colours
 from cellseg.runtime.pictures.histogram import Histogram, histogram_of, histogram_svg
+from cellseg.runtime.pictures.marks import number_text
 from cellseg.runtime.report import facts, pictures
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ def _ramp(top: float, unit: str) -> str:
     stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in colours.tolist())
     return (
         f'<div class="ramp" style="background:linear-gradient(90deg,{stops})"></div>'
-        f'<div class="ends"><span>0</span><span>{top / 2:,.6g}</span>'
-        f"<span>{top:,.6g} {escape(unit)}</span></div>"
+        f'<div class="ends"><span>0</span><span>{number_text(top / 2)}</span>'
+        f"<span>{number_text(top)} {escape(unit)}</span></div>"
     )
 
 

@@ -26,7 +26,8 @@ padding:1rem;margin-top:1rem;min-width:0}
 .fact span{color:var(--dim);font-size:.85rem}
 .warn{background:var(--warnbg);color:var(--warn);border-color:currentColor}
 .warn ul{margin:0;padding-left:1.2rem}
-img{display:block;max-width:100%;height:auto;border-radius:6px}td img{max-width:none}
+img{display:block;max-width:100%;height:auto;border-radius:6px}
+td img{max-width:none;width:clamp(4rem,18vw,10rem)}
 .zoom{display:block;position:relative;cursor:zoom-in}
 .zoom input{position:absolute;opacity:0;pointer-events:none}
 .zoom input:focus-visible+img{outline:3px solid var(--accent)}

@@ -159,12 +159,13 @@ def test_runs_are_found_by_their_folder_or_the_one_above(run: Path, tmp_path: Pa
 
 
 def test_the_command_makes_a_page_for_each_result_and_one_that_compares(tmp_path: Path) -> None:
-    folders = [finished_run(tmp_path / name) for name in ("one", "two")]
+    folders = [finished_run(tmp_path / name, mpp=None) for name in ("one", "two")]
     result = CliRunner().invoke(app, ["report", *map(str, folders)])
     assert result.exit_code == 0
     pages = [Path(line) for line in result.stdout.splitlines()]
     assert [page.parent for page in pages] == [*folders, tmp_path.resolve()]
     index = pages[-1].read_text(encoding="utf-8")
     assert "2 slides" in index
+    assert index.count("does not say how large its pixels are") == 1  # said of both at once
     links = re.findall(r'href="(?!data)(.*?)"', index)
     assert links[0] == "one/out/a%20%26%20b/report.html"
