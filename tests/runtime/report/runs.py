@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 
+from cellseg.runtime.writers.table import DEFAULT_OUTPUTS
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 
 RULE = {
@@ -20,6 +21,7 @@ def finished_run(
     cells: bool = True,
     hw: tuple[int, int] = (180, 240),
     image: str = "a & b.png",
+    write: tuple[str, ...] = DEFAULT_OUTPUTS,
 ) -> Path:
     """Run a picture of discs, or one that is there; the folder of its result."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,6 +31,6 @@ def finished_run(
     head = {"kind": "softmax", "instances": RULE if cells else None}
     bundle = fake_bundle(folder / "fake.cellseg", head=head, threshold=0.5)
     result, _ = run_fake(
-        path, folder / "out", bundle.path, kind="IdentityEngine", mpp=mpp, tile_px=64
+        path, folder / "out", bundle.path, kind="IdentityEngine", mpp=mpp, tile_px=64, write=write
     )
     return Path(result.folder)

@@ -137,6 +137,18 @@ def test_no_cells_at_all_make_a_page_that_says_so(tmp_path: Path) -> None:
     assert "Density" not in headings(page)
 
 
+def test_a_table_of_text_serves_as_well(run: Path, tmp_path: Path) -> None:
+    page = write_report(finished_run(tmp_path, write=("classes", "overlay", "csv")))
+    assert headings(page) == headings(write_report(run))
+
+
+def test_a_run_that_wrote_next_to_nothing_has_a_page(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path, write=("mask",))
+    (tmp_path / "a & b.png").unlink()
+    found = headings(write_report(folder))
+    assert found == ["Classes", "Engine and speed", "Provenance"]
+
+
 def test_without_a_table_counts_and_histograms_of_run_json_are_left(tmp_path: Path) -> None:
     folder = finished_run(tmp_path)
     next(folder.glob("cells.parquet")).unlink()
