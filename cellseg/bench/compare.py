@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.bench.fingerprint import same_machine
-from cellseg.bench.intervals import draw_statistics, percentile_samples, t_factor
+from cellseg.bench.intervals import draw_percentiles, percentile_samples, t_factor
 from cellseg.errors import BenchError
 
 if TYPE_CHECKING:
@@ -180,13 +180,10 @@ def _latency_change(
             return
         sides.append(rounds)
 
-    def statistic(samples: Any) -> float:
-        return float(np.percentile(samples, percentile))
-
-    values = [statistic(np.concatenate(rounds)) for rounds in sides]
+    values = [float(np.percentile(np.concatenate(rounds), percentile)) for rounds in sides]
     # The logarithm of a ratio is a difference: each side is widened for its own few rounds.
     off = [
-        t_factor(len(rounds)) * np.log(draw_statistics(rounds, statistic, seed) / value)
+        t_factor(len(rounds)) * np.log(draw_percentiles(rounds, percentile, seed) / value)
         for seed, (rounds, value) in enumerate(zip(sides, values, strict=True))
     ]
     ratio = values[1] / values[0]

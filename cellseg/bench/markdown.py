@@ -54,7 +54,7 @@ METRIC_COLUMNS: dict[str, Callable[[Row], str]] = {
     "missed": lambda row: "" if row.stream is None else f"{row.stream.miss_rate.value:.1%}",
     "first use, s": lambda row: number((row.first_use_s or {}).get("wall")),
     "engine build, s": lambda row: number((row.first_use_s or {}).get("engine")),
-    "of peak": lambda row: "" if row.of_peak is None else f"{row.of_peak:.0%}",
+    "of GEMM peak": lambda row: "" if row.of_peak is None else f"{row.of_peak:.0%}",
     "peak RSS, MiB": lambda row: number(row.peak_rss_mb, 0),
     "GPU, MiB": lambda row: number(row.device_memory_mb, 0),
     "J/mm²": lambda row: number(row.joule_per_mm2),

@@ -75,7 +75,7 @@ white-space:nowrap}th{color:var(--soft);font-weight:500}td.n,th.n{text-align:rig
 td small{color:var(--soft)}tr.bad td{color:var(--bad);white-space:normal}
 details{margin:1rem 0}summary{cursor:pointer;font-weight:600}
 @media(max-width:34rem){body{padding:.8rem;font-size:15px}svg text{font-size:17px}
-svg .name{font-size:18px}}
+svg .name{font-size:17px}}
 """
 
 
@@ -131,8 +131,11 @@ def _verdict(report: Report) -> str:
         reasons.insert(0, "the run was interrupted: some rounds are missing")
     items = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
     word = "Invalid." if not report.valid else "Incomplete."
-    folded = items if len(reasons) <= 3 else f"<details><summary>why</summary>{items}</details>"
-    return f'<div class="verdict bad"><b>{word}</b><ul>{folded}</ul></div>'
+    listed = f"<ul>{items}</ul>"
+    if len(reasons) > 3:
+        count = f"{len(reasons)} reasons, the first: {html.escape(reasons[0])}"
+        listed = f"<details><summary>{count}</summary>{listed}</details>"
+    return f'<div class="verdict bad"><b>{word}</b>{listed}</div>'
 
 
 def _cards(rows: Sequence[Row]) -> str:

@@ -25,7 +25,8 @@ __all__ = ["COLOURS", "labels_of", "latency_cdf", "pareto", "roofline_bars", "st
 
 COLOURS = 8
 _WIDTH, _HEIGHT = 640, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 14, 50
+_BARS_LEFT = 8
 _BAR, _BAR_GAP = 22, 30
 _MOST_POINTS = 400
 _STAGES = ("read", "infer", "stitch", "cells", "write")
@@ -130,12 +131,12 @@ def stage_bars(rows: Sequence[Row]) -> str:
         return ""
     totals = [sum(row.stages_s.get(stage, 0.0) for stage in _STAGES) for row in chosen]
     walls = [row.stages_s.get("wall", 0.0) for row in chosen]
-    x = _Axis(0, max(*totals, *walls) * 1.08, _LEFT, _WIDTH - _RIGHT)
+    x = _Axis(0, max(*totals, *walls) * 1.08, _BARS_LEFT, _WIDTH - _RIGHT)
     height = _BOTTOM + len(chosen) * (_BAR + _BAR_GAP) + 6
     parts = [_x_axis(x, height, "busy seconds, all threads added up")]
     for place, (row, name) in enumerate(zip(chosen, labels_of(chosen), strict=True)):
         top = 24 + place * (_BAR + _BAR_GAP)
-        parts.append(_text(_LEFT, top - 6, name, "name"))
+        parts.append(_text(_BARS_LEFT, top - 6, name, "name"))
         at = 0.0
         for index, stage in enumerate(_STAGES):
             spent = row.stages_s.get(stage, 0.0)
@@ -143,7 +144,7 @@ def stage_bars(rows: Sequence[Row]) -> str:
             at += spent
         wall = row.stages_s.get("wall", 0.0)
         parts.append(_tick(x.at(wall), top, f"took {wall:.2f} s"))
-    key = [*_STAGES, "black mark: time taken"]
+    key = [*_STAGES, "mark across: time taken"]
     return _svg(parts, height, "Busy seconds of the stages of a slide") + _legend(key, marks=5)
 
 
@@ -153,7 +154,7 @@ def roofline_bars(rows: Sequence[Row]) -> str:
     if not chosen:
         return ""
     tops = [max(r.roofline.gflop_s, r.roofline.peak_gflop_s or 0) for r in chosen if r.roofline]
-    x = _Axis(0, max(tops) * 1.1, _LEFT, _WIDTH - _RIGHT)
+    x = _Axis(0, max(tops) * 1.1, _BARS_LEFT, _WIDTH - _RIGHT)
     height = _BOTTOM + len(chosen) * (_BAR + _BAR_GAP) + 6
     parts = [_x_axis(x, height, "GFLOP/s (int8: the same operations)")]
     names = [
@@ -164,16 +165,16 @@ def roofline_bars(rows: Sequence[Row]) -> str:
         assert found is not None  # or it would not have been chosen
         top = 24 + place * (_BAR + _BAR_GAP)
         share = "" if found.of_peak is None else f", {found.of_peak:.0%} of the peak"
-        parts.append(_text(_LEFT, top - 6, f"{name}{share}", "name"))
+        parts.append(_text(_BARS_LEFT, top - 6, f"{name}{share}", "name"))
         title = f"{name}: {number(found.gflop_s)} GFLOP/s{share}"
         if found.peak_gflop_s is not None:
             parts.append(
-                f'<rect class="roof" x="{_LEFT}" y="{top}" height="{_BAR}" '
-                f'width="{x.at(found.peak_gflop_s) - _LEFT:.1f}">'
+                f'<rect class="roof" x="{_BARS_LEFT}" y="{top}" height="{_BAR}" '
+                f'width="{x.at(found.peak_gflop_s) - _BARS_LEFT:.1f}">'
                 f"{_title(f'peak {found.peak_gflop_s:.0f} GFLOP/s')}</rect>"
             )
         index = ("fp32", "int8", "bf16", "fp16").index(row.contestant.precision)
-        parts.append(_rect(_LEFT, top, x.at(found.gflop_s), index, title))
+        parts.append(_rect(_BARS_LEFT, top, x.at(found.gflop_s), index, title))
         if found.peak_gflop_s is not None:
             parts.append(_tick(x.at(found.peak_gflop_s), top, f"peak {found.peak_gflop_s:.0f}"))
     return _svg(parts, height, "Operations a second under the roof of the machine")
@@ -201,7 +202,7 @@ def _frame(x: _Axis, y: _Axis, x_name: str, y_name: str, *, percent: bool = Fals
         parts.append(_text(_LEFT - 6, at + 4, words, "y"))
     middle = (y.start + y.end) / 2
     parts.append(
-        f'<text class="axis" transform="translate(13 {middle:.0f}) rotate(-90)" '
+        f'<text class="axis" transform="translate(16 {middle:.0f}) rotate(-90)" '
         f'text-anchor="middle">{html.escape(y_name)}</text>'
     )
     return "\n".join(parts)
@@ -213,8 +214,8 @@ def _x_axis(x: _Axis, height: float, name: str) -> str:
     for tick in x.ticks():
         at = x.at(tick)
         parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}"/>')
-        parts.append(_text(at, bottom + 16, f"{tick:.4g}", "x"))
-    parts.append(_text((x.start + x.end) / 2, bottom + 36, name, "x axis"))
+        parts.append(_text(at, bottom + 18, f"{tick:.4g}", "x"))
+    parts.append(_text((x.start + x.end) / 2, bottom + 42, name, "x axis"))
     return "\n".join(parts)
 
 
