@@ -62,6 +62,9 @@ class BenchOptions:
 
     rounds: int = 5
 
+    roofline: bool = True
+    """Measure the machine's matrix products, too: half a minute."""
+
     fps: float = 5.0
     frame_wh: tuple[int, int] = (1024, 1024)
 

@@ -28,6 +28,7 @@ from cellseg.bench.record import Accuracy, ModelFacts, Report, Round
 from cellseg.bench.rows import Basis, doubts_of_run, make_row
 from cellseg.bench.task import Task
 from cellseg.bench.tiles import made_slide
+from cellseg.runtime.job import opened_slide
 from cellseg.runtime.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def run_bench(
     options: BenchOptions,
     notify: Notify | None = None,
     worker: Sequence[str] = WORKER,
-    peaks: dict[str, Peak | None] | None = None,
 ) -> Report:
     """Measure the matrix.
 
@@ -62,8 +62,6 @@ def run_bench(
         Called with steps done, steps in all, and what comes next.
     worker : sequence of str
         Command that runs one round; a `Task` is put behind it.
-    peaks : dict, optional
-        The machine's matrix products, where they are known; measured otherwise.
 
     Returns
     -------
@@ -74,14 +72,15 @@ def run_bench(
     ------
     BenchError
         If nothing can run here, or an accuracy set holds nothing.
+    SlideError
+        If the slide cannot be opened.
     KeyboardInterrupt
         Before anything was measured.
     """
     check_sets(options.accuracy_sets)
+    _check_slide(options)
     with tempfile.TemporaryDirectory(prefix="cellseg-bench-") as folder:
-        return _Bench(
-            options, plan_matrix(options), tuple(worker), notify, Path(folder), peaks
-        ).run()
+        return _Bench(options, plan_matrix(options), tuple(worker), notify, Path(folder)).run()
 
 
 @dataclass
@@ -109,11 +108,10 @@ class _Bench:
         worker: tuple[str, ...],
         notify: Notify | None,
         folder: Path,
-        peaks: dict[str, Peak | None] | None,
     ) -> None:
         self._options, self._matrix, self._worker = options, matrix, worker
-        self._notify, self._folder, self._given_peaks = notify, folder, peaks
-        self._peaks: dict[str, Peak | None] = dict(peaks or {})
+        self._notify, self._folder = notify, folder
+        self._peaks: dict[str, Peak | None] = {}
         self._entries = [self._entry(contestant) for contestant in matrix.contestants]
         self._accuracy: dict[tuple[str, str, str], list[Accuracy]] = {}
         self._slide = None if options.slide is None else str(options.slide)
@@ -144,7 +142,7 @@ class _Bench:
 
     def _measure_peaks(self) -> None:
         """Measure before and after, and keep the better: what disturbs only slows down."""
-        if self._given_peaks is not None:
+        if not self._options.roofline:
             return
         self._tell("the machine's matrix products")
         for precision, peak in measure_peaks(usable_cores()).items():
@@ -295,6 +293,13 @@ class _Bench:
     def _tell(self, what: str) -> None:
         if self._notify is not None:
             self._notify(self._steps, len(self._entries) * self._options.rounds, what)
+
+
+def _check_slide(options: BenchOptions) -> None:
+    """Open the slide once, so that a wrong one is refused before anything is timed."""
+    if options.slide is not None:
+        with opened_slide(options.slide, options.mpp):
+            pass
 
 
 def _settings(options: BenchOptions) -> dict[str, Any]:

@@ -115,6 +115,14 @@ def bench(
         int,
         typer.Option("--rounds", help="Turns that contestants take.", rich_help_panel=_LONG),
     ] = 5,
+    no_roofline: Annotated[
+        bool,
+        typer.Option(
+            "--no-roofline",
+            rich_help_panel=_JUDGED,
+            help="Do not measure how fast this machine multiplies matrices.",
+        ),
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(
@@ -165,6 +173,7 @@ def bench(
         min_duration_s=min_duration,
         min_samples=min_samples,
         rounds=rounds,
+        roofline=not no_roofline,
         timeout_s=timeout,
     )
     with BenchDisplay(stderr()) as display:
