@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from contest import ContestError, Tally, machine_words, run_process, save_record, spread
+from contest import Tally, machine_words, save_record, spread
 from pages import write_section
+
+from cellseg.bench.process import ProcessFailed, run_process
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,7 +176,7 @@ def rounds(contest: Field, rows: list[Row]) -> None:
     for row in rows:
         try:
             _, path = contest.run(row.contestant)
-        except ContestError as error:
+        except ProcessFailed as error:
             row.failure = str(error)
             print(f"{row.contestant.name}: {error}", file=sys.stderr, flush=True)
             continue

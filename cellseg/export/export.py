@@ -15,11 +15,9 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
-from cellseg.export.labelled import LabelledImage, read_labelled
 from cellseg.export.model_file import ModelFile
 from cellseg.export.options import ExportOptions, ExportReport
 from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
-from cellseg.export.quality import ModelRunner, Runner
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.reach import total_stride
 from cellseg.export.receptive_field import (
@@ -28,15 +26,17 @@ from cellseg.export.receptive_field import (
     measure_reach,
     probe_side,
 )
-from cellseg.export.representative import content_hash, find_images, pick_tiles
+from cellseg.export.representative import content_hash, pick_tiles
 from cellseg.export.scoring import Scorer
 from cellseg.export.simulate import SimulatedRunner
 from cellseg.export.source import open_source
 from cellseg.export.sqnr_report import report_path, write_report
 from cellseg.export.translate import for_onnx
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
+from cellseg.runtime.labelled import LabelledImage, find_images, read_labelled
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.normalize import Normalize
+from cellseg.runtime.quality import ModelRunner, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellseg.export.labelled import LabelledImage
-from cellseg.export.quality import (
-    ModelRunner,
-    Prediction,
-    Score,
-    agreement,
-    score_images,
-    versus_fp32,
-)
+from cellseg.export.quality import agreement, versus_fp32
 from cellseg.runtime.bundle import ModelCard, Quality
+from cellseg.runtime.labelled import LabelledImage
+from cellseg.runtime.quality import ModelRunner, Prediction, Score, score_images
 from tests.bundles import card_fields, tiny_onnx
 from tests.export.graphs import noise
 from tests.export.images import draw_discs

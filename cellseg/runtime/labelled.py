@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.export.representative import find_images, read_normalized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,10 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.normalize import Normalize
 
-__all__ = ["LabelledImage", "read_labelled"]
+__all__ = ["LabelledImage", "find_images", "read_labelled", "read_normalized"]
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+_NOT_IMAGES = {"masks", "labels", "points"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,28 @@ def read_labelled(
         )
     table = _class_table(folder, class_names)
     return [_read_one(folder, path, table, normalize) for path in paths]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted; annotations are passed over."""
+    if not folder.is_dir():
+        raise DataError(f"A folder of images must exist. Received: {folder}.")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    return sorted(p for p in found if not _NOT_IMAGES.intersection(p.relative_to(folder).parts))
+
+
+def read_normalized(path: Path, normalize: Normalize) -> NDArray[np.uint8]:
+    """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does."""
+    from cellseg.runtime.normalize import measure_range
+    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.working import WorkingView
+
+    slide = open_slide(path)
+    try:
+        view = WorkingView(slide, None, measure_range(slide, normalize))
+        return view.read(0, 0, *view.hw)
+    finally:
+        slide.close()
 
 
 def _read_one(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cellseg.errors import DataError
-from cellseg.export.labelled import read_labelled
+from cellseg.runtime.labelled import read_labelled
 from cellseg.runtime.normalize import Normalize
 from tests.export.images import draw_discs, write_labelled, write_png
 
