@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HERE = Path(__file__).parent
-HISTORY = HERE / "history"
 ROUNDS = 4
 SECONDS = 1.5
 TILE_PX = 1024
@@ -227,7 +226,7 @@ def _commits(before: str | None, after: str | None) -> str:
     return "; ".join(lines[:5]) + more + uncommitted
 
 
-def write_pages(entries: Sequence[dict[str, Any]]) -> None:
+def write_pages(entries: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write the history as Markdown and as a page with plots."""
     moved = moves(entries)
     machines = list(dict.fromkeys(entry["machine"] for entry in entries))
@@ -240,14 +239,14 @@ def write_pages(entries: Sequence[dict[str, Any]]) -> None:
         head = [entry["date"][:10], (entry["commit"] or "")[:10], entry["machine"]]
         lines.append(f"| {' | '.join([*head, *cells])} |")
     lines += ["", "## What moved", "", *([f"- {text}" for text in moved] or ["Nothing."])]
-    (HISTORY / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     body = ["<h1>History of ratios</h1>"]
     for name, words in MEANING.items():
         series = {m: [_point(e, name) for e in entries if e["machine"] == m] for m in machines}
         body.append(f"<h2>{name}</h2><p class='note'>{words}</p>{history_plot(series)}")
     body.append("<h2>What moved</h2><ul>" + "".join(f"<li>{text}</li>" for text in moved) + "</ul>")
     page = document("cellseg: history of ratios", "\n".join(body))
-    (HISTORY / "index.html").write_text(page, encoding="utf-8")
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def _point(entry: dict[str, Any], name: str) -> tuple[str, float, float, float]:
@@ -266,9 +265,9 @@ def main() -> None:
     """Measure, keep, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", action="store_true", help="only write the page again")
-    parser.add_argument("--history", type=Path, default=HISTORY / "quick.jsonl")
+    parser.add_argument("--history", type=Path, default=HERE / "history" / "quick.jsonl")
     options = parser.parse_args()
-    HISTORY.mkdir(exist_ok=True)
+    options.history.parent.mkdir(parents=True, exist_ok=True)
     entries = read_history(options.history)
     if not options.page:
         entries.append(measure())
@@ -278,7 +277,7 @@ def main() -> None:
             print(f"{name:18} {_words(ratio):32} {MEANING[name]}")
         same = [entry for entry in entries if entry["machine"] == entries[-1]["machine"]]
         print("\n".join(moves(same[-2:])) or "nothing moved")
-    write_pages(entries)
+    write_pages(entries, options.history.parent)
 
 
 if __name__ == "__main__":
