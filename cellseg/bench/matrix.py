@@ -92,9 +92,8 @@ def _cells(bundle: Bundle, options: BenchOptions) -> Iterator[Cell]:
 
 def _cells_of(bundle: Bundle, engine: str, precisions: tuple[str, ...]) -> Iterator[Cell]:
     if engine == "auto":
-        tile = tile_px_for(bundle.manifest.halo_px, bundle.manifest.stride)
         for precision in precisions or ("auto",):
-            choice = choose_engine(bundle, "auto", precision, (tile, tile), usable_cores())
+            choice = choose_engine(bundle, "auto", precision, usable_cores())
             yield choice.engine, choice.precision
         return
     if engine not in ENGINES:
@@ -119,7 +118,7 @@ def _computes(engine: str, precision: str) -> bool:
 def _obstacle(bundle: Bundle, engine: str, precision: str) -> str | None:
     """Say why a bundle cannot run so here; None if it can be tried."""
     try:
-        choose_engine(bundle, engine, precision, (0, 0), 1)
+        choose_engine(bundle, engine, precision, 1)
     except EngineError as error:
         return str(error)
     return None

@@ -17,11 +17,19 @@ import numpy as np
 from cellseg.bench.markdown import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cellseg.bench.record import Row
 
-__all__ = ["COLOURS", "labels_of", "latency_cdf", "pareto", "roofline_bars", "stage_bars"]
+__all__ = [
+    "COLOURS",
+    "history_plot",
+    "labels_of",
+    "latency_cdf",
+    "pareto",
+    "roofline_bars",
+    "stage_bars",
+]
 
 COLOURS = 8
 _WIDTH, _HEIGHT = 640, 330
@@ -178,6 +186,38 @@ def roofline_bars(rows: Sequence[Row]) -> str:
         if found.peak_gflop_s is not None:
             parts.append(_tick(x.at(found.peak_gflop_s), top, f"peak {found.peak_gflop_s:.0f}"))
     return _svg(parts, height, "Operations a second under the roof of the machine")
+
+
+def history_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]]) -> str:
+    """Draw a number over time, with its interval: a line a machine.
+
+    Parameters
+    ----------
+    series : mapping of str to sequence of (str, float, float, float)
+        By machine: label of a moment, value, lower and upper end; NaN where it was not measured.
+    """
+    known = {
+        name: [(i, p) for i, p in enumerate(points) if not math.isnan(p[1])]
+        for name, points in series.items()
+    }
+    every = [point for points in known.values() for point in points]
+    if not every:
+        return ""
+    low, high = min(p[2] for _, p in every), max(p[3] for _, p in every)
+    x = _Axis(-0.5, max(i for i, _ in every) + 0.5, _LEFT, _WIDTH - _RIGHT)
+    y = _Axis(low * 0.95, high * 1.05, _HEIGHT - _BOTTOM, _TOP)
+    parts = [_frame(x, y, "entries of the history, the oldest first", "ratio")]
+    for index, (name, points) in enumerate(known.items()):
+        places = " ".join(f"{x.at(i):.1f},{y.at(p[1]):.1f}" for i, p in points)
+        parts.append(_line(places, index, name))
+        colour = f"c{index % COLOURS}"
+        for i, (label, value, bottom, top) in points:
+            at, title = x.at(i), f"{label}: {value:.3g} ({bottom:.3g} to {top:.3g})"
+            ends = f'x1="{at:.1f}" x2="{at:.1f}" y1="{y.at(bottom):.1f}" y2="{y.at(top):.1f}"'
+            parts.append(f'<line class="{colour}" {ends}/>')
+            place = f'cx="{at:.1f}" cy="{y.at(value):.1f}"'
+            parts.append(f'<circle class="{colour}" {place} r="4">{_title(title)}</circle>')
+    return _svg(parts, _HEIGHT, "A ratio over time") + _legend(list(known))
 
 
 # --- pieces --------------------------------------------------------------------------------------
