@@ -168,13 +168,19 @@ def _regions(folder: RunFolder) -> str:
         (
             escape(str(region.get("name") or f"region {index}")),
             _or_dash(region.get("area_mm2"), ".4g"),
-            *(_or_dash((region.get("counts") or {}).get(name, 0), ",") for name in names),
+            *(_count_text(region, name) for name in names),
             _or_dash(region.get("density_per_mm2"), ",.4g"),
         )
         for index, region in enumerate(regions, start=1)
     ]
     heads = ("region", "area, mm²", *names, "cells per mm²")
     return section("Regions", table(heads, rows, tuple(range(1, len(heads)))))
+
+
+def _count_text(region: dict[str, Any], name: str) -> str:
+    """Cells of a class in a region, and how many that is by area."""
+    count, area = (region.get("counts") or {}).get(name, 0), region.get("area_mm2")
+    return f"{count:,}" + (f" <small>{count / area:,.4g}/mm²</small>" if area else "")
 
 
 def _charts(folder: RunFolder) -> str:

@@ -127,7 +127,9 @@ def test_regions_are_listed_with_their_densities(tmp_path: Path) -> None:
     change_run(folder, cells_summary=summary)
     text = write_report(folder).read_text(encoding="utf-8")
     assert "2 cells are larger than a region" in text
-    assert re.search(r"tumour &lt;1&gt;</td><td class=\"n\">0.25</td><td class=\"n\">50<", text)
+    assert re.search(
+        r"tumour &lt;1&gt;</td><td class=\"n\">0.25</td><td class=\"n\">50 <small>200/mm²<", text
+    )
 
 
 def test_no_cells_at_all_make_a_page_that_says_so(tmp_path: Path) -> None:
