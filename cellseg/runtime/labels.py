@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from cellseg.runtime.plan import Tile, TilePlan
     from cellseg.runtime.store import Plane, ResultStore
 
-__all__ = ["ArrayLabels", "LabelSource", "StoredPlane", "halved", "mean_halved", "windows"]
+__all__ = [
+    "ArrayLabels",
+    "LabelSource",
+    "StoredPlane",
+    "halved",
+    "mean_halved",
+    "read_padded",
+    "windows",
+]
 
 CACHE_BYTES = 64 << 20
 
@@ -109,6 +117,16 @@ class StoredPlane:
                 self._store.plane(self._name, tile.index) or b"", tile.keep_hw, np.uint8
             ),
         )
+
+
+def read_padded(source: LabelSource, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
+    """Read a window that may reach beyond a map; there it is 0."""
+    window = np.zeros((h, w), source.dtype)
+    top, left = max(0, y0), max(0, x0)
+    bottom, right = min(source.hw[0], y0 + h), min(source.hw[1], x0 + w)
+    if bottom > top and right > left:
+        paste(window, source.read(top, left, bottom - top, right - left), (top - y0, left - x0))
+    return window
 
 
 def windows(hw: tuple[int, int], side_px: int) -> Iterator[tuple[int, int, int, int]]:
