@@ -14,11 +14,12 @@ from cellseg.runtime.file_cells import FileCells
 from cellseg.runtime.file_labels import FileLabels
 from cellseg.runtime.finished import FinishedRun
 from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.results import RUN_JSON, write_outputs
+from cellseg.runtime.results import RUN_JSON
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.facts import output_facts
 from cellseg.runtime.writers.run_json import write_run_json
 from cellseg.runtime.writers.table import OUTPUTS
+from cellseg.runtime.writing import write_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

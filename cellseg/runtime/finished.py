@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.labels import windows
 from cellseg.runtime.overview import ClassSurvey, halvings_to_fit
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.measure import MeasuredSource
@@ -68,6 +71,12 @@ class FinishedRun:
         """Cells with their measurements, for an output whose entry says that it needs cells."""
         assert self._measured is not None
         return self._measured
+
+    def with_cells(self, wrap: Callable[[Any], Any]) -> FinishedRun:
+        """Return the same run with its sources of cells wrapped."""
+        other = copy(self)
+        other.cells, other._measured = wrap(self.cells), wrap(self._measured)
+        return other
 
     @property
     def survey(self) -> ClassSurvey:

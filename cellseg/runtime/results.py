@@ -10,12 +10,12 @@ from cellseg.runtime.finished import FinishedRun
 from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import peak_rss_mb
-from cellseg.runtime.writers.atomic import PARTIAL_PREFIX, replacing
-from cellseg.runtime.writers.facts import remove_output
+from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.run_json import Measured, run_report, write_run_json
+from cellseg.runtime.writing import write_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cellseg.runtime.engines import Engine
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         def __call__(self, phase: Phase, done: Progress | None = None) -> None: ...
 
 
-__all__ = ["RUN_JSON", "write_outputs", "write_results"]
+__all__ = ["RUN_JSON", "write_results"]
 
 RUN_JSON = "run.json"
 
@@ -83,7 +83,8 @@ def write_results(
         probability = StoredPlane(job.plan, store, "probability")
     run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability, cells)
     with session.clock.busy("write"):
-        write_outputs(folder, run, outputs.values())
+        # A budget is divided on the understanding that one file is written at a time.
+        write_outputs(folder, run, outputs.values(), at_once=options.max_ram_bytes is None)
         class_px = run.survey.counts
     measured = Measured(
         wall_s=session.wall_s,
@@ -102,15 +103,6 @@ def write_results(
     with replacing(folder / RUN_JSON) as target:
         write_run_json(target, report)
     return report
-
-
-def write_outputs(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:
-    """Write some outputs of a run, each under another name until it is complete."""
-    for left in folder.glob(f"{PARTIAL_PREFIX}*"):  # by a run that was killed; the folder is held
-        remove_output(left)
-    for output in outputs:
-        with replacing(folder / output.file) as target:
-            output.load()(target, run)
 
 
 def _tell_apart(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
     from cellseg.runtime.joins import Joins
-    from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.regions import Labeller
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["REGION_BYTES", "SlideCells", "tell_apart"]
+__all__ = ["REGION_BYTES", "RegionWork", "SlideCells", "tell_apart"]
 
 REGION_BYTES = 80 << 20
 """What a thread holds while it tells the cells of a region apart: about 45 bytes a pixel."""
@@ -211,17 +211,15 @@ def tell_apart(
     SlideCells
     """
     grid = RegionGrid(job.view.hw)
-    lock = Lock()  # the store is for one thread at a time
-    work = _RegionWork(job, store, grid, lock, tolerance_px)
+    work = RegionWork(job, store, tolerance_px)
     there = store.begin_regions(work.made_with)
     left = np.setdiff1d(np.arange(len(grid)), there, assume_unique=True)
     done = len(grid) - len(left)
     for index, found in _in_threads(work, left.tolist(), threads):
-        with lock:
-            store.put_region(index, found)
-            done += 1
-            if done % _UNCOMMITTED == 0:
-                commit()
+        store.put_region(index, found)
+        done += 1
+        if done % _UNCOMMITTED == 0:
+            commit()
         if progress is not None:
             progress(done, len(grid))
     commit()
@@ -231,21 +229,40 @@ def tell_apart(
     return cells
 
 
-class _RegionWork:
-    """Tells the cells of one region apart and measures them; called from several threads."""
+class RegionWork:
+    """Tells the cells of one region apart and measures them; called from several threads.
+
+    Parameters
+    ----------
+    job : Job
+        Of a model that tells cells apart.
+    store : ResultStore
+        Holds the tiles.
+    tolerance_px : float
+        Of outlines.
+    is_there : bool, shape (tiles,), optional
+        Which tiles the store has; see `StoredPlane`.
+
+    Attributes
+    ----------
+    made_with : dict
+        What regions depend on besides the run's identity, as JSON values.
+    """
 
     def __init__(
-        self, job: Job, store: ResultStore, grid: RegionGrid, lock: Lock, tolerance_px: float
+        self,
+        job: Job,
+        store: ResultStore,
+        tolerance_px: float,
+        is_there: NDArray[np.bool_] | None = None,
     ) -> None:
         rule = job.bundle.manifest.head.instances
         assert rule is not None
-        self._grid = grid
-        classes = _Locked(StoredPlane(job.plan, store, "classes"), lock)
-        interior = _Locked(StoredPlane(job.plan, store, "interior"), lock)
-        self._labeller = SeededLabeller(classes, interior, rule)
-        probability = None
-        if "probability" in job.planes:
-            probability = _Locked(StoredPlane(job.plan, store, "probability"), lock)
+        self._grid = RegionGrid(job.view.hw)
+        plane = partial(StoredPlane, job.plan, store, is_there=is_there)
+        classes = plane("classes")
+        self.labeller: Labeller = SeededLabeller(classes, plane("interior"), rule)
+        probability = plane("probability") if "probability" in job.planes else None
         self.measurer = CellMeasurer.of(job, classes, probability, tolerance_px)
         self.made_with = {
             "planes": list(job.planes),
@@ -254,7 +271,8 @@ class _RegionWork:
         }
 
     def __call__(self, index: int) -> tuple[int, PackedRegion]:
-        found = find_cells(self._labeller, self._grid.core(index))
+        """Return a region's index and what the store keeps of it."""
+        found = find_cells(self.labeller, self._grid.core(index))
         cells = np.zeros(len(found.first), _CELL)
         cells["first"], cells["is_own"], cells["is_cut"] = found.first, found.is_own, found.is_cut
         measured = self.measurer.measure_own(found)
@@ -265,18 +283,6 @@ class _RegionWork:
             outlines=measured.packed_outlines(),
             links=pack(found.links) if found.is_cut.any() else None,
         )
-
-
-class _Locked:
-    """A label source that threads take turns in."""
-
-    def __init__(self, source: LabelSource, lock: Lock) -> None:
-        self._source, self._lock = source, lock
-        self.hw, self.dtype = source.hw, source.dtype
-
-    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
-        with self._lock:
-            return self._source.read(y0, x0, h, w)
 
 
 def _in_threads(

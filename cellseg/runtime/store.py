@@ -16,6 +16,7 @@ import json
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -109,12 +110,13 @@ class ResultStore:
 
     Notes
     -----
-    May be used from several threads, but only by one at a time.
+    May be used from several threads; they take turns.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / STORE_NAME
         self._session: int | None = None
+        self._turn = RLock()
         with self._explained():
             # Transactions are ours: BEGIN before the first row, COMMIT in `commit`.
             self._db = sqlite3.connect(
@@ -223,8 +225,9 @@ class ResultStore:
     def region_records(self) -> Iterator[bytes]:
         """Yield the packed records of all regions, in order."""
         with self._explained():
-            for row in self._db.execute("SELECT records FROM measured ORDER BY region"):
-                yield row[0]
+            rows = self._db.execute("SELECT region FROM measured ORDER BY region").fetchall()
+        for (region,) in rows:
+            yield self.measured(region)[0]
 
     def region_links(self) -> list[tuple[int, bytes]]:
         """Return the regions that hold pieces of cells, and their packed links, in order."""
@@ -295,7 +298,8 @@ class ResultStore:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.Error as error:
             raise _store_error(error, self._path) from error
 

@@ -41,6 +41,10 @@ class FakeJob:
     roi = None
 
     @property
+    def todo(self) -> np.ndarray:
+        return np.arange(len(self.plan))
+
+    @property
     def view(self) -> Any:
         return WorkingView(self.slide, None)
 

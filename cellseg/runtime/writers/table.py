@@ -81,6 +81,9 @@ class Output:
     without_package: str | None = None
     """Output that takes its place where that package is not installed."""
 
+    brings: tuple[str, ...] = ()
+    """Outputs that are made with it, under one name of ``--write``."""
+
     settings: tuple[str, ...] = ()
     """Fields of `InferOptions` that its content depends on."""
 
@@ -160,6 +163,31 @@ OUTPUTS: dict[str, Output] = {
         "the same at full resolution: a pyramidal JPEG TIFF",
         cells_up_to_px=math.inf,
     ),
+    "heatmap": Output(
+        "density.png",
+        "density:write_density",
+        "where cells are dense, as a picture; density.ome.tif comes with it",
+        needs="cells",
+        brings=("density",),
+    ),
+    "density": Output(
+        "density.ome.tif",
+        "density:write_density_map",
+        "cells per mm² as a pyramidal map",
+        needs="cells",
+    ),
+    "gallery": Output(
+        "gallery.jpg",
+        "gallery:write_gallery",
+        "cells of each class side by side, from small to large",
+        needs="cells",
+    ),
+    "histogram": Output(
+        "histogram.svg",
+        "gallery:write_histogram",
+        "how many cells have which area",
+        needs="cells",
+    ),
     "probability": Output(
         "probability.ome.tif",
         "label_files:write_probability",
@@ -236,7 +264,8 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
     CellsegError
         If the slide is too large for one of them, or a package is missing.
     """
-    wanted = {_with_package(name) for name in names}
+    named = [each for name in names for each in (name, *OUTPUTS[name].brings)]
+    wanted = {_with_package(name) for name in named}
     found = {name: output for name, output in OUTPUTS.items() if name in wanted}
     for name, output in found.items():
         _check_size(name, output, job.view.hw)
