@@ -13,6 +13,7 @@ from cellseg.commands import bench, data
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.look import doctor, inspect
+from cellseg.commands.report import report
 from cellseg.commands.train import evaluate, train
 from cellseg.commands.verify import verify
 
@@ -56,7 +57,7 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, verify, inspect, doctor, train, evaluate, export):
+for _command in (infer, report, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)
 bench_app.callback(invoke_without_command=True)(bench.bench)

@@ -371,14 +371,20 @@ def _check_disjoint(
     select: dict[str, list[LabelledImage]], evaluate: dict[str, list[LabelledImage]]
 ) -> None:
     """Refuse to choose by the very images that quality is then reported on."""
-    reported = {content_hash(item.path) for images in evaluate.values() for item in images}
+    reported = {digest for images in evaluate.values() for digest in _files(images)}
     for name, images in select.items():
-        shared = [item.path.name for item in images if content_hash(item.path) in reported]
+        shared = [file for digest, file in _files(images).items() if digest in reported]
         if shared:
             raise ExportError(
                 "Images that choose must not be those that quality is reported on. "
                 f"Received: {len(shared)} of {name!r} in both, e.g. {shared[0]}."
             )
+
+
+def _files(images: list[LabelledImage]) -> dict[str, str]:
+    """Name of each image's file, by its content."""
+    paths = (item.path for item in images if item.path is not None)
+    return {content_hash(path): path.name for path in paths}
 
 
 def _fit(tile: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -34,17 +34,31 @@ _NOT_IMAGES = {"masks", "labels", "points"}
 class LabelledImage:
     """One image with its truth."""
 
-    path: Path
-    """The image file."""
+    source: str
+    """Name of the data set it belongs to."""
+
+    stem: str
+    """File name without suffix."""
 
     image: NDArray[np.uint8]
     """RGB, shape (H, W, 3), intensity range applied."""
 
-    classes: NDArray[np.uint8]
-    """Class index of each pixel, shape (H, W)."""
+    labels: NDArray[Any]
+    """Instance ids, shape (H, W), 0 = background; all 0 where cells were not told apart."""
 
-    labels: NDArray[Any] | None
-    """Instance ids, shape (H, W), 0 = background; None where cells were not told apart."""
+    mask: NDArray[np.uint8] | None = None
+    """Class index of each pixel, shape (H, W); None: whatever is an object is of class 1."""
+
+    has_cells: bool = True
+    """Whether cells were told apart."""
+
+    path: Path | None = None
+    """The image file; None for an image made in memory."""
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """Class index of each pixel, shape (H, W)."""
+        return (self.labels > 0).astype(np.uint8) if self.mask is None else self.mask
 
 
 def read_labelled(
@@ -109,12 +123,15 @@ def _read_one(
             f"Every image must have a mask. Received: none for {path}.",
             hint=f"Put it at {folder / 'masks' / path.stem}.png.",
         )
-    if mask is None:
-        assert labels is not None  # checked just above
-        classes = (labels > 0).astype(np.uint8)
-    else:
-        classes = table[np.minimum(mask, 255)]
-    return LabelledImage(path, image, classes, labels)
+    return LabelledImage(
+        source=folder.name,
+        stem=path.stem,
+        image=image,
+        labels=np.zeros(image.shape[:2], np.uint8) if labels is None else labels,
+        mask=None if mask is None else table[np.minimum(mask, 255)],
+        has_cells=labels is not None,
+        path=path,
+    )
 
 
 def _read_map(path: Path, image: NDArray[np.uint8]) -> NDArray[Any] | None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from cellseg.runtime.bundle import Quality
 from cellseg.runtime.engines import ENGINES, Engine, EngineOptions
-from cellseg.runtime.metrics import count_error, dice, match_objects
+from cellseg.runtime.evaluation.images import pooled, score_prediction
+from cellseg.runtime.metrics import count_error, dice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.bundle import ModelCard
     from cellseg.runtime.labelled import LabelledImage
+    from cellseg.runtime.metrics import Matches
 
 __all__ = ["ModelRunner", "Prediction", "Runner", "Score", "dice_by_class", "score_images"]
 
@@ -152,27 +154,27 @@ def score_images(
     dataset : str
         Name for the manifest.
     """
-    overlaps: list[list[float]] = []
-    f1: list[float] = []
-    found = true = 0
+    scores = []
     for item in sorted(images, key=lambda item: item.image.shape):  # one engine a size
-        prediction = Prediction.from_probabilities(runner(item.image), card)
-        overlaps.append(dice_by_class(prediction.classes, item.classes, card))
-        if prediction.labels is not None and item.labels is not None:
-            matches = match_objects(prediction.labels, item.labels)
-            f1.append(matches.f1)
-            found += matches.true_positives + matches.false_positives
-            true += matches.true_positives + matches.false_negatives
+        found = Prediction.from_probabilities(runner(item.image), card)
+        scores.append(score_prediction(item, found.classes, found.labels, len(card.classes)))
+    overlaps = np.mean([score.class_dice for score in scores], axis=0)
+    f1 = [score.f1 for score in scores if score.matches is not None]
+    objects = pooled(scores)
     names = [item.name for item in card.classes[1:]]
     quality = Quality(
         dataset=dataset,
         images=len(images),
-        dice=dict(zip(names, _rounded(np.mean(overlaps, axis=0)), strict=True)),
+        dice=dict(zip(names, _rounded(overlaps), strict=True)),
         object_f1=round(float(np.mean(f1)), 5) if f1 else None,
-        count_error=round(count_error(found, true), 5) if f1 else None,
+        count_error=None if objects is None else round(_count_error(objects), 5),
         engine=runner.engine_name,
     )
-    return Score(quality, found)
+    return Score(quality, 0 if objects is None else objects.predicted)
+
+
+def _count_error(objects: Matches) -> float:
+    return count_error(objects.predicted, objects.truth)
 
 
 def dice_by_class(
