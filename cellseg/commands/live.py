@@ -155,6 +155,13 @@ def live(
     precision: opt.Precision = "auto",
     tile_px: opt.TilePx = None,
     threads: opt.Threads = None,
+    mosaic: Annotated[
+        bool,
+        typer.Option(
+            "--mosaic/--no-mosaic",
+            help="With -o, put frames with stage positions together and segment the whole.",
+        ),
+    ] = True,
     headless: Annotated[
         bool, typer.Option("--headless", help="No dashboard and no local page.")
     ] = False,
@@ -186,7 +193,7 @@ def live(
         run = LiveRun(
             opened,
             is_camera,
-            LiveOptions(frames, policy, queue, out, record, rules),
+            LiveOptions(frames, policy, queue, out, record, rules, mosaic),
             model,
             threshold=threshold,
             engine=engine,
@@ -204,15 +211,16 @@ def live(
 def _run(run: LiveRun, title: str, headless: bool) -> dict[str, Any]:
     """Run until the source ends or somebody stops it; both are a good end."""
     from cellseg.commands.live_display import LiveDisplay
-    from cellseg.console import stderr
+    from cellseg.console import RunDisplay, stderr
 
-    with run, _stopped_by_signals() as stopped, LiveDisplay(stderr(), title, headless) as display:
-        run.start()
-        while not run.wait(_REFRESH_S) and not stopped.is_set():
-            display.show(run.session.snapshot())
-        closing = run.finish(drain=not stopped.is_set())
-        display.show(run.session.snapshot())
-    return closing
+    console = stderr()
+    with run, _stopped_by_signals() as stopped:
+        with LiveDisplay(console, title, headless) as display:
+            run.start()
+            while not run.wait(_REFRESH_S) and not stopped.is_set():
+                display.show(run.session.snapshot())
+        with RunDisplay(console, "mosaic") as progress:
+            return run.finish(not stopped.is_set(), None if headless else progress)
 
 
 def _print_closing(closing: dict[str, Any], as_json: bool) -> None:
