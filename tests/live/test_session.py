@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -110,6 +111,25 @@ def test_frames_of_every_kind_are_taken_as_the_segmenter_takes_them(
         expected = whole(frame)
     with make(bundle, ConvEngine) as session:
         result = session.submit(frame).result(10)
+    np.testing.assert_array_equal(result.classes, expected.classes)
+
+
+def test_a_frame_may_be_smaller_than_the_halo(tmp_path: Path) -> None:
+    bundle = fake_bundle(tmp_path / "m.cellseg", **(CELLS | {"halo_px": 96}))
+    with make(bundle, ConvEngine) as session:
+        result = session.submit(FRAME[:20, :30]).result(10)
+    assert result.classes.shape == (20, 30)
+
+
+@pytest.mark.parametrize("shape", [(2100, 40), (2500, 2300)], ids=str)
+def test_frames_too_large_for_one_tile_give_what_the_segmenter_gives(
+    bundle: Any, shape: tuple[int, int]
+) -> None:
+    frame = np.tile(nuclei_picture(250, 230), (10, 10, 1))[: shape[0], : shape[1]]
+    with Segmenter(bundle, InferOptions(), lambda _, __, hw: IdentityEngine(hw)) as whole:
+        expected = whole(frame)
+    with make(bundle) as session:
+        result = session.submit(frame).result(60)
     np.testing.assert_array_equal(result.classes, expected.classes)
 
 
@@ -252,6 +272,13 @@ def test_the_newest_result_is_the_one_shown(bundle: Any) -> None:
     assert snapshot.latency.samples == 3
     assert snapshot.state == "closed"
     assert snapshot.as_dict()["frame"]["id"] == 2
+
+
+def test_a_blurred_frame_is_less_sharp(bundle: Any) -> None:
+    blurred = cv2.GaussianBlur(FRAME, (0, 0), 2.0)
+    with make(bundle, policy="block") as session:
+        sharp, soft = (session.submit(frame).result(10).focus for frame in (FRAME, blurred))
+    assert soft < sharp / 4
 
 
 def test_a_listener_that_fails_stops_nobody(bundle: Any) -> None:

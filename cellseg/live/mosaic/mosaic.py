@@ -6,8 +6,8 @@ new one. At its end all places are solved for at once, and the mosaic is a slide
 
 from __future__ import annotations
 
-import math
 import queue
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock, Thread
@@ -22,6 +22,7 @@ from cellseg.live.mosaic.slide import MosaicSlide, PlacedFrame
 from cellseg.runtime.slide import rgb_from_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Mosaic"]
 
 _WAITING = 16
+_GREYS_KEPT = 64
 _MEAN = np.full((1, 3), 1 / 3)
 _STAGE_WEIGHT = 0.05
 
@@ -57,6 +59,8 @@ class Mosaic:
         Microns per pixel; None: the stage counts in pixels.
     may_wait : bool
         Whether `add` waits where the disk is slower than the camera; else the frame is left out.
+    placed : callable, optional
+        Told, from the mosaic's thread, the number of each frame that has a place.
 
     Attributes
     ----------
@@ -65,14 +69,21 @@ class Mosaic:
         or too fast.
     """
 
-    def __init__(self, path: Path, mpp: float | None = None, may_wait: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mpp: float | None = None,
+        may_wait: bool = True,
+        placed: Callable[[int], object] | None = None,
+    ) -> None:
+        self._placed = placed
         self._path, self._folder = path, path.with_name(".scan-frames")
         self._folder.mkdir(parents=True, exist_ok=True)
         self._mpp, self._may_wait = mpp, may_wait
         self.left_out = 0
         self._known: list[_Known] = []
         self._places: dict[int, tuple[float, float]] = {}
-        self._greys: dict[int, NDArray[np.uint8]] = {}
+        self._greys: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._links: list[Link] = []
         self._kind: tuple[Any, ...] | None = None
         self._medians: list[float] = []
@@ -89,12 +100,6 @@ class Mosaic:
             self._queue.put(frame)
         else:
             self._put_if_room(frame)
-
-    def place_of(self, frame: Frame) -> tuple[float, float]:
-        """Return where a frame lies so far as is known now, pixels: by the stage, if need be."""
-        with self._lock:
-            known = self._places.get(frame.meta.frame_id)
-        return self._in_px(frame) if known is None else known
 
     def finish(self) -> MosaicSlide | None:
         """Register what waits, place all frames, and return the mosaic; None without frames."""
@@ -171,21 +176,22 @@ class Mosaic:
         links = self._register(index, grey, stage_yx)
         known = _Known(frame.meta.frame_id, path, grey.shape, stage_yx, stage_yx)
         known.place_yx = self._guess(known, links)
-        self._greys[index] = grey
+        self._keep_grey(index, grey)
         with self._lock:
             self._known.append(known)
             self._places[known.frame_id] = known.place_yx
             self._links += links
-        self._forget_far_ones(stage_yx)
+        if self._placed is not None:
+            self._placed(known.frame_id)
 
     def _register(
         self, index: int, grey: NDArray[np.uint8], stage_yx: tuple[float, float]
     ) -> list[Link]:
         """Measure the shifts to the frames before it that it should overlap."""
         links = []
-        for other, other_grey in self._greys.items():
+        for other in self._neighbours(grey.shape, stage_yx):
             expected = np.rint(np.subtract(stage_yx, self._known[other].stage_yx)).astype(int)
-            shift = find_shift(other_grey, grey, (int(expected[0]), int(expected[1])))
+            shift = find_shift(self._grey_of(other), grey, (int(expected[0]), int(expected[1])))
             if shift is not None:
                 links.append(Link(other, index, shift.yx, shift.likeness))
         return links
@@ -198,11 +204,27 @@ class Mosaic:
         y, x = np.average(guesses, axis=0, weights=weights)
         return float(y), float(x)
 
-    def _forget_far_ones(self, stage_yx: tuple[float, float]) -> None:
-        """Keep grey frames in memory only of the last two rows of a scan."""
-        most = max(64, 4 * math.isqrt(len(self._known)) * 4)
-        while len(self._greys) > most:
-            del self._greys[next(iter(self._greys))]
+    def _neighbours(self, hw: tuple[int, int], stage_yx: tuple[float, float]) -> list[int]:
+        """Return the frames so far that one at a place of the stage overlaps."""
+        if not self._known:
+            return []
+        starts = np.array([known.stage_yx for known in self._known])
+        stops = starts + [known.hw for known in self._known]
+        overlaps = (starts < np.add(stage_yx, hw)) & (stops > stage_yx)
+        return [int(index) for index in np.nonzero(overlaps.all(axis=1))[0]]
+
+    def _grey_of(self, index: int) -> NDArray[np.uint8]:
+        """Return a frame in grey, from the disk if it has not been needed for long."""
+        grey = self._greys.pop(index, None)
+        if grey is None:
+            grey = _grey(np.load(self._known[index].path))
+        self._keep_grey(index, grey)
+        return grey
+
+    def _keep_grey(self, index: int, grey: NDArray[np.uint8]) -> None:
+        self._greys[index] = grey
+        while len(self._greys) > _GREYS_KEPT:
+            self._greys.popitem(last=False)
 
 
 def _grey(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import StoreError
@@ -14,6 +15,8 @@ from cellseg.runtime.infer import infer_slide, result_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from cellseg.live.frame import Frame
     from cellseg.live.mosaic.slide import MosaicSlide
@@ -72,7 +75,9 @@ class Scan:
                     f"A scan never overwrites a result. Received: {there}, which is there.",
                     hint="Choose another folder with -o, or move the result away.",
                 )
-        self._mosaic = Mosaic(self.path, mpp, may_wait)
+        self._lock = Lock()
+        self._waiting: dict[int, tuple[NDArray[Any], tuple[int, int]]] = {}
+        self._mosaic = Mosaic(self.path, mpp, may_wait, self._count)
         self._ledger = CellLedger(1 + len(self._class_names))
 
     @property
@@ -85,11 +90,11 @@ class Scan:
         self._mosaic.add(frame)
 
     def see(self, result: FrameResult) -> None:
-        """Count what is new in a result."""
-        if result.cells is None or result.meta.stage_xyz_um is None:
-            return
-        place_yx = self._mosaic.place_of(result.frame)
-        self._ledger.add(result.cells, place_yx, result.classes.shape)
+        """Count what is new in a result, as soon as its frame has a place."""
+        if result.cells is not None and result.meta.stage_xyz_um is not None:
+            with self._lock:
+                self._waiting[result.meta.frame_id] = result.cells, result.classes.shape
+            self._count(result.meta.frame_id)
 
     def finish(
         self, segment: bool = True, progress: ProgressCallback | None = None
@@ -130,6 +135,14 @@ class Scan:
     def close(self) -> None:
         """Give up: remove the frames that were kept."""
         self._mosaic.remove_frames()
+
+    def _count(self, frame_id: int) -> None:
+        """Count a frame's cells once both are there: its result and its place."""
+        place_yx = self._mosaic.places_yx.get(frame_id)
+        with self._lock:
+            if place_yx is not None and frame_id in self._waiting:
+                cells, hw = self._waiting.pop(frame_id)
+                self._ledger.add(cells, place_yx, hw)
 
     def _segment(
         self, mosaic: MosaicSlide, progress: ProgressCallback | None
