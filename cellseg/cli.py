@@ -12,6 +12,7 @@ import typer
 from cellseg.commands import bench, data
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
+from cellseg.commands.live import live
 from cellseg.commands.look import doctor, inspect
 from cellseg.commands.report import report
 from cellseg.commands.train import evaluate, train
@@ -57,7 +58,7 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, report, verify, inspect, doctor, train, evaluate, export):
+for _command in (infer, live, report, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)
 bench_app.callback(invoke_without_command=True)(bench.bench)
