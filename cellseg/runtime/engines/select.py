@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import EngineError
 from cellseg.runtime.engines.base import Engine, EngineOptions
+from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import Measurement, measure_speed
 from cellseg.runtime.engines.memory import recall, remember
 from cellseg.runtime.engines.table import ENGINES
@@ -99,8 +100,9 @@ def choose_engine(
         if known == str(choice):
             _LOG.info("engine: %s (measured earlier on this machine)", choice)
             return choice
-    best = _fastest(bundle, choices, side_px, threads)
-    remember(key, str(best))
+    with Bystanders() as others:
+        best = _fastest(bundle, choices, side_px, threads)
+    remember(key, str(best), disturbed=others.disturbed)
     return best
 
 
