@@ -70,7 +70,6 @@ async function draw(jpeg, picture) {
   }
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   bitmap.close();
-  canvas.classList.add("fresh");
   canvas.dataset.frame = picture.frame_id;
   byId("empty").hidden = true;
 }
@@ -158,7 +157,7 @@ function drawChart(id, series) {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   const values = series.flat().filter((value) => value !== null);
-  const top = roundUp(Math.max(1e-9, ...values));
+  const top = roundUp(Math.max(0, ...values) || 1);
   const [left, bottom, room] = [34, height - 4, height - 12];
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "middle";
