@@ -68,5 +68,5 @@ class LatencyRing:
             kept = self._samples[: self._added].copy()
         if not kept.size:
             return LatencyStats(None, None, None, 0)
-        found = np.percentile(kept, _PERCENTILES, method="inverted_cdf")
-        return LatencyStats(*map(float, found), samples=len(kept))
+        p50, p95, p99 = np.percentile(kept, _PERCENTILES, method="inverted_cdf")
+        return LatencyStats(float(p50), float(p95), float(p99), len(kept))

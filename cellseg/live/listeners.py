@@ -42,7 +42,10 @@ class Listeners:
     def __call__(self, *values: Any) -> None:
         """Call all; one that fails is logged, and the others are called all the same."""
         for callback in self._callbacks:
-            try:
-                callback(*values)
-            except Exception:
-                _LOG.exception("a listener of %s failed", self._name)
+            self._call(callback, values)
+
+    def _call(self, callback: Callable[..., Any], values: tuple[Any, ...]) -> None:
+        try:
+            callback(*values)
+        except Exception:
+            _LOG.exception("a listener of %s failed", self._name)

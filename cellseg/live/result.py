@@ -54,15 +54,15 @@ class FrameResult:
     """Number of cells of each foreground class, every class named; empty where cells are not
     told apart."""
 
+    cells: NDArray[Any] | None
+    """One row a cell, see `cellseg.live.frame_cells.CELL_DTYPE`; None where cells are not told
+    apart."""
+
     focus: float
     """Sharpness of the frame: comparable between frames of one scene only, larger is sharper."""
 
     latency: FrameLatency
     """Where its time went."""
-
-    cells: NDArray[Any] | None = None
-    """One row a cell, structured: ``id``, ``class_index``, ``x_px``, ``y_px``, ``x0_px``,
-    ``y0_px``, ``x1_px``, ``y1_px``, ``area_px``; None where cells are not told apart."""
 
     @property
     def meta(self) -> FrameMeta:

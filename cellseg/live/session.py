@@ -18,12 +18,12 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from threading import Condition, Thread, current_thread
+from threading import Condition, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellseg.errors import CellsegError
+from cellseg.errors import CellsegError, SlideError
 from cellseg.live.counters import Counters, DropReason, FrameDropped, Policy
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.frame_segmenter import FrameSegmenter
@@ -71,6 +71,8 @@ class LiveSession:
         Frames that may wait. 1 shows the newest frame; more smooths bursts and adds latency.
     mpp : float, optional
         Microns per pixel of the frames. None: they are at the model's.
+    value_range : (float, float), optional
+        Values that the model sees as 0 and 255; None: each frame's own, as the bundle asks.
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
     **options
@@ -106,6 +108,7 @@ class LiveSession:
         policy: Policy | str = Policy.DROP_OLDEST,
         queue_size: int = 1,
         mpp: float | None = None,
+        value_range: tuple[float, float] | None = None,
         open_engine: OpenEngine | None = None,
         **options: Any,
     ) -> None:
@@ -113,11 +116,12 @@ class LiveSession:
         if queue_size < 1:
             raise CellsegError(f"A queue holds at least 1 frame. Received: {queue_size=}.")
         self.queue_size = queue_size
-        self._segmenter = FrameSegmenter.load(model, mpp, open_engine, **options)
+        self._segmenter = FrameSegmenter.load(model, open_engine, value_range, mpp=mpp, **options)
         self._results = Listeners("results")
         self._drops = Listeners("drops")
         self._errors = Listeners("errors")
         self._changed = Condition()
+        self._segmenting = Lock()
         self._queue: deque[_Waiting] = deque()
         self._untold: deque[tuple[FrameMeta, DropReason]] = deque()
         self._state: Literal["running", "paused", "closed"] = "running"
@@ -170,6 +174,19 @@ class LiveSession:
         for old, reason in dropped:
             _refuse(old, reason)
         return future
+
+    def warm_up(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
+        """Open engine and buffers for frames of a shape before the first one comes.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W) or (H, W, C).
+        dtype : dtype
+            uint8 or uint16.
+        """
+        with self._segmenting:
+            self._segmenter(np.zeros(shape, dtype))
 
     def on_result(self, callback: Callable[[FrameResult], Any]) -> Callable[[], None]:
         """Call back with every result; return what ends that."""
@@ -288,15 +305,14 @@ class LiveSession:
 
     def _enqueue(self, item: _Waiting) -> list[tuple[_Waiting, DropReason]]:
         """Put a frame into the queue by the policy; return what had to go."""
-        if self._state == "paused":
-            return [self._drop(item, DropReason.PAUSED)]
+        if (reason := self._refusal()) is not None:
+            return [self._drop(item, reason)]
         if self.policy is Policy.BLOCK:
             self._changed.wait_for(
                 lambda: len(self._queue) < self.queue_size or self._state != "running"
             )
-            if self._state != "running":
-                is_paused = self._state == "paused"
-                return [self._drop(item, DropReason.PAUSED if is_paused else DropReason.CLOSED)]
+            if (reason := self._refusal()) is not None:
+                return [self._drop(item, reason)]
         dropped = []
         if len(self._queue) >= self.queue_size:
             if self.policy is Policy.DROP_NEWEST:
@@ -304,6 +320,10 @@ class LiveSession:
             dropped.append(self._drop(self._queue.popleft(), DropReason.OVERTAKEN))
         self._queue.append(item)
         return dropped
+
+    def _refusal(self) -> DropReason | None:
+        refusals = {"paused": DropReason.PAUSED, "closed": DropReason.CLOSED}
+        return refusals.get(self._state)
 
     def _drop(self, item: _Waiting, reason: DropReason) -> tuple[_Waiting, DropReason]:
         self._dropped[reason] += 1
@@ -344,7 +364,7 @@ class LiveSession:
         try:
             result = self._segment(item.frame, taken_ns)
         except Exception as error:
-            is_bad = isinstance(error, CellsegError) and not self._segmenter.takes(item.frame)
+            is_bad = isinstance(error, SlideError)
             self._give_up(item, DropReason.BAD_FRAME if is_bad else DropReason.ERROR, error)
             return
         with self._changed:
@@ -359,7 +379,8 @@ class LiveSession:
         self._results(result)
 
     def _segment(self, frame: Frame, taken_ns: int) -> FrameResult:
-        seen = self._segmenter(frame.array)
+        with self._segmenting:
+            seen = self._segmenter(frame.array)
         done_ns = time.monotonic_ns()
         exposed_ns = min(frame.meta.exposure_start_ns, taken_ns)
         latency = FrameLatency(
@@ -368,7 +389,7 @@ class LiveSession:
             total_ms=(done_ns - exposed_ns) / 1e6,
         )
         return FrameResult(
-            frame, seen.classes, seen.labels, seen.counts, seen.focus, latency, seen.cells
+            frame, seen.classes, seen.labels, seen.counts, seen.cells, seen.focus, latency
         )
 
     def _give_up(self, item: _Waiting, reason: DropReason, error: Exception | None = None) -> None:

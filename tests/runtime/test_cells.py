@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from cellseg.runtime.manifest import InteriorBorder
 
 RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
 SMOOTHED = RULE.model_copy(update={"seed_blur_px": 1.5, "min_seed_px": 12})
+
+
+def work_for(framed: Any) -> Any:
+    """Return memory for the kernels to work in."""
+    return np.empty(framed.size, np.int32)
 
 
 def two_touching_discs() -> np.ndarray:
@@ -52,7 +58,7 @@ def flood_with_a_heap(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray
 def flooded(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Flood an image by the kernel, which wants a frame around it."""
     framed = np.pad(np.where(mask, seeds, SEA).astype(np.uint32), 1, constant_values=SEA)
-    flood(np.pad(elevation, 1), framed)
+    flood(np.pad(elevation, 1), framed, work_for(framed))
     return np.where(mask, framed[1:-1, 1:-1], 0)
 
 
@@ -146,14 +152,16 @@ def framed_arrays(hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def test_seeds_outside_the_foreground_are_ignored() -> None:
     framed, elevation = framed_arrays((4, 4))
     high = np.full((4, 4), 255, np.uint8)
-    assert mark_seeds(np.zeros((4, 4), bool), high, 128, 0, framed, elevation) == 0
+    assert (
+        mark_seeds(np.zeros((4, 4), bool), high, 128, 0, framed, elevation, work_for(framed)) == 0
+    )
     assert (framed == SEA).all()
 
 
 def test_what_the_flood_does_not_reach_is_a_cell_of_its_own() -> None:
     framed = np.full((5, 6), SEA, np.uint32)
     framed[1, 1:3], framed[3, 1], framed[3, 3:5], framed[2, 4] = 1, 0, 0, 0
-    assert label_left(framed, 1) == 3
+    assert label_left(framed, 1, work_for(framed)) == 3
     assert framed[2, 4] == framed[3, 3] == framed[3, 4] == 2
     assert framed[3, 1] == 3
     assert (framed[1, 1:3] == 1).all()
@@ -186,6 +194,8 @@ def test_seeds_below_the_smallest_size_are_no_seeds() -> None:
     height = np.zeros((6, 9), np.uint8)
     height[1:5, 1:5], height[3, 7] = 255, 255
     framed, elevation = framed_arrays((6, 9))
-    assert mark_seeds(np.ones((6, 9), bool), height, 128, 2, framed, elevation) == 1
+    assert (
+        mark_seeds(np.ones((6, 9), bool), height, 128, 2, framed, elevation, work_for(framed)) == 1
+    )
     assert framed[4, 8] == 0
     assert framed[2, 2] == 1

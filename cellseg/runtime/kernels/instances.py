@@ -24,6 +24,7 @@ def mark_seeds(
     min_px: int,
     framed: NDArray[np.uint32],
     elevation: NDArray[np.uint8],
+    work: NDArray[np.int32],
 ) -> int:
     """Label the 4-connected pieces of foreground that are high enough, and fill the frame.
 
@@ -41,6 +42,8 @@ def mark_seeds(
         Filled: seeds 1..n, 0 in the rest of the foreground, `SEA` outside.
     elevation : uint8, shape (H + 2, W + 2)
         Filled with ``255 - height``; its frame is left as it is.
+    work : int32, shape ((H + 2) * (W + 2),)
+        Memory to work in.
 
     Returns
     -------
@@ -49,8 +52,8 @@ def mark_seeds(
     """
     rows, columns = foreground.shape
     # 4-connected pieces begin at every second pixel at most.
-    parent = np.empty(rows * columns // 2 + 2, np.int32)
-    size = np.empty(parent.size, np.int32)
+    most = rows * columns // 2 + 2
+    parent, size = work[:most], work[most : 2 * most]
     count = 0
     framed[0] = framed[rows + 1] = SEA
     for y in range(rows):
@@ -77,7 +80,7 @@ def mark_seeds(
 
 
 @njit(nogil=True, cache=True)
-def label_left(framed: NDArray[np.uint32], count: int) -> int:
+def label_left(framed: NDArray[np.uint32], count: int, work: NDArray[np.int32]) -> int:
     """Give each 4-connected piece that still waits for a label one of its own, in place.
 
     Parameters
@@ -86,14 +89,15 @@ def label_left(framed: NDArray[np.uint32], count: int) -> int:
         After the flood; C-contiguous.
     count : int
         Labels so far.
+    work : int32, shape ((H + 2) * (W + 2),)
+        Memory to work in.
 
     Returns
     -------
     int
         Labels now.
     """
-    stride, labels = framed.shape[1], framed.ravel()
-    stack = np.empty(labels.size, np.int32)
+    stride, labels, stack = framed.shape[1], framed.ravel(), work
     for start in range(stride, labels.size - stride):
         if labels[start] != 0:
             continue
