@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cellseg.live.result import FrameResult
 
-__all__ = ["LAYERS", "Layer", "encode_jpeg", "encode_png", "paint_result", "parse_layer"]
+__all__ = ["LAYERS", "Layer", "encode_jpeg", "encode_png", "paint_result", "parse_layer", "warm_up"]
 
 Layer = Literal["overlay", "frame", "classes"]
 LAYERS: tuple[str, ...] = get_args(Layer)
@@ -67,6 +67,15 @@ def paint_result(
         objects = np.ascontiguousarray(found[::step, ::step])
         paint(rgb, classes, objects, colours, _FILL, _OUTLINE, 1)
     return rgb
+
+
+def warm_up() -> None:
+    """Compile what paints, so that the first picture does not wait for it."""
+    from cellseg.runtime.kernels.palette import paint
+
+    for dtype in (np.uint8, np.uint32):
+        pixel, rgb = np.zeros((1, 1), dtype), np.zeros((1, 1, 3), np.uint8)
+        paint(rgb, pixel.astype(np.uint8), pixel, rgb[0], _FILL, _OUTLINE, 1)
 
 
 def as_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cellseg.live.server.painter import encode_jpeg, paint_result
+from cellseg.live.server.painter import encode_jpeg, paint_result, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +87,7 @@ class Watcher:
         self._picture: Picture | None = None
         self._sampling = asyncio.create_task(self._sample())
         self._stop_listening = session.on_result(self._hand_over)
+        self._painter.submit(warm_up)
 
     def state(self) -> dict[str, Any]:
         """Return the session's numbers as JSON values."""

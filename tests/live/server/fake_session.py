@@ -35,7 +35,13 @@ class FakeSession:
         self.sent, self.done, self.cells = self.sent + 1, self.done + 1, self.cells + cells
         self.latency.add(took.total_ms)
         self.last = FrameResult(
-            Frame(image, meta), classes, None, {"nucleus": cells}, focus=0.5, latency=took
+            frame=Frame(image, meta),
+            classes=classes,
+            labels=None,
+            cells=None,
+            counts={"nucleus": cells},
+            focus=0.5,
+            latency=took,
         )
         self.results(self.last)
 

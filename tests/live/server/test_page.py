@@ -18,6 +18,7 @@ pytest.importorskip("aiohttp", reason="the live extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from cellseg.live.server import LocalServer
+from cellseg.live.server.painter import warm_up
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 TOKEN = "a-token-for-tests-1"
@@ -27,9 +28,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Return a browser with the painter compiled, which takes seconds the first time."""
+    warm_up()
     with playwright.sync_playwright() as runner:
         chromium = runner.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
+        context = chromium.new_context()
+        yield context
         chromium.close()
 
 
@@ -207,7 +211,7 @@ def test_charts_are_drawn(page: Any, session: FakeSession) -> None:
 
 
 def test_it_fits_a_phone(browser: Any, session: FakeSession, server: LocalServer) -> None:
-    opened = browser.new_page(viewport=PHONE, device_scale_factor=2, has_touch=True)
+    opened = browser.browser.new_page(viewport=PHONE, device_scale_factor=2, has_touch=True)
     opened.goto(server.url)
     show_square(session, 5)
     wait_for_frame(opened, 0)
