@@ -17,7 +17,7 @@ import numpy as np
 from cellseg.errors import SlideError
 from cellseg.live.frame_cells import CellFinder, measure
 from cellseg.live.frame_view import FrameView
-from cellseg.live.result_pool import ResultPool
+from cellseg.live.pools import ResultPool
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines.select import open_engine
 from cellseg.runtime.job import prepare
