@@ -37,7 +37,7 @@ MAGIC = int.from_bytes(b"CLLGRING", "little")
 ABI = 1
 HEADER_BYTES = 256
 OPEN, CLOSED = 1, 2
-PIXEL_DTYPES = {1: np.dtype(np.uint8), 2: np.dtype("<u2")}
+PIXEL_DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.uint8), 2: np.dtype("<u2")}
 """Pixel type of each dtype number."""
 
 HEADER = np.dtype(

@@ -8,7 +8,6 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["WATCHER", "add_live_routes"]
 
 WATCHER = web.AppKey("watcher", Watcher)
-_SOCKETS: web.AppKey[WeakSet[web.WebSocketResponse]] = web.AppKey("sockets", WeakSet)
+_SOCKETS = web.AppKey("sockets", set[web.WebSocketResponse])
 _STATIC = Path(__file__).with_name("static")
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -43,7 +42,7 @@ def add_live_routes(app: web.Application, session: Watched) -> None:
     """Add the page of a session to a server."""
 
     async def watch(app: web.Application) -> AsyncIterator[None]:
-        app[WATCHER], app[_SOCKETS] = Watcher(session), WeakSet()
+        app[WATCHER], app[_SOCKETS] = Watcher(session), set()
         yield
         await app[WATCHER].close()
 
@@ -107,8 +106,11 @@ async def _socket(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, max_msg_size=1024, compress=False)
     await socket.prepare(request)
     request.app[_SOCKETS].add(socket)
-    with suppress(ConnectionResetError):  # the browser may go at any moment
-        await _grant_wishes(socket, request.app[WATCHER])
+    try:
+        with suppress(ConnectionResetError):  # the browser may go at any moment
+            await _grant_wishes(socket, request.app[WATCHER])
+    finally:
+        request.app[_SOCKETS].discard(socket)
     return socket
 
 
@@ -148,5 +150,5 @@ def pack(state: dict[str, Any], picture: Picture | None) -> bytes:
 
 
 async def _close_sockets(app: web.Application) -> None:
-    for socket in set(app[_SOCKETS]):
+    for socket in tuple(app[_SOCKETS]):
         await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")

@@ -15,7 +15,8 @@ from cellseg.live.server.guard import guard
 from cellseg.live.server.live_routes import add_live_routes
 from cellseg.live.server.metrics import CONTENT_TYPE, format_metrics
 from cellseg.live.server.openapi import openapi_document
-from cellseg.live.server.segment import MAX_BODY_BYTES, add_segment_routes
+from cellseg.live.server.posted_image import MAX_BODY_BYTES
+from cellseg.live.server.segment import add_segment_routes
 from cellseg.live.server.token import load_token
 
 if TYPE_CHECKING:

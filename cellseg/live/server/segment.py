@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import math
-import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from aiohttp import web
 
 from cellseg.errors import CellsegError
 from cellseg.live.server.guard import HttpError
-from cellseg.live.server.painter import encode_png
+from cellseg.live.server.posted_image import decode
+from cellseg.live.server.wish import FORMATS, Wish
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.segmenter import Segmenter, infer_options
-from cellseg.runtime.slide import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from cellseg.runtime.job import OpenEngine
-    from cellseg.runtime.segmenter import Segmentation
 
-__all__ = ["FORMATS", "MAX_BODY_BYTES", "ImageSegmenter", "add_segment_routes"]
+__all__ = ["ImageSegmenter", "add_segment_routes"]
 
-FORMATS = {"json": "application/json", "png": "image/png", "npz": "application/octet-stream"}
-MAX_BODY_BYTES = 64 * 2**20
-_MAX_PX = 64_000_000
 _MAX_WAITING = 8
 _BUSY_HINT = "Send the next image when the answer to the last one is there."
 
@@ -98,40 +86,13 @@ class ImageSegmenter:
 
     def _answer(self, data: bytes, wish: Wish) -> bytes:
         started_s = time.perf_counter()
-        image, mpp = decode(data)
-        found = self._segmenter(image, mpp if wish.mpp is None else wish.mpp)
-        if wish.format == "png":
-            return _png(found, wish.layer)
-        if wish.format == "npz":
-            return _npz(found)
-        elapsed_ms = (time.perf_counter() - started_s) * 1e3
+        image, own_mpp = decode(data)
+        mpp = own_mpp if wish.mpp is None else wish.mpp
+        found = self._segmenter(image, mpp)
+        elapsed_ms = round((time.perf_counter() - started_s) * 1e3, 3)
         card = self.bundle.manifest
-        told = {"model": f"{card.name} {card.version}", "elapsed_ms": round(elapsed_ms, 3)}
-        return json.dumps(told | summarize(found)).encode()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What an answer is to be."""
-
-    format: str
-    """Key of ``FORMATS``."""
-
-    layer: str
-    """``classes`` or ``labels``; for PNG."""
-
-    mpp: float | None
-    """Microns a pixel, where the image does not say or is wrong."""
-
-    @classmethod
-    def from_request(cls, query: Mapping[str, str], accept: str) -> Wish:
-        """Read the query; where it names no format, the header ``Accept``."""
-        named = next((name for name, kind in FORMATS.items() if kind in accept), "json")
-        return cls(
-            _one_of("format", query.get("format", named), tuple(FORMATS)),
-            _one_of("layer", query.get("layer", "classes"), ("classes", "labels")),
-            _positive("mpp", query.get("mpp")),
-        )
+        told = {"model": f"{card.name} {card.version}", "elapsed_ms": elapsed_ms}
+        return wish.answer(found, mpp, told)
 
 
 def add_segment_routes(app: web.Application, segmenter: ImageSegmenter) -> None:
@@ -170,88 +131,3 @@ def add_segment_routes(app: web.Application, segmenter: ImageSegmenter) -> None:
 
     app.cleanup_ctx.append(close_with_app)
     app.router.add_post("/segment", counted)
-
-
-def decode(data: bytes) -> tuple[NDArray[Any], float | None]:
-    """Decode an image file of any kind that ``infer`` reads, and its microns a pixel."""
-    with tempfile.TemporaryDirectory(prefix="cellseg-") as folder:
-        path = Path(folder, "image")
-        path.write_bytes(data)
-        try:
-            slide = open_slide(path)
-            try:
-                level = slide.levels[0]
-                _check_size(level.height_px, level.width_px)
-                pixels = slide.read_region(0, (0, 0), (level.height_px, level.width_px))
-                return pixels, None if slide.mpp is None else math.sqrt(math.prod(slide.mpp))
-            finally:
-                slide.close()
-        except HttpError:
-            raise
-        except CellsegError as error:  # the sender does not know our temporary path
-            raise CellsegError(str(error).replace(str(path), "image"), error.hint) from error
-
-
-def summarize(found: Segmentation) -> dict[str, Any]:
-    """Return what a segmentation holds, as JSON values."""
-    pixels = np.bincount(found.classes.ravel(), minlength=len(found.class_names))
-    height, width = found.classes.shape
-    return {
-        "width_px": width,
-        "height_px": height,
-        "classes": {
-            name: {"pixels": int(count), "fraction": count / found.classes.size}
-            for name, count in zip(found.class_names, pixels.tolist(), strict=True)
-        },
-        "cells": found.cell_count,
-    }
-
-
-def _check_size(height: int, width: int) -> None:
-    if height * width > _MAX_PX:
-        raise HttpError(
-            413,
-            f"An image has at most {_MAX_PX // 10**6} megapixels. Received: {width}x{height} px.",
-            "cellseg-cli infer takes slides of any size.",
-        )
-
-
-def _png(found: Segmentation, layer: str) -> bytes:
-    if layer == "classes":
-        return encode_png(found.classes)
-    if found.labels is None:
-        raise HttpError(
-            400, "This model does not tell cells apart. Received: layer=labels.", "layer=classes"
-        )
-    if found.cell_count is not None and found.cell_count > np.iinfo(np.uint16).max:
-        raise HttpError(
-            400, "A PNG holds 65535 cells. Received: more.", "format=npz has no such limit."
-        )
-    return encode_png(found.labels.astype(np.uint16))
-
-
-def _npz(found: Segmentation) -> bytes:
-    arrays: dict[str, Any] = {"classes": found.classes, "class_names": np.array(found.class_names)}
-    if found.labels is not None:
-        arrays["labels"] = found.labels
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise HttpError(400, f"{name} is one of {', '.join(known)}. Received: {name}={value}.")
-    return value
-
-
-def _positive(name: str, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise HttpError(400, f"{name} is a positive number. Received: {name}={value}.")
-    return number

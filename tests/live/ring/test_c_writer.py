@@ -143,8 +143,8 @@ def test_offsets_of_the_c_header_are_those_of_the_python_layout(tmp_path: Path) 
         for kind, dtype in (("header", layout.HEADER), ("slot", layout.SLOT))
         for field in dtype.names or ()
     ]
-    program = f'#define _POSIX_C_SOURCE 200809L\n#include "cellseg_ring.h"\nint main(void) {{ {" ".join(lines)} return 0; }}\n'
-    (tmp_path / "offsets.c").write_text(program)
+    head = '#define _POSIX_C_SOURCE 200809L\n#include "cellseg_ring.h"\n'
+    (tmp_path / "offsets.c").write_text(f"{head}int main(void) {{ {' '.join(lines)} return 0; }}\n")
     printed = subprocess.run(
         [str(build(tmp_path / "offsets.c", tmp_path / "offsets"))],
         capture_output=True,

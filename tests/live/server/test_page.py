@@ -17,8 +17,8 @@ from tests.live.server.fake_session import FakeSession, show_square
 pytest.importorskip("aiohttp", reason="the live extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from cellseg.live.server import LocalServer
-from cellseg.live.server.painter import warm_up
+from cellseg.live.server import LocalServer  # noqa: E402
+from cellseg.live.server.painter import warm_up  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 TOKEN = "a-token-for-tests-1"

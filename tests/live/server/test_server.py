@@ -18,6 +18,7 @@ import pytest
 
 from cellseg.errors import CellsegError
 from cellseg.live.counters import DropReason
+from cellseg.runtime.bundle import shipped_models
 from tests.fakes import IdentityEngine, fake_bundle, nuclei_picture
 from tests.live.server.fake_session import FakeSession, show_square
 
@@ -270,7 +271,9 @@ def wish_of(server: LocalServer, wishes: list[str]) -> list[tuple[dict[str, Any]
                 if message.type != aiohttp.WSMsgType.BINARY:
                     break
                 (length,) = struct.unpack_from("<I", message.data)
-                answers.append((json.loads(message.data[4 : 4 + length]), message.data[4 + length :]))
+                answers.append(
+                    (json.loads(message.data[4 : 4 + length]), message.data[4 + length :])
+                )
         return answers
 
     return asyncio.run(talk())
@@ -360,8 +363,25 @@ def test_an_image_is_segmented(server: LocalServer) -> None:
     assert answer.status == 200
     assert (answer.json["width_px"], answer.json["height_px"]) == (48, 64)
     assert answer.json["classes"]["nucleus"]["pixels"] == foreground
-    assert answer.json["cells"] is None
+    assert (answer.json["cells"], answer.json["objects"]) == (None, None)
     assert answer.json["model"] == "fake 1"
+
+
+@pytest.mark.skipif("nuclei" not in shipped_models(), reason="no nuclei model is shipped")
+def test_cells_are_listed_with_their_places(tmp_path: Path) -> None:
+    picture = np.full((96, 96, 3), 20, np.uint8)
+    cv2.circle(picture, (30, 40), 9, (200, 200, 200), -1)
+    cv2.circle(picture, (70, 60), 9, (200, 200, 200), -1)
+    segmenter = ImageSegmenter("nuclei", engine="onnxruntime", precision="fp32")
+    with LocalServer(None, segmenter, port=0, token=TOKEN) as server:
+        seen = ask(server, "/segment?mpp=0.5", png(picture)).json
+        labels = ask(server, "/segment?format=png&layer=labels", png(picture)).body
+    assert seen["cells"] == {"nucleus": 2}
+    found = np.array(sorted((cell["x_px"], cell["y_px"]) for cell in seen["objects"]))
+    assert np.abs(found - [(30.5, 40.5), (70.5, 60.5)]).max() < 3
+    assert seen["objects"][0]["area_um2"] == seen["objects"][0]["area_px"] / 4
+    mask = cv2.imdecode(np.frombuffer(labels, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (mask.dtype, mask.max()) == (np.uint16, 2)
 
 
 def test_the_mask_comes_as_png_by_the_query_or_accept(server: LocalServer) -> None:
