@@ -13,6 +13,7 @@ from cellseg.commands import data
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.look import doctor, inspect
+from cellseg.commands.serve import serve
 from cellseg.commands.train import evaluate, train
 from cellseg.commands.verify import verify
 
@@ -54,6 +55,6 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, verify, inspect, doctor, train, evaluate, export):
+for _command in (infer, verify, inspect, doctor, train, evaluate, export, serve):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)

@@ -150,5 +150,6 @@ def pack(state: dict[str, Any], picture: Picture | None) -> bytes:
 
 
 async def _close_sockets(app: web.Application) -> None:
-    for socket in tuple(app[_SOCKETS]):
+    sockets = app[_SOCKETS]
+    for socket in tuple(sockets):
         await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server stops")

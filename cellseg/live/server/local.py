@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class LocalServer:
         self.port = port
         self.token = load_token() if token is None else token
         self._thread: Thread | None = None
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
 
     @property
@@ -107,9 +108,10 @@ class LocalServer:
 
     def stop(self) -> None:
         """Close all connections and return when the thread is gone. May be called again."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None or self._loop is None:
             return
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        with suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
     def __enter__(self) -> LocalServer:
@@ -125,15 +127,15 @@ class LocalServer:
         self.stop()
 
     def _work(self, started: Future[int]) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop = asyncio.new_event_loop()
         try:
-            self._loop.run_until_complete(self._serve(started))
+            loop.run_until_complete(self._serve(started))
         except BaseException as error:
             if started.done():
                 raise
             started.set_exception(error)
         finally:
-            self._loop.close()
+            loop.close()
 
     async def _serve(self, started: Future[int]) -> None:
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
