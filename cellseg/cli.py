@@ -12,6 +12,7 @@ import typer
 from cellseg.commands import data
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
+from cellseg.commands.live import live
 from cellseg.commands.look import doctor, inspect
 from cellseg.commands.serve import serve
 from cellseg.commands.train import evaluate, train
@@ -55,6 +56,6 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, verify, inspect, doctor, train, evaluate, export, serve):
+for _command in (infer, live, verify, inspect, doctor, train, evaluate, export, serve):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)

@@ -11,6 +11,8 @@ The tree::
     ├── RingError        a shared-memory ring of frames is missing, damaged or not ours
     ├── StoreError       a result folder belongs to another run, is in use or cannot be written
     ├── RecipeError      a training recipe is wrong
+    ├── SourceError      a camera, video or folder of frames is not there or cannot be read
+    ├── RuleError        a rule of a live run is no condition, or names what there is not
     ├── DataError        training or evaluation images do not fit together
     └── ExportError      a model cannot be exported or misses its quality bar
 
@@ -29,7 +31,9 @@ __all__ = [
     "RecipeError",
     "RegionError",
     "RingError",
+    "RuleError",
     "SlideError",
+    "SourceError",
     "StoreError",
     "TilePlanError",
 ]
@@ -81,6 +85,14 @@ class StoreError(CellsegError, RuntimeError):
 
 class RecipeError(CellsegError, ValueError):
     """A training recipe holds an unknown key or an impossible value."""
+
+
+class SourceError(CellsegError, OSError):
+    """A camera, video or folder that frames were to come from is not there or cannot be read."""
+
+
+class RuleError(CellsegError, ValueError):
+    """A rule of a live run is no condition, or names what there is not."""
 
 
 class DataError(CellsegError, ValueError):

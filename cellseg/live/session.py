@@ -202,6 +202,11 @@ class LiveSession:
 
     # --- watching ---
 
+    @property
+    def counted_names(self) -> tuple[str, ...]:
+        """Classes whose cells are counted."""
+        return self._segmenter.counted_names
+
     def snapshot(self) -> LiveSnapshot:
         """Return the state of this moment."""
         now_ns = time.monotonic_ns()

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
-
-from cellseg.errors import CellsegError
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
 
+    import numpy as np
+
     from cellseg.live.frame import Frame
 
-__all__ = ["Pacer", "Source", "SourceError", "backoff_s"]
+    FrameKind = tuple[tuple[int, ...], np.dtype[Any]]
+
+__all__ = ["Pacer", "Source", "backoff_s"]
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.25, 8.0
-
-
-class SourceError(CellsegError, OSError):
-    """A camera, file or folder that frames were to come from is not there or cannot be read."""
 
 
 class Source(Protocol):
@@ -33,6 +31,11 @@ class Source(Protocol):
     @property
     def mpp(self) -> float | None:
         """Microns per pixel of its frames; None where it does not know."""
+        ...
+
+    @property
+    def frame_kind(self) -> FrameKind | None:
+        """Shape and dtype that its frames will most likely have; None where it cannot know."""
         ...
 
     def frames(self, stop: Event) -> Iterator[Frame]:

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.errors import CellsegError
+from cellseg.errors import CellsegError, SourceError
 from cellseg.live.frame import Frame, FrameMeta
-from cellseg.live.sources.base import SourceError
+from cellseg.live.sources.base import Pacer
 from cellseg.runtime.slide import open_slide
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class FolderSource:
     ----------
     folder : path
         Looked at about ten times a second; folders in it are not.
+    rate : float, optional
+        Most frames a second; None: as they come.
     mpp : float, optional
         Microns per pixel.
     poll_s : float
@@ -51,8 +53,13 @@ class FolderSource:
     """
 
     def __init__(
-        self, folder: str | Path, mpp: float | None = None, poll_s: float = _POLL_S
+        self,
+        folder: str | Path,
+        rate: float | None = None,
+        mpp: float | None = None,
+        poll_s: float = _POLL_S,
     ) -> None:
+        self._rate = rate
         self._folder, self._poll_s = Path(folder), poll_s
         self.name, self.mpp = f"folder:{folder}", mpp
         if not self._folder.is_dir():
@@ -61,14 +68,19 @@ class FolderSource:
         self._taken: dict[Path, Stamp] = {}
         self._unreadable_since: dict[Path, tuple[Stamp, float]] = {}
 
+    @property
+    def frame_kind(self) -> None:
+        """Not known before a file has come."""
+        return None
+
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield images as they are complete, the oldest first; see `Source.frames`."""
-        frame_id = 0
+        frame_id, pacer = 0, Pacer(self._rate)
         while not stop.is_set():
             for path, stamp in self._settled():
                 pixels = self._read(path, stamp)
                 if pixels is not None:
-                    yield Frame(pixels, FrameMeta(frame_id, time.monotonic_ns()))
+                    yield Frame(pixels, FrameMeta(frame_id, pacer.wait(stop)))
                     frame_id += 1
                 if stop.is_set():
                     return

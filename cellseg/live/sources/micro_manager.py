@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from cellseg.errors import SourceError
 from cellseg.live.frame import Frame, FrameMeta
-from cellseg.live.sources.base import Pacer, SourceError, backoff_s
+from cellseg.live.sources.base import Pacer, backoff_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.live.session import LiveSession
+    from cellseg.live.sources.base import FrameKind
 
 __all__ = ["MicroManagerSource", "SessionSink", "open_micro_manager"]
 
@@ -60,19 +64,24 @@ class MicroManagerSource:
             )
         self.mpp = mpp or (self._core.getPixelSizeUm() or None)
 
+    @property
+    def frame_kind(self) -> FrameKind | None:
+        """Shape and dtype of the camera's images."""
+        core = self._core
+        if core is None or core.getNumberOfComponents() != 1:
+            return None
+        dtype = np.dtype(np.uint8 if core.getBytesPerPixel() == 1 else np.uint16)
+        return (core.getImageHeight(), core.getImageWidth()), dtype
+
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames; when the core fails, load it anew at growing intervals."""
         frame_id = attempt = 0
         while not stop.is_set():
-            try:
-                for frame in self._stream(frame_id, stop):
-                    yield frame
-                    frame_id, attempt = frame.meta.frame_id + 1, 0
-            except (RuntimeError, ValueError, OSError) as error:
-                _LOG.warning("%s: %s; trying again", self.name, error)
-                self.close()
-                stop.wait(backoff_s(attempt))
-                attempt += 1
+            for frame in self._until_it_fails(frame_id, stop):
+                yield frame
+                frame_id, attempt = frame.meta.frame_id + 1, 0
+            stop.wait(backoff_s(attempt))
+            attempt += 1
 
     def close(self) -> None:
         """Stop the camera and release the devices."""
@@ -84,6 +93,13 @@ class MicroManagerSource:
             core.unloadAllDevices()
         except RuntimeError as error:  # a device that is gone cannot be told to stop
             _LOG.debug("%s: while closing: %s", self.name, error)
+
+    def _until_it_fails(self, frame_id: int, stop: Event) -> Iterator[Frame]:
+        try:
+            yield from self._stream(frame_id, stop)
+        except (RuntimeError, ValueError, OSError) as error:
+            _LOG.warning("%s: %s; trying again", self.name, error)
+            self.close()
 
     def _stream(self, frame_id: int, stop: Event) -> Iterator[Frame]:
         if self._core is None:

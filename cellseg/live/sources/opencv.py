@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import numpy as np
 
+from cellseg.errors import SourceError
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.pools import FramePool
-from cellseg.live.sources.base import Pacer, SourceError, backoff_s
+from cellseg.live.sources.base import Pacer, backoff_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from threading import Event
 
     from numpy.typing import NDArray
+
+    from cellseg.live.sources.base import FrameKind
 
     OpenCapture = Callable[[], Any]
 
@@ -55,6 +59,11 @@ class CameraSource:
                 "open.",
                 hint=_camera_hint(name),
             )
+
+    @property
+    def frame_kind(self) -> FrameKind | None:
+        """Shape and dtype that the driver states."""
+        return None if self._capture is None else _kind(self._capture)
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames; while the camera is away, try again at growing intervals."""
@@ -130,6 +139,11 @@ class VideoSource:
         self._rate = rate or self._capture.get(cv2.CAP_PROP_FPS) or None
         self._pool = FramePool()
 
+    @property
+    def frame_kind(self) -> FrameKind | None:
+        """Shape and dtype of the file's frames."""
+        return _kind(self._capture)
+
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield the frames of the file; see `Source.frames`."""
         pacer, frame_id = Pacer(self._rate), 0
@@ -160,6 +174,7 @@ def open_camera(address: str, rate: float | None = None, mpp: float | None = Non
     """
 
     def capture() -> Any:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we say it in our words
         opened = _capture(address)
         if rate is not None and opened.isOpened():
             opened.set(cv2.CAP_PROP_FPS, rate)
@@ -185,6 +200,12 @@ def to_rgb(bgr: NDArray[Any], pool: FramePool) -> NDArray[Any]:
     code = cv2.COLOR_BGRA2RGB if bgr.shape[2] == 4 else cv2.COLOR_BGR2RGB
     cv2.cvtColor(bgr, code, dst=out)
     return out
+
+
+def _kind(capture: Any) -> FrameKind | None:
+    height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    return ((height, width, 3), np.dtype(np.uint8)) if height > 0 < width else None
 
 
 def _capture(address: str) -> Any:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.live.sources.base import FrameKind
     from cellseg.runtime.slide import Slide
 
 __all__ = ["SlideCamera", "SlideCameraOptions", "serpentine"]
@@ -122,6 +123,11 @@ class SlideCamera:
     def mpp(self) -> float | None:
         """Microns per level-0 pixel."""
         return None if self._slide.mpp is None else math.sqrt(math.prod(self._slide.mpp))
+
+    @property
+    def frame_kind(self) -> FrameKind:
+        """Shape and dtype of all frames."""
+        return (*self.frame_hw, 3), self._slide.dtype
 
     @property
     def path_yx(self) -> list[tuple[int, int]]:

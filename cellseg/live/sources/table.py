@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cellseg.live.sources.base import SourceError
+from cellseg.errors import SourceError
 from cellseg.live.sources.slide_camera import SlideCameraOptions
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class SourceOptions:
     mpp: float | None = None
     """Microns per pixel; None: what the source says."""
 
-    slide: SlideCameraOptions = SlideCameraOptions()
+    slide: SlideCameraOptions = field(default_factory=SlideCameraOptions)
     """How a slide is played."""
 
 
@@ -86,7 +86,7 @@ def _micro_manager(rest: str, options: SourceOptions) -> Source:
 def _folder(rest: str, options: SourceOptions) -> Source:
     from cellseg.live.sources.folder import FolderSource
 
-    return FolderSource(rest, options.mpp)
+    return FolderSource(rest, options.rate, options.mpp)
 
 
 def _slide(rest: str, options: SourceOptions) -> Source:

@@ -43,9 +43,9 @@ def flood(
     labels, heights = framed.ravel(), elevation.ravel()
     first = np.full(LEVELS, -1, np.int32)
     last = np.full(LEVELS, -1, np.int32)
-    for pixel in range(stride, labels.size - stride):
-        if labels[pixel] != SEA and labels[pixel] != 0 and _can_grow(labels, pixel, stride):
-            _push(first, last, following, np.int64(heights[pixel]), pixel)
+    for seed in range(stride, labels.size - stride):
+        if labels[seed] != SEA and labels[seed] != 0 and _can_grow(labels, seed, stride):
+            _push(first, last, following, np.int64(heights[seed]), seed)
     level = np.int64(0)
     while level < LEVELS:
         pixel = np.int64(first[level])

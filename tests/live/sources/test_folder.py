@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cellseg.errors import SourceError
 from cellseg.live.sources import folder as module
-from cellseg.live.sources.base import SourceError
 from cellseg.live.sources.folder import FolderSource
 from tests.fakes import nuclei_picture
 

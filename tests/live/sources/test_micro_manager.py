@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cellseg.errors import SourceError
 from cellseg.live.sources import micro_manager as module
-from cellseg.live.sources.base import SourceError
 from cellseg.live.sources.micro_manager import SessionSink, open_micro_manager
 
 pytest.importorskip("pymmcore_plus.experimental.unicore")

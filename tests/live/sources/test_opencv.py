@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cellseg.errors import SourceError
 from cellseg.live.sources import opencv as module
-from cellseg.live.sources.base import SourceError
 from cellseg.live.sources.opencv import CameraSource, VideoSource, open_camera
 
 
@@ -40,6 +40,9 @@ class FlakyCapture:
     def read(self) -> tuple[bool, Any]:
         self.left -= 1
         return (False, None) if self.left < 0 else (True, np.full((4, 4, 3), 7, np.uint8))
+
+    def get(self, _: int) -> float:
+        return 4.0
 
     def release(self) -> None:
         pass
