@@ -69,8 +69,10 @@ def local_page(
         yield
         return
     typer.echo(f"page: {server.url}", err=True)
-    with server:
+    try:
         yield
+    finally:
+        server.stop()
 
 
 def _started(session: LiveSession, port: int | None, model: Any, **segmenting: Any) -> LocalServer:

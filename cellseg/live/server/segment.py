@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from cellseg.runtime.job import OpenEngine
+    from cellseg.runtime.engines.shelf import OpenEngine
 
 __all__ = ["ImageSegmenter", "add_segment_routes"]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from cellseg.live.ring.reader import RingFrame
+    from cellseg.live.sources.base import FrameKind
 
 __all__ = ["RingSource"]
 
@@ -58,6 +59,12 @@ class RingSource:
         self._pool = FramePool()
         newest = self._reader.newest()
         self.mpp = mpp if mpp is not None or newest is None else newest.mpp
+        self._kind = None if newest is None else (newest.array.shape, newest.array.dtype)
+
+    @property
+    def frame_kind(self) -> FrameKind | None:
+        """That of the newest frame when the ring was opened."""
+        return self._kind
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the camera program says that it is done; see `Source.frames`.

@@ -53,6 +53,7 @@ def test_a_reader_that_comes_late_begins_with_the_newest_frame(name: str) -> Non
             ring.publish(image(value), mpp=0.25)
         source = RingSource(name)
     assert source.mpp == 0.25
+    assert source.frame_kind == ((SIDE, SIDE), np.uint8)
     assert values(list(source.frames(Event()))) == [4]
 
 
