@@ -75,11 +75,10 @@ def guard(token: str) -> Middleware:
 
 
 def _check(request: web.Request, token: str) -> None:
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname
-    if host not in _LOCAL_NAMES:
-        raise HttpError(403, f"Only this machine may ask. Received: host={host}.")
+    if not _is_local(request):
+        raise HttpError(403, f"Only this machine may ask. Received: host={request.host}.")
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+    if origin is not None and origin != f"http://{request.host}":
         raise HttpError(403, f"Only the server's own page may ask. Received: origin={origin}.")
     if request.path in _OPEN_PATHS:
         return
@@ -94,13 +93,20 @@ def _check(request: web.Request, token: str) -> None:
         )
 
 
+def _is_local(request: web.Request) -> bool:
+    try:
+        return urlsplit(f"//{request.host}").hostname in _LOCAL_NAMES
+    except ValueError:  # such as an open bracket
+        return False
+
+
 def _error(status: int, message: str, hint: str | None) -> web.Response:
     return web.json_response({"error": message, "hint": hint}, status=status)
 
 
 def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     # Not every browser counts the own WebSocket among 'self'.
-    own_socket = f"ws://{request.headers.get('Host', '')}"
+    own_socket = f"ws://{request.host}" if _is_local(request) else ""
     response.headers.update(
         {
             "Content-Security-Policy": (

@@ -114,8 +114,11 @@ def test_health_needs_no_token_and_tells_no_more_than_that(server: LocalServer) 
     [
         ("Host", "evil.example"),
         ("Host", "evil.example:80"),
+        ("Host", "127.0.0.1.evil.example"),
+        ("Host", "["),
         ("Origin", "http://evil.example"),
         ("Origin", "null"),
+        ("Origin", "http://["),
     ],
 )
 def test_pages_of_strangers_are_refused_even_with_the_token(

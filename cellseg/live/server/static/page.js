@@ -128,7 +128,7 @@ function showFacts(frame) {
   const facts = [`frame ${frame.id}`, `${milliseconds(frame.latency_ms)} ms`];
   if (frame.channel) facts.push(frame.channel);
   if (frame.stage_xyz_um) facts.push(`stage ${frame.stage_xyz_um.map((um) => um.toFixed(1)).join(", ")} µm`);
-  facts.push(`focus ${frame.focus}`);
+  facts.push(`focus ${Number(frame.focus.toPrecision(3))}`);
   setText("facts", facts.join(" · "));
 }
 
@@ -140,10 +140,10 @@ function drawCharts() {
   drawChart("chart-counts", names.map((name) => history.map((point) => point.counts[name] ?? null)));
 }
 
+// Over the last two seconds, or every single drop would be a spike.
 function rateOfDrops(index) {
-  if (index === 0) return 0;
-  const [before, point] = [history[index - 1], history[index]];
-  return Math.max(0, (point.dropped - before.dropped) / (point.t - before.t));
+  const [before, point] = [history[Math.max(0, index - 4)], history[index]];
+  return index === 0 ? 0 : Math.max(0, (point.dropped - before.dropped) / (point.t - before.t));
 }
 
 // One chart: the highest value as its scale, newest at the right.
