@@ -157,6 +157,13 @@ def live(
     precision: opt.Precision = "auto",
     tile_px: opt.TilePx = None,
     threads: opt.Threads = None,
+    mosaic: Annotated[
+        bool,
+        typer.Option(
+            "--mosaic/--no-mosaic",
+            help="With -o, put frames with stage positions together and segment the whole.",
+        ),
+    ] = True,
     headless: Annotated[
         bool, typer.Option("--headless", help="No dashboard, and no local page without --page.")
     ] = False,
@@ -196,7 +203,7 @@ def live(
         "threads": threads,
     }
     try:
-        how = LiveOptions(frames, policy, queue, out, record, rules)
+        how = LiveOptions(frames, policy, queue, out, record, rules, mosaic)
         run = LiveRun(opened, is_camera, how, model, **segmenting)
     except BaseException:
         opened.close()
@@ -211,17 +218,17 @@ def _run(
 ) -> dict[str, Any]:
     """Run until the source ends or somebody stops it; both are a good end."""
     from cellseg.commands.live_display import LiveDisplay
-    from cellseg.console import stderr
+    from cellseg.console import RunDisplay, stderr
     from cellseg.live.service import ServiceNotifier
 
-    display = LiveDisplay(stderr(), title, headless)
-    with run, _stopped_by_signals() as stopped, shown, display, ServiceNotifier(run.session):
-        run.start()
-        while not run.wait(_REFRESH_S) and not stopped.is_set():
-            display.show(run.session.snapshot())
-        closing = run.finish(drain=not stopped.is_set())
-        display.show(run.session.snapshot())
-    return closing
+    console = stderr()
+    with run, _stopped_by_signals() as stopped, shown, ServiceNotifier(run.session):
+        with LiveDisplay(console, title, headless) as display:
+            run.start()
+            while not run.wait(_REFRESH_S) and not stopped.is_set():
+                display.show(run.session.snapshot())
+        with RunDisplay(console, "mosaic") as progress:
+            return run.finish(not stopped.is_set(), None if headless else progress)
 
 
 def _print_closing(closing: dict[str, Any], as_json: bool) -> None:

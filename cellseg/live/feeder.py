@@ -6,6 +6,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellseg.live.frame import Frame
     from cellseg.live.session import LiveSession
     from cellseg.live.sources.base import Source
 
@@ -25,10 +28,18 @@ class Feeder:
         Stays open.
     frames : int, optional
         End after so many.
+    tap : callable, optional
+        Is given each frame, too, whatever the session does with it.
     """
 
-    def __init__(self, source: Source, session: LiveSession, frames: int | None = None) -> None:
-        self._source, self._session, self._frames = source, session, frames
+    def __init__(
+        self,
+        source: Source,
+        session: LiveSession,
+        frames: int | None = None,
+        tap: Callable[[Frame], object] | None = None,
+    ) -> None:
+        self._source, self._session, self._frames, self._tap = source, session, frames, tap
         self._stop = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._feed, name="cellseg-feeder", daemon=True)
@@ -77,6 +88,8 @@ class Feeder:
         for sent, frame in enumerate(self._source.frames(self._stop), start=1):
             if self._stop.is_set():
                 return
+            if self._tap is not None:
+                self._tap(frame)
             self._session.submit(frame)
             if sent == self._frames:
                 return

@@ -11,9 +11,11 @@ from cellseg.live.counters import Policy
 from cellseg.live.events.engine import EventEngine
 from cellseg.live.events.rules import read_rules
 from cellseg.live.feeder import Feeder
+from cellseg.live.mosaic.scan import Scan
 from cellseg.live.recorder import JsonLines, Recorder
 from cellseg.live.session import LiveSession
 from cellseg.runtime.infer import result_folder
+from cellseg.runtime.segmenter import infer_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
 
     from cellseg.live.events.engine import LiveEvent
     from cellseg.live.events.rules import Rule
-    from cellseg.live.frame import FrameMeta
+    from cellseg.live.frame import Frame, FrameMeta
     from cellseg.live.snapshot import LiveSnapshot
     from cellseg.live.sources.base import Source
+    from cellseg.runtime.options import ProgressCallback
 
 __all__ = ["LiveOptions", "LiveRun"]
 
@@ -50,6 +53,9 @@ class LiveOptions:
 
     rules: Path | None = None
     """TOML file of rules."""
+
+    mosaic: bool = True
+    """Put frames with stage positions together in ``out``, and segment them as a slide."""
 
 
 class LiveRun:
@@ -88,10 +94,13 @@ class LiveRun:
         self.outputs: list[Path] = []
         self._started_s = time.monotonic()
         self._listeners = ExitStack()
-        self._feeder = Feeder(source, self.session, options.frames)
+        self._scan: Scan | None = None
+        self._feeder = Feeder(source, self.session, options.frames, self._tap)
         try:
             self._recorder = self._record() if options.record else None
             self.events = self._listen(rules)
+            if options.mosaic and options.out is not None:
+                self._scan = self._begin_scan(options.out, {"model": model, **segmenting})
         except BaseException:
             self.close()
             raise
@@ -107,8 +116,17 @@ class LiveRun:
         """Wait for the source to end; return whether it has."""
         return self._feeder.wait(timeout_s)
 
-    def finish(self, drain: bool = True) -> dict[str, Any]:
-        """End: let frames that wait be done, or not, and close everything.
+    def finish(
+        self, drain: bool = True, progress: ProgressCallback | None = None
+    ) -> dict[str, Any]:
+        """End: let frames that wait be done, or not, close everything, and segment the mosaic.
+
+        Parameters
+        ----------
+        drain : bool
+            Whether there is time: for frames that wait, and to segment the mosaic.
+        progress : callable, optional
+            Called while the mosaic is segmented, as by `infer_slide`.
 
         Returns
         -------
@@ -120,12 +138,25 @@ class LiveRun:
         CellsegError
             If the source failed; everything is closed all the same.
         """
-        self.close(drain)
+        self._close_stream(drain)
         self._feeder.raise_failure()
-        return self._closing(self.session.snapshot())
+        closing = self._closing(self.session.snapshot())
+        scan, self._scan = self._scan, None
+        mosaic = None if scan is None else scan.finish(drain, progress)
+        if scan is not None and mosaic is not None:
+            closing["mosaic"] = mosaic
+            closing["counts"] = mosaic["cells"] or mosaic["cells_while_scanning"]
+            closing["outputs"].append(str(scan.folder))
+        return closing
 
     def close(self, drain: bool = False) -> None:
-        """Close everything. May be called again."""
+        """Close everything, and drop what a scan has kept. May be called again."""
+        self._close_stream(drain)
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            scan.close()
+
+    def _close_stream(self, drain: bool) -> None:
         if drain:
             self._feeder.stop()
         self._feeder.stop_soon()
@@ -156,6 +187,22 @@ class LiveRun:
         self._listeners.callback(recorder.close)
         self.outputs.append(folder)
         return recorder
+
+    def _begin_scan(self, out: Path, segmenting: dict[str, Any]) -> Scan:
+        scan = Scan(
+            self._folder().name,
+            out,
+            infer_options(**segmenting),
+            self.session.counted_names,
+            self._source.mpp,
+            self.session.policy is Policy.BLOCK,
+        )
+        self._listeners.callback(self.session.on_result(scan.see))
+        return scan
+
+    def _tap(self, frame: Frame) -> None:
+        if self._scan is not None:
+            self._scan.add(frame)
 
     def _listen(self, rules: Sequence[Rule]) -> EventEngine:
         engine = EventEngine(rules, self.session.counted_names, self._source.mpp)

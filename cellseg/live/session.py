@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.job import OpenEngine
+    from cellseg.runtime.engines.shelf import OpenEngine
 
 __all__ = ["LiveSession"]
 

@@ -1,0 +1,213 @@
+"""A scan that grows: frames are kept, registered with their neighbours and placed as they come.
+
+While the scan lasts, a frame's place is good enough to tell a cell that was counted before from a
+new one. At its end all places are solved for at once, and the mosaic is a slide like any other.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from cellseg.live.mosaic.placement import Link, solve_places
+from cellseg.live.mosaic.register import find_shift
+from cellseg.live.mosaic.slide import MosaicSlide, PlacedFrame
+from cellseg.runtime.slide import rgb_from_samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellseg.live.frame import Frame
+
+__all__ = ["Mosaic"]
+
+_WAITING = 16
+_MEAN = np.full((1, 3), 1 / 3)
+_STAGE_WEIGHT = 0.05
+
+
+@dataclass(eq=False)
+class _Known:
+    """A frame of the mosaic."""
+
+    frame_id: int
+    path: Path
+    hw: tuple[int, int]
+    stage_yx: tuple[float, float]
+    place_yx: tuple[float, float]
+
+
+class Mosaic:
+    """Puts the frames of a scan together, in a thread of its own.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file that the mosaic will be; frames are kept in a folder beside it meanwhile.
+    mpp : float, optional
+        Microns per pixel; None: the stage counts in pixels.
+    may_wait : bool
+        Whether `add` waits where the disk is slower than the camera; else the frame is left out.
+
+    Attributes
+    ----------
+    left_out : int
+        Frames that have no place: no stage, another channel than the first, another size of pixel,
+        or too fast.
+    """
+
+    def __init__(self, path: Path, mpp: float | None = None, may_wait: bool = True) -> None:
+        self._path, self._folder = path, path.with_name(".scan-frames")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._mpp, self._may_wait = mpp, may_wait
+        self.left_out = 0
+        self._known: list[_Known] = []
+        self._places: dict[int, tuple[float, float]] = {}
+        self._greys: dict[int, NDArray[np.uint8]] = {}
+        self._links: list[Link] = []
+        self._kind: tuple[Any, ...] | None = None
+        self._medians: list[float] = []
+        self._lock = Lock()
+        self._queue: queue.Queue[Frame | None] = queue.Queue(_WAITING)
+        self._thread: Thread | None = Thread(target=self._work, name="cellseg-mosaic", daemon=True)
+        self._thread.start()
+
+    def add(self, frame: Frame) -> None:
+        """Take a frame; its pixels are read later, in another thread."""
+        if frame.meta.stage_xyz_um is None or np.ndim(frame.array) not in (2, 3):
+            self.left_out += 1
+        elif self._may_wait:
+            self._queue.put(frame)
+        else:
+            self._put_if_room(frame)
+
+    def place_of(self, frame: Frame) -> tuple[float, float]:
+        """Return where a frame lies so far as is known now, pixels: by the stage, if need be."""
+        with self._lock:
+            known = self._places.get(frame.meta.frame_id)
+        return self._in_px(frame) if known is None else known
+
+    def finish(self) -> MosaicSlide | None:
+        """Register what waits, place all frames, and return the mosaic; None without frames."""
+        self.close()
+        if not self._known:
+            return None
+        places = np.rint(solve_places(self._stage_places(), self._links)).astype(int)
+        places -= places.min(0)
+        frames = [
+            PlacedFrame(known.path, (int(y), int(x)), known.hw, known.frame_id)
+            for known, (y, x) in zip(self._known, places, strict=True)
+        ]
+        return MosaicSlide(self._path, frames, self._mpp, float(np.median(self._medians)))
+
+    def remove_frames(self) -> None:
+        """Remove the frames from the disk, once the mosaic is a file of its own."""
+        self.close()
+        for known in self._known:
+            known.path.unlink(missing_ok=True)
+        with suppress(OSError):  # what is not ours stays
+            self._folder.rmdir()
+
+    def close(self) -> None:
+        """Work off what waits and end the thread. May be called again."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join()
+
+    @property
+    def places_yx(self) -> dict[int, tuple[float, float]]:
+        """Where frames are thought to lie so far, pixels, by frame id."""
+        with self._lock:
+            return dict(self._places)
+
+    @property
+    def link_count(self) -> int:
+        """How many pairs of frames were registered."""
+        return len(self._links)
+
+    def _put_if_room(self, frame: Frame) -> None:
+        try:
+            self._queue.put_nowait(frame)
+        except queue.Full:
+            self.left_out += 1
+
+    def _stage_places(self) -> NDArray[np.float64]:
+        return np.array([known.stage_yx for known in self._known], np.float64)
+
+    def _in_px(self, frame: Frame) -> tuple[float, float]:
+        assert frame.meta.stage_xyz_um is not None  # or it would have been left out
+        x, y, _ = frame.meta.stage_xyz_um
+        mpp = self._mpp or 1.0
+        return y / mpp, x / mpp
+
+    # --- the mosaic's thread ---
+
+    def _work(self) -> None:
+        while (frame := self._queue.get()) is not None:
+            kind = (frame.meta.channel, frame.array.dtype)
+            self._kind = self._kind or kind
+            if kind == self._kind:
+                self._place(frame)
+            else:
+                self.left_out += 1
+
+    def _place(self, frame: Frame) -> None:
+        index = len(self._known)
+        path = self._folder / f"frame_{index:06d}.npy"
+        np.save(path, frame.array)
+        grey = _grey(frame.array)
+        self._medians.append(float(np.median(grey[::8, ::8])) / 255)
+        stage_yx = self._in_px(frame)
+        links = self._register(index, grey, stage_yx)
+        known = _Known(frame.meta.frame_id, path, grey.shape, stage_yx, stage_yx)
+        known.place_yx = self._guess(known, links)
+        self._greys[index] = grey
+        with self._lock:
+            self._known.append(known)
+            self._places[known.frame_id] = known.place_yx
+            self._links += links
+        self._forget_far_ones(stage_yx)
+
+    def _register(
+        self, index: int, grey: NDArray[np.uint8], stage_yx: tuple[float, float]
+    ) -> list[Link]:
+        """Measure the shifts to the frames before it that it should overlap."""
+        links = []
+        for other, other_grey in self._greys.items():
+            expected = np.rint(np.subtract(stage_yx, self._known[other].stage_yx)).astype(int)
+            shift = find_shift(other_grey, grey, (int(expected[0]), int(expected[1])))
+            if shift is not None:
+                links.append(Link(other, index, shift.yx, shift.likeness))
+        return links
+
+    def _guess(self, known: _Known, links: list[Link]) -> tuple[float, float]:
+        """Place a frame by its neighbours as they lie now, and a little by the stage."""
+        weights = [_STAGE_WEIGHT, *(link.weight for link in links)]
+        guesses = [np.array(known.stage_yx)]
+        guesses += [np.add(self._known[link.first].place_yx, link.yx) for link in links]
+        y, x = np.average(guesses, axis=0, weights=weights)
+        return float(y), float(x)
+
+    def _forget_far_ones(self, stage_yx: tuple[float, float]) -> None:
+        """Keep grey frames in memory only of the last two rows of a scan."""
+        most = max(64, 4 * math.isqrt(len(self._known)) * 4)
+        while len(self._greys) > most:
+            del self._greys[next(iter(self._greys))]
+
+
+def _grey(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the mean of the channels in 8 bits: some dyes show in one of them only."""
+    grey = image if image.ndim == 2 else cv2.transform(rgb_from_samples(image), _MEAN)
+    if grey.dtype == np.uint8:
+        return np.ascontiguousarray(grey)
+    return np.asarray(cv2.normalize(grey, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
