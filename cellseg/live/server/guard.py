@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -56,17 +57,18 @@ def guard(token: str) -> Middleware:
             response = await handler(request)
         except web.HTTPException as error:  # no such path, wrong method, body too large
             response = _error(
+                request,
                 error.status,
                 f"{error.reason}. Received: {request.method} {request.path}.",
                 "/openapi.json lists what there is.",
             )
         except HttpError as error:
-            response = _error(error.status, str(error), error.hint)
+            response = _error(request, error.status, str(error), error.hint)
         except CellsegError as error:
-            response = _error(400, str(error), error.hint)
+            response = _error(request, 400, str(error), error.hint)
         except Exception:
             _LOG.exception("%s %s", request.method, request.path)
-            response = _error(500, "The server failed. Its log says how.", None)
+            response = _error(request, 500, "The server failed. Its log says how.", None)
         if not response.prepared:
             _add_headers(request, response)
         return response
@@ -100,8 +102,14 @@ def _is_local(request: web.Request) -> bool:
         return False
 
 
-def _error(status: int, message: str, hint: str | None) -> web.Response:
-    return web.json_response({"error": message, "hint": hint}, status=status)
+def _error(request: web.Request, status: int, message: str, hint: str | None) -> web.Response:
+    """Answer programs in JSON, and people, whose browsers ask for HTML, in words."""
+    if "text/html" not in request.headers.get("Accept", ""):
+        return web.json_response({"error": message, "hint": hint}, status=status)
+    lines = [message, *([hint] if hint else [])]
+    text = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    page = f"<!doctype html><html lang=en><title>cellseg: {status}</title>{text}</html>"
+    return web.Response(text=page, content_type="text/html", status=status)
 
 
 def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -42,6 +42,8 @@ class RingSource:
         Frames that were overwritten before they were read; the newest is read instead.
     torn : int
         Frames that were overwritten while they were read; none of them is handed out.
+    refused : int
+        Frames that were no images, or reached out of their slots.
 
     Raises
     ------
@@ -52,7 +54,8 @@ class RingSource:
     def __init__(
         self, name: str, mpp: float | None = None, dead_after_s: float = DEAD_AFTER_S
     ) -> None:
-        self.name, self.missed, self.torn = f"ring:{name}", 0, 0
+        self.name = f"ring:{name}"
+        self.missed = self.torn = self.refused = 0
         self._ring, self._dead_after_s = name, dead_after_s
         self._reader: RingReader | None = RingReader(name, dead_after_s)
         self._next = max(0, self._reader.published - 1)
@@ -101,12 +104,14 @@ class RingSource:
         if self._next < oldest:
             self.missed += published - 1 - self._next
             self._next = published - 1
+        number, self._next = self._next, self._next + 1
         try:
-            seen = reader.frame(self._next)
-        except RingError:
-            self._next += 1  # the one after it may be better
-            raise
-        self._next += 1
+            seen = reader.frame(number)
+        except RingError as error:  # the one after it may be better
+            self.refused += 1
+            if self.refused == 1:
+                _LOG.warning("%s; further ones are only counted", error)
+            return None
         if seen is None:
             self.torn += 1
             return None

@@ -128,7 +128,9 @@ def test_a_camera_program_that_died_is_waited_for_and_its_successor_read(
     assert values(seen) == [1, 2]
 
 
-def test_a_frame_that_is_no_image_is_an_error_and_the_next_one_is_read(name: str) -> None:
+def test_a_frame_that_is_no_image_is_passed_over(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with RingWriter(name, 4, BYTES) as ring:
         source = RingSource(name)
         ring.publish(image(1))
@@ -136,9 +138,19 @@ def test_a_frame_that_is_no_image_is_an_error_and_the_next_one_is_read(name: str
             file.seek(256 + 32)
             file.write(b"\x09")
         ring.publish(image(2))
-    with pytest.raises(RingError, match="dtype=9"):
-        next(source.frames(Event()))
     assert values(list(source.frames(Event()))) == [2]
+    assert source.refused == 1
+    assert "dtype=9" in caplog.text
+
+
+def test_frames_may_change_size_and_type_in_mid_stream(name: str) -> None:
+    kinds = [((4, 4), np.uint8), ((2, 5, 3), np.uint8), ((3, 3), np.uint16), ((4, 4), np.uint8)]
+    with RingWriter(name, 8, BYTES) as ring:
+        source = RingSource(name)
+        for shape, dtype in kinds:
+            ring.publish(np.ones(shape, dtype))
+    seen = [(frame.array.shape, frame.array.dtype) for frame in source.frames(Event())]
+    assert seen == kinds
 
 
 def test_there_must_be_a_ring_to_begin_with(name: str) -> None:

@@ -325,6 +325,8 @@ def test_a_client_that_never_reads_holds_nobody_back(
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
+        wish = b'{"layer": "classes"}'  # in a WebSocket frame, masked with zeros
+        lazy.sendall((bytes([0x81, 0x80 | len(wish)]) + bytes(4) + wish) * 300)
         for x in range(50):
             show_square(session, x)
         assert wish_of(server, ['{"layer": "frame"}'])[0][0]["picture"]["frame_id"] == 49
@@ -459,6 +461,16 @@ def test_wrong_paths_and_methods_are_answered_in_json(
     answer = ask(server, path)
     assert answer.status == status
     assert "/openapi.json" in answer.json["hint"]
+
+
+def test_people_are_told_in_words_what_is_wrong(server: LocalServer) -> None:
+    answer = ask(server, "/?token=wrong", token=None, Accept="text/html,*/*")
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.status == 403
+    assert b"A token is needed. Received: a wrong one." in answer.body
+    answer = ask(server, "/%3Cscript%3E", Accept="text/html")
+    assert b"&lt;script&gt;" in answer.body
+    assert b"<script>" not in answer.body
 
 
 def test_many_clients_at_once_are_all_served(server: LocalServer) -> None:
