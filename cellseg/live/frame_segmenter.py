@@ -18,6 +18,7 @@ from cellseg.errors import SlideError
 from cellseg.live.frame_cells import CellFinder, measure
 from cellseg.live.frame_view import FrameView
 from cellseg.live.pools import ResultPool
+from cellseg.live.stream_range import StreamRange
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines.select import open_engine
 from cellseg.runtime.job import prepare
@@ -28,7 +29,7 @@ from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from cellseg.runtime.engines.shelf import OpenEngine
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import InferOptions
+
+    RangeOf = Callable[[NDArray[Any]], tuple[float, float]]
 
 __all__ = ["FrameSegmenter", "Seen"]
 
@@ -68,7 +71,9 @@ class FrameSegmenter:
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size.
     value_range : (float, float), optional
-        Values that the model sees as 0 and 255; None: each frame's own, as the bundle asks.
+        Values that the model sees as 0 and 255; None: measured, as the bundle asks.
+    range_frames : int
+        Frames that they are measured in; see `StreamRange`.
     """
 
     def __init__(
@@ -77,8 +82,11 @@ class FrameSegmenter:
         options: InferOptions,
         open_engine: OpenEngine | None = None,
         value_range: tuple[float, float] | None = None,
+        range_frames: int = 1,
     ) -> None:
         self._bundle, self._options, self._range = bundle, options, value_range
+        self._range_frames = range_frames
+        self._ranges: dict[tuple[Any, str | None], StreamRange] = {}
         self._open_engine = open_engine or open_for_frames
         self._shapes: OrderedDict[tuple[Any, ...], _FrameRun] = OrderedDict()
         card = bundle.manifest
@@ -93,19 +101,27 @@ class FrameSegmenter:
         model: str | Path | Bundle,
         open_engine: OpenEngine | None = None,
         value_range: tuple[float, float] | None = None,
+        range_frames: int = 1,
         **options: Any,
     ) -> FrameSegmenter:
         """Open a model by name or path; ``options`` are fields of `InferOptions`."""
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-        return cls(bundle, infer_options(**options), open_engine, value_range)
+        return cls(bundle, infer_options(**options), open_engine, value_range, range_frames)
 
     @property
     def counted_names(self) -> tuple[str, ...]:
         """Classes whose cells are counted: all but background, if cells are told apart."""
         return () if self._bundle.manifest.head.instances is None else self.class_names[1:]
 
-    def __call__(self, image: Any) -> Seen:
+    def __call__(self, image: Any, channel: str | None = None) -> Seen:
         """Segment a frame.
+
+        Parameters
+        ----------
+        image : array
+            The frame.
+        channel : str, optional
+            Frames of one channel share their range of intensities.
 
         Raises
         ------
@@ -114,12 +130,30 @@ class FrameSegmenter:
         EngineError
             If the engine fails.
         """
-        return self._run_for(image)(image)
+        run = self._run_for(image)
+        return run(image, self._range_of(image, channel))
+
+    def warm_up(self, image: NDArray[Any]) -> None:
+        """Open what frames like this one need; it leaves no trace in what follows."""
+        self._run_for(image)(image, lambda _: (0.0, 255.0))
 
     def close(self) -> None:
         """Release engines and buffers."""
         while self._shapes:
             self._shapes.popitem()[1].engine.close()
+
+    def _range_of(self, image: NDArray[Any], channel: str | None) -> RangeOf:
+        """Return what measures a frame's range: a stream's, or nothing where it is given."""
+        known = self._range
+        if known is not None:
+            return lambda _: known
+        dtype = np.dtype(np.uint8) if image.dtype == bool else image.dtype
+        stream = self._ranges.get((dtype, channel))
+        if stream is None:
+            wanted = self._bundle.manifest.input.normalize
+            stream = StreamRange(wanted, dtype, self._range_frames)
+            self._ranges[dtype, channel] = stream
+        return stream.add
 
     def _run_for(self, image: Any) -> _FrameRun:
         if not isinstance(image, np.ndarray):
@@ -142,7 +176,7 @@ class FrameSegmenter:
         job = prepare(slide, self._bundle, options)
         engine = self._open_engine(self._bundle, options, job.plan.tile_hw)
         self.engine_name = f"{engine.name} {engine.precision}"
-        view = FrameView(image.shape, job.slide.dtype, job, self._range)
+        view = FrameView(image.shape, job.slide.dtype, job)
         return _FrameRun(job, engine, view, self.counted_names)
 
 
@@ -178,8 +212,8 @@ class _FrameRun:
             self._wl_classes = np.empty(job.view.hw, np.uint8)
             self._wl_labels = np.empty(job.view.hw, np.uint32)
 
-    def __call__(self, image: NDArray[Any]) -> Seen:
-        self._view.show(image)
+    def __call__(self, image: NDArray[Any], range_of: RangeOf) -> Seen:
+        self._view.show(image, range_of)
         started_s = time.perf_counter()
         self._infer()
         engine_ms = (time.perf_counter() - started_s) * 1e3

@@ -13,18 +13,18 @@ import numpy as np
 
 from cellseg.runtime.kernels.frame import look_up
 from cellseg.runtime.kernels.resample import resample
-from cellseg.runtime.normalize import Normalize, build_lut, full_range, range_from_counts
+from cellseg.runtime.normalize import build_lut
 from cellseg.runtime.slide import rgb_from_samples
 from cellseg.runtime.working import axis_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cellseg.runtime.job import Job
 
 __all__ = ["FrameView"]
-
-_BAND_SAMPLES = 1 << 22  # OpenCV counts in float32, exact up to 2**24
 
 
 class FrameView:
@@ -38,8 +38,6 @@ class FrameView:
         uint8 or uint16.
     job : Job
         Prepared for such a frame: working extent, scale and normalization.
-    value_range : (float, float), optional
-        Values that become 0 and 255; None: measured in each frame, as the bundle asks.
 
     Attributes
     ----------
@@ -47,16 +45,8 @@ class FrameView:
         The newest frame at the working level, rounded up to the network's stride.
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        job: Job,
-        value_range: tuple[float, float] | None,
-    ) -> None:
-        wanted = job.bundle.manifest.input.normalize
-        self._normalize = Normalize(wanted.kind, wanted.low, wanted.high)
-        self._dtype, self._range = dtype, value_range
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], job: Job) -> None:
+        self._dtype = dtype
         self._frame_hw, self._wl_hw, self._scale = shape[:2], job.view.hw, job.view.scale
         self.pixels = np.empty((*job.plan.rounded_hw, 3), np.uint8)
         self._samples: NDArray[Any] | None = None
@@ -70,10 +60,20 @@ class FrameView:
         self._lut_range: tuple[float, float] | None = None
         self._lut = np.empty(0, np.uint8)
 
-    def show(self, image: NDArray[Any]) -> None:
-        """Fill ``pixels`` from a frame of the shape and dtype that the view was made for."""
+    def show(
+        self, image: NDArray[Any], range_of: Callable[[NDArray[Any]], tuple[float, float]]
+    ) -> None:
+        """Fill ``pixels`` from a frame.
+
+        Parameters
+        ----------
+        image : NDArray
+            Of the shape and dtype that the view was made for.
+        range_of : callable
+            From its samples to the values that become 0 and 255.
+        """
         samples = self._contiguous(image)
-        lut = self._table(samples)
+        lut = self._table(samples, range_of)
         inner = self.pixels[: self._wl_hw[0], : self._wl_hw[1]]
         if self._whole is None:
             self._map(samples, lut, inner)
@@ -98,14 +98,11 @@ class FrameView:
         np.copyto(self._samples, image)
         return self._samples
 
-    def _table(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
+    def _table(
+        self, samples: NDArray[Any], range_of: Callable[[NDArray[Any]], tuple[float, float]]
+    ) -> NDArray[np.uint8]:
         """Return the table of the frame's range, made anew only where the range changed."""
-        found = self._range
-        if found is None:
-            found = full_range(self._dtype) if self._normalize.kind == "none" else None
-        if found is None:
-            counts = _counts(samples)
-            found = range_from_counts(counts, self._normalize.low, self._normalize.high)
+        found = range_of(samples)
         if found != self._lut_range:
             self._lut_range, self._lut = found, build_lut(found, self._dtype)
         return self._lut
@@ -138,13 +135,3 @@ def _map_into(samples: NDArray[Any], lut: NDArray[np.uint8], target: NDArray[np.
     else:
         for channel in range(samples.shape[2]):
             look_up(samples[..., channel], lut, target[..., channel])
-
-
-def _counts(samples: NDArray[Any]) -> NDArray[np.int64]:
-    """Count the samples of each value, all channels together."""
-    values = np.iinfo(samples.dtype).max + 1
-    flat, counts = samples.reshape(1, -1), np.zeros(values, np.int64)
-    for start in range(0, flat.shape[1], _BAND_SAMPLES):
-        band = flat[:, start : start + _BAND_SAMPLES]
-        counts += cv2.calcHist([band], [0], None, [values], [0, values]).ravel().astype(np.int64)
-    return counts

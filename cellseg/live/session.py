@@ -72,7 +72,10 @@ class LiveSession:
     mpp : float, optional
         Microns per pixel of the frames. None: they are at the model's.
     value_range : (float, float), optional
-        Values that the model sees as 0 and 255; None: each frame's own, as the bundle asks.
+        Values that the model sees as 0 and 255; None: measured, as the bundle asks.
+    range_frames : int
+        In how many of the newest frames of a channel: few follow a changing lamp, many keep an
+        empty field from being stretched until noise looks like cells. 1: in each frame alone.
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
     **options
@@ -109,14 +112,18 @@ class LiveSession:
         queue_size: int = 1,
         mpp: float | None = None,
         value_range: tuple[float, float] | None = None,
+        range_frames: int = 256,
         open_engine: OpenEngine | None = None,
         **options: Any,
     ) -> None:
         self.policy = _policy(policy)
-        if queue_size < 1:
-            raise CellsegError(f"A queue holds at least 1 frame. Received: {queue_size=}.")
+        for name, value in (("queue_size", queue_size), ("range_frames", range_frames)):
+            if value < 1:
+                raise CellsegError(f"{name} must be at least 1. Received: {name}={value}.")
         self.queue_size = queue_size
-        self._segmenter = FrameSegmenter.load(model, open_engine, value_range, mpp=mpp, **options)
+        self._segmenter = FrameSegmenter.load(
+            model, open_engine, value_range, range_frames, mpp=mpp, **options
+        )
         self._results = Listeners("results")
         self._drops = Listeners("drops")
         self._errors = Listeners("errors")
@@ -186,7 +193,7 @@ class LiveSession:
             uint8 or uint16.
         """
         with self._segmenting:
-            self._segmenter(np.zeros(shape, dtype))
+            self._segmenter.warm_up(np.zeros(shape, dtype))
 
     def on_result(self, callback: Callable[[FrameResult], Any]) -> Callable[[], None]:
         """Call back with every result; return what ends that."""
@@ -385,7 +392,7 @@ class LiveSession:
 
     def _segment(self, frame: Frame, taken_ns: int) -> FrameResult:
         with self._segmenting:
-            seen = self._segmenter(frame.array)
+            seen = self._segmenter(frame.array, frame.meta.channel)
         done_ns = time.monotonic_ns()
         exposed_ns = min(frame.meta.exposure_start_ns, taken_ns)
         latency = FrameLatency(

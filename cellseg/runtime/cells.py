@@ -1,10 +1,11 @@
 """From a model's probabilities to one label a cell.
 
-A seed is a connected piece, not too small, of foreground in which the smoothed interior channel
-reaches ``seed_threshold``; a piece of foreground without a seed is one too. Seeds grow over the
-foreground by watershed on that channel, so touching cells part along its valley. The channel is
-taken in 256 steps and smoothed in integers, so that seeds are the same on every machine, and so
-that a byte a pixel is all that a slide's run must keep of it.
+A seed is a peak, not too small, of the smoothed interior channel: a connected piece of foreground
+in which it reaches ``seed_threshold``, parted where it falls by ``seed_depth`` between maxima. A
+piece of foreground without a seed is a cell, too. Seeds grow over the foreground by watershed on
+that channel, so touching cells part along its valley. The channel is taken in 256 steps and
+smoothed in integers, so that seeds are the same on every machine, and a byte a pixel is all that a
+slide's run must keep of it.
 
 Works on a window in memory; `cellseg.runtime.regions` puts windows of a slide together.
 """
@@ -66,7 +67,7 @@ class CellScratch:
         framed_hw = hw[0] + 2, hw[1] + 2
         self.framed, self.elevation = np.empty(framed_hw, np.uint32), np.empty(framed_hw, np.uint8)
         self.height = np.empty(hw, np.uint8)
-        self.work = np.empty(framed_hw[0] * framed_hw[1], np.int32)
+        self.work = np.empty(3 * framed_hw[0] * framed_hw[1], np.int32)
 
 
 def label_cells(
@@ -102,8 +103,9 @@ def label_cells(
     if rule.seed_blur_px > 0:
         height = cv2.GaussianBlur(height, (0, 0), rule.seed_blur_px, dst=scratch.height)
     level = round(rule.seed_threshold * 255)
+    depth = 256 if rule.seed_depth == 1 else round(rule.seed_depth * 255)
     framed, elevation, work = scratch.framed, scratch.elevation, scratch.work
-    count = mark_seeds(foreground, height, level, rule.min_seed_px, framed, elevation, work)
+    count = mark_seeds(foreground, height, level, depth, rule.min_seed_px, framed, elevation, work)
     flood(elevation, framed, work)
     count = label_left(framed, count, work)
     labels = np.empty(foreground.shape, np.uint32) if out is None else out

@@ -299,6 +299,7 @@ def write_model_facts(recipe: Recipe, model: keras.Model, folder: Path) -> None:
                 "kind": "interior-border",
                 "interior_channel": 1,
                 "seed_threshold": bundle.seed_threshold,
+                "seed_depth": bundle.seed_depth,
                 "seed_blur_px": bundle.seed_blur_px,
                 "min_seed_px": bundle.min_seed_px,
                 "min_area_px": bundle.min_area_px,

@@ -357,6 +357,7 @@ def test_close_from_a_callback_does_not_wait_for_itself(bundle: Any) -> None:
     [
         ({"policy": "drop-all"}, "policy=drop-all"),
         ({"queue_size": 0}, "queue_size=0"),
+        ({"range_frames": 0}, "range_frames=0"),
         ({"engin": "auto"}, "engin"),
     ],
     ids=str,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage import morphology
 
 from cellseg.runtime.cells import instances_from_probabilities, label_cells
 from cellseg.runtime.kernels.instances import label_left, mark_seeds, number_in_raster_order
@@ -17,12 +18,13 @@ from cellseg.runtime.kernels.watershed import SEA, flood
 from cellseg.runtime.manifest import InteriorBorder
 
 RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
+CROSS = ndimage.generate_binary_structure(2, 1)
 SMOOTHED = RULE.model_copy(update={"seed_blur_px": 1.5, "min_seed_px": 12})
 
 
-def work_for(framed: Any) -> Any:
+def work_for(framed: np.ndarray) -> np.ndarray:
     """Return memory for the kernels to work in."""
-    return np.empty(framed.size, np.int32)
+    return np.empty(3 * framed.size, np.int32)
 
 
 def two_touching_discs() -> np.ndarray:
@@ -149,11 +151,47 @@ def framed_arrays(hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.full(framed_hw, 77, np.uint32), np.zeros(framed_hw, np.uint8)
 
 
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.integers(1, 120),
+)
+@settings(max_examples=80, deadline=None)
+def test_there_are_as_many_seeds_as_maxima_of_that_depth(
+    seed: int, hw: tuple[int, int], depth: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    foreground = rng.random(hw) < 0.9
+    height = cv2.GaussianBlur(rng.integers(0, 256, hw).astype(np.uint8), (0, 0), 1.0)
+    height = height.reshape(hw)
+    framed, elevation = framed_arrays(hw)
+    count = mark_seeds(foreground, height, 60, depth, 0, framed, elevation, work_for(framed))
+    # Far below the lowest seed, so that pieces apart stay apart; a maximum counts from h + 1 on.
+    relief = np.where(foreground & (height >= 60), height.astype(int) + 1000, 0)
+    lowered = np.maximum(relief - (depth - 1), 0)
+    filled = morphology.reconstruction(lowered, relief, footprint=CROSS).astype(int)
+    peaks = morphology.local_maxima(np.pad(filled, 1), connectivity=1)
+    assert count == ndimage.label(peaks)[1]
+    np.testing.assert_array_equal(framed[1:-1, 1:-1] > 0, (relief > 0) | ~foreground)
+
+
+def test_nuclei_whose_interiors_run_together_part_at_the_pass() -> None:
+    probabilities = two_touching_discs()
+    y, x = np.mgrid[:32, :48]
+    near = np.minimum(np.hypot(y - 16, x - 15), np.hypot(y - 16, x - 32))
+    probabilities[..., 1] = np.clip(1 - near / 14, 0, 1) * (near < 9)  # 0.4 at the contact
+    low = RULE.model_copy(update={"seed_threshold": 0.35})
+    assert instances_from_probabilities(probabilities, low).max() == 1
+    parted = low.model_copy(update={"seed_depth": 0.2})
+    assert instances_from_probabilities(probabilities, parted).max() == 2
+
+
 def test_seeds_outside_the_foreground_are_ignored() -> None:
     framed, elevation = framed_arrays((4, 4))
     high = np.full((4, 4), 255, np.uint8)
     assert (
-        mark_seeds(np.zeros((4, 4), bool), high, 128, 0, framed, elevation, work_for(framed)) == 0
+        mark_seeds(np.zeros((4, 4), bool), high, 128, 256, 0, framed, elevation, work_for(framed))
+        == 0
     )
     assert (framed == SEA).all()
 
@@ -195,7 +233,8 @@ def test_seeds_below_the_smallest_size_are_no_seeds() -> None:
     height[1:5, 1:5], height[3, 7] = 255, 255
     framed, elevation = framed_arrays((6, 9))
     assert (
-        mark_seeds(np.ones((6, 9), bool), height, 128, 2, framed, elevation, work_for(framed)) == 1
+        mark_seeds(np.ones((6, 9), bool), height, 128, 256, 2, framed, elevation, work_for(framed))
+        == 1
     )
     assert framed[4, 8] == 0
     assert framed[2, 2] == 1

@@ -21,28 +21,33 @@ def mark_seeds(
     foreground: NDArray[np.bool_],
     height: NDArray[np.uint8],
     level: int,
+    depth: int,
     min_px: int,
     framed: NDArray[np.uint32],
     elevation: NDArray[np.uint8],
     work: NDArray[np.int32],
 ) -> int:
-    """Label the 4-connected pieces of foreground that are high enough, and fill the frame.
+    """Label the peaks of the foreground, each with all that belongs to it, and fill the frame.
 
-    Two passes with union-find (Rosenfeld and Pfaltz 1966); the smaller number is the parent.
+    Pixels that reach ``level`` are taken from high to low. One that touches no other begins a peak;
+    where two peaks meet, they become one if the lower of them rises less than ``depth`` above that
+    pass. These are the maxima of dynamics ``depth`` (Grimaud 1992), found by union-find.
 
     Parameters
     ----------
     foreground : bool, shape (H, W)
     height : uint8, shape (H, W)
-        A seed reaches ``level`` in all its pixels.
     level : int
+        Lower pixels belong to no seed.
+    depth : int
+        256 keeps each 4-connected piece that reaches ``level`` whole.
     min_px : int
-        Pieces of fewer pixels are no seeds.
+        Peaks of fewer pixels are no seeds.
     framed : uint32, shape (H + 2, W + 2)
-        Filled: seeds 1..n, 0 in the rest of the foreground, `SEA` outside.
+        Filled: seeds 1..n, 0 in the rest of the foreground, `SEA` outside. C-contiguous.
     elevation : uint8, shape (H + 2, W + 2)
         Filled with ``255 - height``; its frame is left as it is.
-    work : int32, shape ((H + 2) * (W + 2),)
+    work : int32, shape (3 * (H + 2) * (W + 2),)
         Memory to work in.
 
     Returns
@@ -50,32 +55,44 @@ def mark_seeds(
     int
         Number of seeds, n.
     """
-    rows, columns = foreground.shape
-    # 4-connected pieces begin at every second pixel at most.
-    most = rows * columns // 2 + 2
-    parent, size = work[:most], work[most : 2 * most]
+    order = _from_high_to_low(foreground, height, level, framed, elevation, work)
+    stride, labels, depths = framed.shape[1], framed.ravel(), elevation.ravel()
+    # A peak begins where no neighbour is labelled: at every second pixel of an image at most.
+    most, rest = min(order.size, foreground.size // 2 + 1) + 1, work[order.size :]
+    parent, peak, size = rest[:most], rest[most : 2 * most], rest[2 * most : 3 * most]
+    size[:] = 0
     count = 0
-    framed[0] = framed[rows + 1] = SEA
-    for y in range(rows):
-        framed[y + 1, 0] = framed[y + 1, columns + 1] = SEA
-        for x in range(columns):
-            elevation[y + 1, x + 1] = 255 - height[y, x]
-            if not foreground[y, x] or height[y, x] < level:
-                framed[y + 1, x + 1] = 0 if foreground[y, x] else SEA
+    for index in range(order.size):
+        pixel = np.int64(order[index])
+        here = 255 - np.int32(depths[pixel])
+        best = np.int64(0)
+        for step in (-stride, -1, 1, stride):
+            label = labels[pixel + step]
+            if label == 0 or label == SEA:
                 continue
-            above, left = framed[y, x + 1], framed[y + 1, x]
-            is_above, is_left = above != 0 and above != SEA, left != 0 and left != SEA
-            if is_above and is_left:
-                label = _union(parent, above, left)
-            elif is_above or is_left:
-                label = np.int64(above if is_above else left)
-            else:
-                count += 1
-                label = count
-                parent[label], size[label] = label, 0
-            size[label] += 1
-            framed[y + 1, x + 1] = label
-    kept: int = _number_pieces(framed, parent, size, count, min_px)
+            other = _root(parent, np.int64(label))
+            if best == 0:
+                best = other
+            elif other != best:
+                low, best = _by_peak(peak, best, other)
+                if peak[low] - here < depth:
+                    parent[low] = best
+                    size[best] += size[low]
+        if best == 0:
+            count += 1
+            best = np.int64(count)
+            parent[best], peak[best] = best, here
+        size[best] += 1
+        labels[pixel] = best
+    kept = 0
+    for label in range(1, count + 1):
+        if parent[label] == label:
+            is_kept = size[label] >= min_px
+            kept += is_kept
+            size[label] = kept if is_kept else 0
+    for index in range(order.size):
+        pixel = np.int64(order[index])
+        labels[pixel] = size[_root(parent, np.int64(labels[pixel]))]
     return kept
 
 
@@ -89,7 +106,7 @@ def label_left(framed: NDArray[np.uint32], count: int, work: NDArray[np.int32]) 
         After the flood; C-contiguous.
     count : int
         Labels so far.
-    work : int32, shape ((H + 2) * (W + 2),)
+    work : int32, shape ((H + 2) * (W + 2),) or more
         Memory to work in.
 
     Returns
@@ -164,11 +181,47 @@ def number_in_raster_order(
 
 
 @njit(nogil=True, cache=True)
-def _union(parent: NDArray[np.int32], a: int, b: int) -> int:
-    a, b = _root(parent, a), _root(parent, b)
-    low, high = min(a, b), max(a, b)
-    parent[high] = low
-    return low
+def _from_high_to_low(
+    foreground: NDArray[np.bool_],
+    height: NDArray[np.uint8],
+    level: int,
+    framed: NDArray[np.uint32],
+    elevation: NDArray[np.uint8],
+    work: NDArray[np.int32],
+) -> NDArray[np.int32]:
+    """Fill the frame without seeds; return the pixels that reach a level, sorted by counting.
+
+    They lie at the beginning of ``work``.
+    """
+    rows, columns = foreground.shape
+    count = np.zeros(257, np.int64)
+    framed[0] = framed[rows + 1] = SEA
+    for y in range(rows):
+        framed[y + 1, 0] = framed[y + 1, columns + 1] = SEA
+        for x in range(columns):
+            depth = 255 - height[y, x]
+            elevation[y + 1, x + 1] = depth
+            framed[y + 1, x + 1] = 0 if foreground[y, x] else SEA
+            if foreground[y, x] and height[y, x] >= level:
+                count[depth + 1] += 1
+    for depth in range(256):
+        count[depth + 1] += count[depth]
+    order = work[: count[256]]
+    for y in range(rows):
+        for x in range(columns):
+            if foreground[y, x] and height[y, x] >= level:
+                depth = 255 - height[y, x]
+                order[count[depth]] = (y + 1) * (columns + 2) + x + 1
+                count[depth] += 1
+    return order
+
+
+@njit(nogil=True, cache=True)
+def _by_peak(peak: NDArray[np.int32], a: int, b: int) -> tuple[int, int]:
+    """Return two labels, the lower peak first; of equal ones the later."""
+    if peak[a] < peak[b] or (peak[a] == peak[b] and a > b):
+        return a, b
+    return b, a
 
 
 @njit(nogil=True, cache=True)
@@ -177,32 +230,3 @@ def _root(parent: NDArray[np.int32], label: int) -> int:
         parent[label] = parent[parent[label]]
         label = parent[label]
     return label
-
-
-@njit(nogil=True, cache=True)
-def _number_pieces(
-    framed: NDArray[np.uint32],
-    parent: NDArray[np.int32],
-    size: NDArray[np.int32],
-    count: int,
-    min_px: int,
-) -> int:
-    """Replace provisional labels by 1..n, and those of pieces that are too small by 0."""
-    for label in range(count, 0, -1):  # a parent is smaller than its children
-        root = _root(parent, label)
-        if root != label:
-            size[root] += size[label]
-    kept = 0
-    for label in range(1, count + 1):
-        if parent[label] != label:
-            size[label] = size[_root(parent, label)]
-        elif size[label] < min_px:
-            size[label] = 0
-        else:
-            kept += 1
-            size[label] = kept
-    for y in range(1, framed.shape[0] - 1):
-        for x in range(1, framed.shape[1] - 1):
-            if framed[y, x] != 0 and framed[y, x] != SEA:
-                framed[y, x] = size[framed[y, x]]
-    return kept

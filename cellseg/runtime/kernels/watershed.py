@@ -36,7 +36,7 @@ def flood(
     framed : uint32, shape (H + 2, W + 2)
         Labels, 0 and `SEA`, with `SEA` all around; C-contiguous. Growth is 4-connected; 0 remains
         where no label can come. At most 2^31 pixels.
-    following : int32, shape ((H + 2) * (W + 2),)
+    following : int32, shape ((H + 2) * (W + 2),) or more
         Memory to work in.
     """
     stride = framed.shape[1]
