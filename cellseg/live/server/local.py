@@ -127,17 +127,15 @@ class LocalServer:
         self.stop()
 
     def _work(self, started: Future[int]) -> None:
-        loop = self._loop = asyncio.new_event_loop()
         try:
-            loop.run_until_complete(self._serve(started))
+            asyncio.run(self._serve(started))
         except BaseException as error:
             if started.done():
                 raise
             started.set_exception(error)
-        finally:
-            loop.close()
 
     async def _serve(self, started: Future[int]) -> None:
+        self._loop = asyncio.get_running_loop()
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:

@@ -67,7 +67,7 @@ def ask(
         every["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(server.base_url + path, data, every, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as got:
+        with urllib.request.urlopen(request, timeout=120) as got:
             return Answer(got.status, got.headers, got.read())
     except urllib.error.HTTPError as error:
         with error:
