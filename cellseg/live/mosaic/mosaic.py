@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from cellseg.live.mosaic.placement import Link, solve_places
+from cellseg.live.mosaic.placement import Link, settle_loose, solve_places
 from cellseg.live.mosaic.register import find_shift
 from cellseg.live.mosaic.slide import MosaicSlide, PlacedFrame
 from cellseg.runtime.slide import rgb_from_samples
@@ -101,7 +101,10 @@ class Mosaic:
         self.close()
         if not self._known:
             return None
-        places = np.rint(solve_places(self._stage_places(), self._links)).astype(int)
+        stage = np.array([known.stage_yx for known in self._known], np.float64)
+        sizes = np.array([known.hw for known in self._known], np.float64)
+        solved = solve_places(stage, self._links)
+        places = np.rint(settle_loose(solved, stage, sizes, self._links)).astype(int)
         places -= places.min(0)
         frames = [
             PlacedFrame(known.path, (int(y), int(x)), known.hw, known.frame_id)
@@ -140,9 +143,6 @@ class Mosaic:
             self._queue.put_nowait(frame)
         except queue.Full:
             self.left_out += 1
-
-    def _stage_places(self) -> NDArray[np.float64]:
-        return np.array([known.stage_yx for known in self._known], np.float64)
 
     def _in_px(self, frame: Frame) -> tuple[float, float]:
         assert frame.meta.stage_xyz_um is not None  # or it would have been left out

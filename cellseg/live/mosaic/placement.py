@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Link", "solve_places"]
+__all__ = ["Link", "settle_loose", "solve_places"]
 
 _STAGE_WEIGHT = 1e-4
 _LARGEST_MISFIT_PX = 3.0
@@ -68,6 +68,45 @@ def solve_places(stage_yx: NDArray[np.float64], links: Sequence[Link]) -> NDArra
             return places
         kept = [link for link, misfit in zip(kept, misfits, strict=True) if misfit <= limit]
     return _least_squares(stage_yx, kept)
+
+
+def settle_loose(
+    places: NDArray[np.float64],
+    stage_yx: NDArray[np.float64],
+    hw: NDArray[np.float64],
+    links: Sequence[Link],
+    reach_px: float = 32.0,
+) -> NDArray[np.float64]:
+    """Move frames that nothing holds, blank ground, to where the others say the stage was.
+
+    Parameters
+    ----------
+    places, stage_yx : float64, shape (n, 2)
+        Where frames lie, from `solve_places`, and where the stage said they are.
+    hw : float64, shape (n, 2)
+        Their heights and widths.
+    links : sequence of Link
+        Measured shifts.
+    reach_px : float
+        A loose frame that stands out over the others by less is moved in: that much is the stage's.
+
+    Returns
+    -------
+    float64, shape (n, 2)
+        All places.
+    """
+    is_held = np.zeros(len(places), bool)
+    is_held[[end for link in links for end in (link.first, link.second)]] = True
+    if not is_held.any() or is_held.all():
+        return places
+    settled = places.copy()
+    settled[~is_held] = stage_yx[~is_held] + np.median((places - stage_yx)[is_held], axis=0)
+    low = places[is_held].min(axis=0)
+    high = (places + hw)[is_held].max(axis=0)
+    out = np.clip(settled, low, np.maximum(low, high - hw)) - settled
+    is_little = ~is_held[:, None] & (np.abs(out) <= reach_px)
+    settled[is_little] += out[is_little]
+    return settled
 
 
 def _misfit(places: NDArray[np.float64], link: Link) -> float:

@@ -119,7 +119,7 @@ def test_cells_to_image_again_become_an_acquisition(result_of: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("[[rule]]\nwehn = 'cells > 1'\n", "wehn", "when"),
+        ("[[rule]]\nwhenn = 'cells > 1'\n", "whenn", "when"),
         ("[[rule]]\nname = 'a'\n", "without 'when'", None),
         ("[[rule]]\nwhen = 'cels > 1'\n", "cels", "cells"),
         ("[[rule]]\nwhen = 3\n", "must be a str", None),

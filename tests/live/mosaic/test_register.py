@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.live.mosaic.placement import Link, solve_places
+from cellseg.live.mosaic.placement import Link, settle_loose, solve_places
 from cellseg.live.mosaic.register import find_shift
 from tests.fakes import nuclei_picture
 
@@ -71,6 +71,25 @@ def test_a_wrong_shift_is_left_out() -> None:
     links = links_of(stage, 90.0)
     links[7] = Link(links[7].first, links[7].second, (links[7].yx[0] + 40, links[7].yx[1]), 0.9)
     np.testing.assert_allclose(solve_places(stage, links), stage, atol=0.05)
+
+
+def test_a_frame_that_nothing_holds_goes_where_the_others_say_the_stage_was() -> None:
+    stage, sizes = grid(3, 90.0), np.full((9, 2), 100.0)
+    places = stage + 5.0
+    links = [link for link in links_of(places, 90.0) if 4 not in (link.first, link.second)]
+    places[4] = stage[4]
+    np.testing.assert_allclose(settle_loose(places, stage, sizes, links), stage + 5.0)
+
+
+def test_a_frame_that_nothing_holds_does_not_make_the_mosaic_larger() -> None:
+    stage, sizes = grid(3, 90.0), np.full((9, 2), 100.0)
+    places = stage.copy()
+    places[1:] += [7.0, 0.0]
+    places[3] -= [0.0, 4.0]
+    links = [link for link in links_of(stage, 90.0) if 0 not in (link.first, link.second)]
+    found = settle_loose(places, stage, sizes, links)
+    assert found[0].tolist() == [7.0, 0.0]
+    np.testing.assert_array_equal(found[1:], places[1:])
 
 
 def test_what_was_not_measured_lies_where_the_stage_says() -> None:

@@ -12,16 +12,15 @@ from typing import Any
 import pytest
 
 from cellseg.live.counters import DropReason
+from tests.live.server.client import TOKEN
 from tests.live.server.fake_session import FakeSession, show_square
 
-pytest.importorskip("aiohttp", reason="the live extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from cellseg.live.server import LocalServer  # noqa: E402
 from cellseg.live.server.painter import warm_up  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-TOKEN = "a-token-for-tests-1"
 PHONE = {"width": 390, "height": 844}
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
@@ -35,17 +34,6 @@ def browser() -> Iterator[Any]:
         context = chromium.new_context()
         yield context
         chromium.close()
-
-
-@pytest.fixture
-def session() -> FakeSession:
-    return FakeSession()
-
-
-@pytest.fixture
-def server(session: FakeSession) -> Iterator[LocalServer]:
-    with LocalServer(session, port=0, token=TOKEN) as started:
-        yield started
 
 
 @pytest.fixture
