@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from cellseg.commands import data
+from cellseg.commands import bench, data
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.live import live
 from cellseg.commands.look import doctor, inspect
+from cellseg.commands.report import report
 from cellseg.commands.serve import serve
 from cellseg.commands.train import evaluate, train
 from cellseg.commands.verify import verify
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make image data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+bench_app = typer.Typer()
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:
@@ -56,6 +59,10 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, live, verify, inspect, doctor, train, evaluate, export, serve):
+for _command in (infer, report, live, verify, inspect, doctor, train, evaluate, export, serve):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)
+bench_app.callback(invoke_without_command=True)(bench.bench)
+bench_app.command()(bench.compare)
+bench_app.command()(bench.report)
+bench_app.command()(bench.merge)

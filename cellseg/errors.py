@@ -14,7 +14,8 @@ The tree::
     ├── SourceError      a camera, video or folder of frames is not there or cannot be read
     ├── RuleError        a rule of a live run is no condition, or names what there is not
     ├── DataError        training or evaluation images do not fit together
-    └── ExportError      a model cannot be exported or misses its quality bar
+    ├── ExportError      a model cannot be exported or misses its quality bar
+    └── BenchError       a benchmark cannot be run, or its reports cannot be compared
 
 ``str(error)`` is the message; ``error.hint`` says how to mend it, where that is known.
 The command line prints them as ``error: …`` and ``hint: …`` and exits with 1.
@@ -23,6 +24,7 @@ The command line prints them as ``error: …`` and ``hint: …`` and exits with 
 from __future__ import annotations
 
 __all__ = [
+    "BenchError",
     "BundleError",
     "CellsegError",
     "DataError",
@@ -101,3 +103,7 @@ class DataError(CellsegError, ValueError):
 
 class ExportError(CellsegError, RuntimeError):
     """A model cannot be exported, or the exported one misses its quality bar."""
+
+
+class BenchError(CellsegError):
+    """A benchmark cannot be run, or its reports cannot be compared."""

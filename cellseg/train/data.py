@@ -7,7 +7,6 @@ uint8. The crops of a step depend on seed and step alone, so a resumed run sees 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.labelled import LabelledImage as LabelledImage  # what `load_source` gives
 from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
 from cellseg.train.augment import jitter_intensity, random_affine, warp
 from cellseg.train.stain import dim_nuclei, is_bright_field, restain
@@ -28,20 +28,6 @@ if TYPE_CHECKING:
     from cellseg.train.recipe import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image with its instances."""
-
-    source: str
-    """Name of the source it belongs to."""
-    stem: str
-    """File name without suffix."""
-    image: NDArray[np.uint8]
-    """RGB, shape (H, W, 3), intensities brought to 0..255."""
-    labels: NDArray[np.uint16]
-    """Instance ids, shape (H, W), 0 = background."""
 
 
 def load_source(
