@@ -15,6 +15,7 @@ from cellseg.commands.infer import infer
 from cellseg.commands.live import live
 from cellseg.commands.look import doctor, inspect
 from cellseg.commands.report import report
+from cellseg.commands.serve import serve
 from cellseg.commands.train import evaluate, train
 from cellseg.commands.verify import verify
 
@@ -58,7 +59,9 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, live, report, verify, inspect, doctor, train, evaluate, export):
+for _command in (
+    infer, live, serve, report, verify, inspect, doctor, train, evaluate, export,
+):  # fmt: skip
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)
 bench_app.callback(invoke_without_command=True)(bench.bench)

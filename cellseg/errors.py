@@ -8,6 +8,7 @@ The tree::
     ├── EngineError      an inference engine is missing or failed
     ├── RegionError      a region of interest or a tissue mask cannot be used
     ├── TilePlanError    tile, halo, stride and extent do not fit together
+    ├── RingError        a shared-memory ring of frames is missing, damaged or not ours
     ├── StoreError       a result folder belongs to another run, is in use or cannot be written
     ├── RecipeError      a training recipe is wrong
     ├── SourceError      a camera, video or folder of frames is not there or cannot be read
@@ -31,6 +32,7 @@ __all__ = [
     "ExportError",
     "RecipeError",
     "RegionError",
+    "RingError",
     "RuleError",
     "SlideError",
     "SourceError",
@@ -73,6 +75,10 @@ class RegionError(CellsegError, ValueError):
 
 class TilePlanError(CellsegError, ValueError):
     """Tile, halo, stride and slide extent do not fit together."""
+
+
+class RingError(CellsegError, RuntimeError):
+    """A ring of frames in shared memory is missing, damaged, of another version or in use."""
 
 
 class StoreError(CellsegError, RuntimeError):
