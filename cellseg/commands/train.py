@@ -62,7 +62,8 @@ def evaluate(
 ) -> None:
     """Score a bundle on labelled images (needs the train extra).
 
-    Prints a table: Dice, F1 of objects at IoU 0.5 and count error, source by source.
+    Prints a table: Dice, F1 of objects at IoU 0.5 and count error, source by source; for a
+    recipe of several classes the Dice of each.
 
     Examples
     --------
@@ -72,4 +73,9 @@ def evaluate(
     resolved = load_recipe(recipe, None, verbose)
     with needs_extra("train"):
         from cellseg.train.evaluate import evaluate_bundle, format_table
+        from cellseg.train.evaluate_classes import evaluate_classes, format_class_table
+    if resolved.target.kind == "classes":
+        scores = evaluate_classes(resolved, data, split, model, out, engine, precision)
+        typer.echo(format_class_table(scores))
+        return
     typer.echo(format_table(evaluate_bundle(resolved, data, split, model, out, engine, precision)))

@@ -1,5 +1,12 @@
 """Labelled images in memory, and the repeatable stream of training crops.
 
+A source is read in one form, which ``cellseg-cli data import`` writes::
+
+    SOURCE/{train,valid,test}/images/NAME.png    the image
+    SOURCE/{train,valid,test}/labels/NAME.png    instance ids, for a model that tells cells apart
+    SOURCE/{train,valid,test}/masks/NAME.png     class of each pixel, for a model of classes
+    SOURCE/classes.json                          which class a mask's value is
+
 Images are read once, brought to 0..255 by the same function that inference uses, and kept as
 uint8. The crops of a step depend on seed and step alone, so a resumed run sees the same ones.
 """
@@ -7,7 +14,7 @@ uint8. The crops of a step depend on seed and step alone, so a resumed run sees 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,12 +22,14 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.class_file import find_class_file
 from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
 from cellseg.train.augment import jitter_intensity, random_affine, warp
 from cellseg.train.stain import dim_nuclei, is_bright_field, restain
 from cellseg.train.targets import contact_weights, interior_border, normalized_distance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,7 +41,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image with its instances."""
+    """One image with its instances or classes."""
 
     source: str
     """Name of the source it belongs to."""
@@ -41,11 +50,15 @@ class LabelledImage:
     image: NDArray[np.uint8]
     """RGB, shape (H, W, 3), intensities brought to 0..255."""
     labels: NDArray[np.uint16]
-    """Instance ids, shape (H, W), 0 = background."""
+    """Instance ids, shape (H, W), 0 = background; class indices where a model tells classes."""
 
 
 def load_source(
-    source: SourceRecipe, root: Path, split: str, normalize: NormalizeRecipe
+    source: SourceRecipe,
+    root: Path,
+    split: str,
+    normalize: NormalizeRecipe,
+    class_names: Sequence[str] | None = None,
 ) -> list[LabelledImage]:
     """Read the images of one source that belong to ``split``.
 
@@ -59,17 +72,33 @@ def load_source(
         "train", "valid" or "test".
     normalize : NormalizeRecipe
         Intensity range, measured per image.
+    class_names : sequence of str, optional
+        Classes of the model, background first: ``masks/`` are read instead of ``labels/``, and
+        their values become indices into it.
 
     Raises
     ------
     DataError
         If the folder is missing, an image has no labels, or their sizes differ.
     """
-    labels_dir = root / source.path / split / "labels"
-    return [
-        load_labelled(path, labels_dir, source.name, normalize)
-        for path in source_images(source, root, split)
-    ]
+    folder = root / source.path / split
+    paths = source_images(source, root, split)
+    if source.background:
+        return [_load_background(path, source.name, normalize) for path in paths]
+    if class_names is None:
+        return [load_labelled(path, folder / "labels", source.name, normalize) for path in paths]
+    found = find_class_file(folder)
+    table = np.minimum(np.arange(256), 1) if found is None else found.index_table(class_names)
+    items = [load_labelled(path, folder / "masks", source.name, normalize) for path in paths]
+    return [replace(item, labels=table[item.labels].astype(np.uint16)) for item in items]
+
+
+def load_recipe_source(
+    recipe: Recipe, source: SourceRecipe, root: Path, split: str
+) -> list[LabelledImage]:
+    """Read the images of one source as the recipe's target wants them."""
+    names = recipe.class_names if recipe.target.kind == "classes" else None
+    return load_source(source, root, split, recipe.normalize, names)
 
 
 def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
@@ -81,6 +110,8 @@ def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
         If the folder is missing.
     """
     folder = root / source.path / split / "images"
+    if source.background and split != "train":
+        return []
     if not folder.is_dir():
         raise DataError(
             f"a source holds {split}/images and {split}/labels. Received: {folder}.",
@@ -88,7 +119,15 @@ def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
         )
     wanted = _selected_stems(source, root)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    return [path for path in paths if wanted is None or path.stem in wanted]
+    kept = (path for path in paths if path.stem not in source.without)
+    return [path for path in kept if wanted is None or path.stem in wanted]
+
+
+def _load_background(path: Path, source: str, normalize: NormalizeRecipe) -> LabelledImage:
+    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    rgb = np.ascontiguousarray(image[..., ::-1])
+    nothing = np.zeros(image.shape[:2], np.uint16)
+    return LabelledImage(source, path.stem, normalized(rgb, normalize), nothing)
 
 
 def load_labelled(
@@ -120,6 +159,8 @@ def normalized(
 
 def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.float32]:
     """Class, weight and, if asked for, distance as the loss reads them, shape (H, W, 2 or 3)."""
+    if target.kind == "classes":
+        return np.stack([labels, np.ones_like(labels)], axis=-1).astype(np.float32)
     classes = interior_border(labels, target.border_px, target.gap_px)
     weights = contact_weights(labels, target.contact_weight, target.gap_px)
     channels = [classes.astype(np.float32), weights]
@@ -175,7 +216,9 @@ class CropSequence(keras.utils.PyDataset):
         size = recipe.fit.crop_px
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
         image, labels = warp(item.image, item.labels, matrix, size)
-        if is_bright_field(item.image):
+        if recipe.target.kind == "classes":
+            pass  # new stains know nuclei from the rest, not classes from each other
+        elif is_bright_field(item.image):
             if rng.random() < recipe.augment.restain_p:
                 image = restain(image, labels, rng)
         elif rng.random() < recipe.augment.dim_p:

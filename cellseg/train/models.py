@@ -2,7 +2,7 @@
 
 Input: RGB (N, H, W, 3), values 0..255, H and W multiples of ``network_stride``.
 Output: (N, H, W, C): softmax over background, interior, border, then, if asked, one sigmoid
-channel with the distance to the border.
+channel with the distance to the border; or softmax over the classes of a model that tells classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 CLASS_CHANNELS = 3
 
 
-def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
+def build_unet(
+    recipe: ModelRecipe, distance: bool = False, classes: int = CLASS_CHANNELS
+) -> keras.Model:
     """UNet with BatchNorm, optionally behind a stride-2 stem.
 
     With the stem the whole UNet works at half resolution, which costs about a third as much a
@@ -30,6 +32,8 @@ def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
         Width, depth, stem.
     distance : bool
         Add the distance channel.
+    classes : int
+        Channels that exclude each other, background included.
 
     References
     ----------
@@ -54,7 +58,7 @@ def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
         x = layers.Conv2DTranspose(
             recipe.head_filters, 2, strides=2, padding="same", activation="relu", name="unstem"
         )(x)  # (N, H, W, head)
-    return keras.Model(image, _head(x, distance), name="unet")
+    return keras.Model(image, _head(x, distance, classes), name="unet")
 
 
 def network_stride(recipe: ModelRecipe) -> int:
@@ -104,9 +108,9 @@ def _double_conv(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTe
     return _conv(_conv(x, filters, f"{name}a"), filters, f"{name}b")
 
 
-def _head(x: keras.KerasTensor, distance: bool) -> keras.KerasTensor:
-    classes = layers.Conv2D(CLASS_CHANNELS, 1, activation="softmax", name="classes")(x)
+def _head(x: keras.KerasTensor, distance: bool, classes: int) -> keras.KerasTensor:
+    chances = layers.Conv2D(classes, 1, activation="softmax", name="classes")(x)
     if not distance:
-        return classes
+        return chances
     depth = layers.Conv2D(1, 1, activation="sigmoid", name="distance")(x)
-    return layers.Concatenate(name="probabilities")([classes, depth])
+    return layers.Concatenate(name="probabilities")([chances, depth])

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cellseg.errors import RecipeError
 
@@ -46,6 +46,10 @@ class SourceRecipe(_Section):
     table: str | None = Field(None, description="CSV beside the splits with a `stem` column")
     column: str | None = Field(None, description="column of that table to select by")
     values: tuple[str, ...] = Field((), description="values of that column to take")
+    without: tuple[str, ...] = Field((), description="stems to leave out")
+    background: bool = Field(
+        False, description="train/images/ show nothing of any class; no masks, no other split"
+    )
 
 
 class NormalizeRecipe(_Section):
@@ -59,6 +63,11 @@ class NormalizeRecipe(_Section):
 class TargetRecipe(_Section):
     """What the network learns to say of each pixel."""
 
+    kind: Literal["interior-border", "classes"] = Field(
+        "interior-border",
+        description="interior-border: one class, told apart by labels/; "
+        "classes: those of bundle.classes, by masks/",
+    )
     border_px: int = Field(
         2, ge=1, description="thickness of the border class inside a nucleus, px"
     )
@@ -108,6 +117,13 @@ class FitRecipe(_Section):
     patience: int = Field(12, ge=1, description="epochs without a better validation before a stop")
 
 
+class ClassRecipe(_Section):
+    """One foreground class of a model with several."""
+
+    name: str = Field(description="its name, as in the data's classes.json")
+    color: tuple[int, int, int] = Field(description="its RGB colour")
+
+
 class BundleRecipe(_Section):
     """What the bundle says of the model."""
 
@@ -117,6 +133,9 @@ class BundleRecipe(_Section):
     mpp: float | None = Field(0.5, description="pixel size the model expects, µm")
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: tuple[int, int, int] = Field((230, 60, 60), description="its RGB colour")
+    classes: tuple[ClassRecipe, ...] = Field(
+        (), description="foreground classes in order, for target.kind classes"
+    )
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
     seed_threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of a seed")
     seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
@@ -135,6 +154,33 @@ class Recipe(_Section):
     augment: AugmentRecipe = AugmentRecipe()
     fit: FitRecipe = FitRecipe()
     bundle: BundleRecipe = BundleRecipe()
+
+    @model_validator(mode="after")
+    def _classes_are_named(self) -> Recipe:
+        if (self.target.kind == "classes") != bool(self.bundle.classes):
+            raise ValueError("target.kind is 'classes' where bundle.classes are named, only there")
+        if self.target.kind == "classes" and self.target.distance:
+            raise ValueError("target.distance is for target.kind 'interior-border'")
+        if all(source.background for source in self.sources):
+            raise ValueError("one source at least has masks")
+        return self
+
+    @property
+    def class_channels(self) -> int:
+        """Channels of the network that exclude each other, background included."""
+        return 3 if self.target.kind == "interior-border" else 1 + len(self.bundle.classes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes that the model tells, background first."""
+        named = [item.name for item in self.bundle.classes] or [self.bundle.class_name]
+        return ["background", *named]
+
+    @property
+    def class_colors(self) -> list[tuple[int, int, int]]:
+        """RGB of the classes, background first."""
+        colors = [item.color for item in self.bundle.classes] or [self.bundle.class_color]
+        return [(0, 0, 0), *colors]
 
 
 def shipped_recipes() -> list[str]:
@@ -186,9 +232,10 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _explain(path: Path, error: ValidationError) -> RecipeError:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"]) or "the recipe"
     if first["type"] != "extra_forbidden":
-        return RecipeError(f"{path}: {where}: {first['msg']}. Received: {first['input']!r}.")
+        received = "" if isinstance(first["input"], dict) else f" Received: {first['input']!r}."
+        return RecipeError(f"{path}: {where}: {first['msg']}.{received}")
     known = _known_keys(first["loc"][:-1])
     near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
