@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-data_app = typer.Typer(help="Make image data.", no_args_is_help=True)
+data_app = typer.Typer(help="Make, bring in and look at image data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -56,4 +56,5 @@ def _common(
 
 for _command in (infer, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
+data_app.command("import")(data.import_annotated)
 data_app.command("make-slide")(data.make_slide)

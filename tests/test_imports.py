@@ -55,6 +55,7 @@ def imported_by(source: Path) -> set[str]:
         ("train", ("export", "bench", "cli", "commands")),
         ("export", ("train", "bench", "cli", "commands")),
         ("bench", ("train", "export", "cli", "commands")),
+        ("data", ("train", "export", "bench", "cli", "commands", "console")),
     ],
 )
 def test_imports_go_one_way_even_where_they_are_late(part: str, others: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.geojson import Region
     from cellseg.runtime.plan import TilePlan
 
-__all__ = ["Roi", "read_roi"]
+__all__ = ["Roi", "read_roi", "ring_edges"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Roi:
         """
         rings = [polygon for region in regions for polygon in region.polygons]
         edges = tuple(
-            np.concatenate([_edges(ring / l0_per_wl) for ring in polygon]) for polygon in rings
+            np.concatenate([ring_edges(ring / l0_per_wl) for ring in polygon]) for polygon in rings
         )
         boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
         roi = cls(path, tuple(regions), edges, boxes / l0_per_wl)
@@ -184,7 +184,7 @@ def read_roi(path: str | os.PathLike[str], l0_per_wl: float, wl_hw: tuple[int, i
     return Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path))
 
 
-def _edges(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+def ring_edges(ring: NDArray[np.float64]) -> NDArray[np.float64]:
     """Edges of a closed ring, shape (n, 4), each from its upper to its lower end."""
     ends = np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1)
     is_upward = ends[:, 1] > ends[:, 3]
