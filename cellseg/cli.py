@@ -58,3 +58,4 @@ for _command in (infer, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
 data_app.command("import")(data.import_annotated)
 data_app.command("make-slide")(data.make_slide)
+data_app.command("split")(data.split)

@@ -11,7 +11,7 @@ from cellseg.commands import options as opt
 from cellseg.commands.common import print_json, reports_errors
 from cellseg.commands.progress import counted
 
-__all__ = ["import_annotated", "make_slide"]
+__all__ = ["import_annotated", "make_slide", "split"]
 
 DatasetOut = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to.")
@@ -129,3 +129,93 @@ def make_slide(
     typer.echo(f"{made.slide}\n{made.classes}\n{made.instances}")
     width, height = made.size_wh
     typer.echo(f"{width} x {height} px, {made.tissue:.0%} tissue, {made.objects} objects", err=True)
+
+
+@reports_errors
+def split(
+    source: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder that 'data import' wrote.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look for leaks in a set that is split already.")
+    ] = False,
+    shares: Annotated[
+        Any,
+        typer.Option(
+            "--shares", metavar="A,B,C", parser=opt.parse_numbers, help="Train, valid, test."
+        ),
+    ] = "0.8,0.1,0.1",
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--group-pattern", metavar="REGEX", help="Its first group in the name is the source."
+        ),
+    ] = None,
+    group_folder: Annotated[
+        bool, typer.Option("--group-folder", help="The folder an image came from is the source.")
+    ] = False,
+    group_csv: Annotated[
+        Path | None,
+        typer.Option("--group-csv", metavar="FILE", help="Columns stem, group and maybe split."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same split.")] = 0,
+    leak_check: Annotated[
+        bool,
+        typer.Option(
+            "--leak-check/--no-leak-check", help="Keep copies and neighbouring crops together."
+        ),
+    ] = True,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Divide a data set into train, valid and test by source, stratified by class, without leaks.
+
+    Images of one source (patient, slide, field) stay together; so do images that are copies of
+    each other, turned or mirrored, and crops that continue each other. --check looks at a set
+    that is split already and exits with 1 if it leaks.
+
+    Examples
+    --------
+      cellseg-cli data split data/mine -o data/mine-split
+      cellseg-cli data split data/mine -o data/mine-split --group-pattern "^([^_]+)_"
+      cellseg-cli data split data/theirs --check
+    """
+    from cellseg.data.split import SplitOptions, check_leaks, split_data
+    from cellseg.errors import DataError
+
+    if check:
+        with counted("comparing", "images") as progress:
+            dataset, leaks = check_leaks(source, progress)
+        lines = [
+            f"{dataset.items[leak.one].name}  {dataset.items[leak.two].name}  {leak.kind} "
+            f"{leak.likeness:.3f}"
+            for leak in leaks
+        ]
+        typer.echo("\n".join(lines) if leaks else f"no leaks among {len(dataset.items)} images")
+        if leaks:
+            raise DataError(
+                f"Splits share no image and no field. Received: {len(leaks)} pairs across splits.",
+                hint="Divide the set anew: cellseg-cli data split DATASET -o FOLDER.",
+            )
+        return
+    if out is None:
+        raise typer.BadParameter("--out is needed, or --check.")
+    options = SplitOptions(shares, group_pattern, group_folder, group_csv, seed, leak_check)
+    with counted("comparing", "images") as progress:
+        report = split_data(source, out, options, progress)
+    if as_json:
+        print_json(report.to_json())
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in report.images.items())
+    typer.echo(f"{out}\n  images      {counts}\n  groups      {report.groups}")
+    for name, images in report.class_images.items():
+        shown = ", ".join(f"{count} {split}" for split, count in images.items())
+        typer.echo(f"  {name:<12}in {shown}")
+    kinds = [leak.kind for leak in report.joined]
+    for kind in sorted(set(kinds)):
+        typer.echo(f"  joined      {kinds.count(kind)} pairs that are {kind} of each other")
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)

@@ -21,7 +21,9 @@ def scene(seed: int = 0, side: int = 64, discs: int = 4) -> tuple[np.ndarray, np
                 labels[disc] = label
                 break
     ground = rng.integers(20, 40, (side, side, 3))
-    image = np.where(labels[..., None] > 0, ground + (150, 90, 120), ground).astype(np.uint8)
+    image = np.where(labels[..., None] > 0, ground + np.array([150, 90, 120]), ground).astype(
+        np.uint8
+    )
     return image, labels
 
 

@@ -97,8 +97,8 @@ def test_two_palettes_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "in" / "masks" / "2.png", other[classes_of(scene(2)[1])])
     with pytest.raises(DataError, match="share one palette"):
         import_data(tmp_path / "in", tmp_path / "out")
+    named = options(palette="a=#fabebe,b=#008080")
     with pytest.raises(DataError, match="a second palette"):
-        named = options(palette="a=#fabebe,b=#008080")
         import_data(tmp_path / "in", tmp_path / "out", named)
     assert not (tmp_path / "out").exists()
 
