@@ -59,3 +59,5 @@ for _command in (infer, verify, inspect, doctor, train, evaluate, export):
 data_app.command("import")(data.import_annotated)
 data_app.command("make-slide")(data.make_slide)
 data_app.command("split")(data.split)
+data_app.command("tile")(data.tile)
+data_app.command("stats")(data.stats)

@@ -11,12 +11,12 @@ from cellseg.commands import options as opt
 from cellseg.commands.common import print_json, reports_errors
 from cellseg.commands.progress import counted
 
-__all__ = ["import_annotated", "make_slide", "split"]
+__all__ = ["import_annotated", "make_slide", "split", "stats", "tile"]
 
 DatasetOut = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to.")
 ]
-Tile = Annotated[int, typer.Option("--tile", metavar="PX", min=16, help="Side of a tile.")]
+TileSide = Annotated[int, typer.Option("--tile", metavar="PX", min=16, help="Side of a tile.")]
 
 
 @reports_errors
@@ -57,7 +57,7 @@ def import_annotated(
         Path | None,
         typer.Option("--slide", metavar="FILE", help="Slide of GeoJSON; else that of its name."),
     ] = None,
-    tile: Tile = 512,
+    tile: TileSide = 512,
     overlap: Annotated[
         int, typer.Option("--overlap", metavar="PX", min=0, help="Shared by tiles of a slide.")
     ] = 0,
@@ -219,3 +219,92 @@ def split(
         typer.echo(f"  joined      {kinds.count(kind)} pairs that are {kind} of each other")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
+
+
+@reports_errors
+def tile(
+    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of images and masks.")],
+    out: DatasetOut,
+    tile: TileSide = 512,
+    overlap: Annotated[
+        int, typer.Option("--overlap", metavar="PX", min=0, help="Shared by neighbouring tiles.")
+    ] = 0,
+    min_foreground: Annotated[
+        float, typer.Option("--min-foreground", min=0, max=1, help="Part that must be foreground.")
+    ] = 0.001,
+    keep_empty: Annotated[
+        float, typer.Option("--keep-empty", min=0, max=1, help="Part of the other tiles to keep.")
+    ] = 0.0,
+    reduced: Annotated[
+        bool, typer.Option("--reduced", help="Add each image as a whole, reduced to a tile.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Decides which empty tiles are kept.")] = 0,
+) -> None:
+    """Cut large annotated images into tiles; tiles of background are skipped.
+
+    The last tile of a row lies flush with the border: nothing is padded. Splits are kept.
+
+    Examples
+    --------
+      cellseg-cli data tile data/large -o data/tiles --tile 512
+      cellseg-cli data tile data/large -o data/tiles --overlap 64 --keep-empty 0.1 --reduced
+    """
+    from cellseg.data.tile import TileOptions, tile_data
+
+    options = TileOptions(tile, overlap, min_foreground, keep_empty, reduced, seed)
+    with counted("cutting", "images") as progress:
+        report = tile_data(source, out, options, progress)
+    typer.echo(
+        f"{out}\n  {report.tiles} tiles of {report.images} images; {report.skipped} without "
+        "foreground skipped"
+    )
+
+
+@reports_errors
+def stats(
+    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of images and masks.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Write stats.csv and stats.png there."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|PATH", help="Compare objects with what it sees."),
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Count images, objects and classes; measure sizes, intensity and stain.
+
+    With --model the sizes of objects are compared with how far the model sees.
+
+    Examples
+    --------
+      cellseg-cli data stats data/mine -o report
+      cellseg-cli data stats data/mine --model nuclei
+    """
+    from cellseg.data.stats import measure_data, write_stats
+
+    field_px = None
+    if model is not None:
+        from cellseg.runtime.bundle import Bundle
+
+        field_px = Bundle.open(model).manifest.receptive_field_px
+    with counted("measuring", "images") as progress:
+        found = measure_data(source, progress)
+    if out is not None:
+        write_stats(found, out, field_px)
+    summary = found.to_json()
+    if as_json:
+        print_json(summary)
+        return
+    splits = ", ".join(f"{n} {name or 'not split'}" for name, n in summary["images"].items())
+    typer.echo(f"images      {splits}\nobjects     {summary['objects']}")
+    if summary["diameter_px"]:
+        low, middle, high = summary["diameter_px"].values()
+        typer.echo(f"diameter    {middle:g} px (5 %: {low:g}, 95 %: {high:g})")
+    for name, pixels in found.class_pixels.items():
+        weight = summary["class_weights"].get(name)
+        shown = found.class_images.get(name, len(found.images))
+        typer.echo(f"  {name:<14}{pixels:>14,} px, in {shown} images, weight {weight}")
+    for text in found.findings(field_px):
+        typer.echo(f"note: {text}", err=True)
