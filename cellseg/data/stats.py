@@ -92,7 +92,8 @@ class Stats:
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        diameters = np.percentile(self.diameters_px, (5, 50, 95)) if self.diameters_px.size else []
+        has_objects = bool(self.diameters_px.size)
+        diameters = np.percentile(self.diameters_px, (5, 50, 95)).tolist() if has_objects else []
         return {
             "images": dict(Counter(item.split for item in self.images)),
             "objects": sum(item.objects for item in self.images),
@@ -100,7 +101,7 @@ class Stats:
             "class_images": dict(self.class_images),
             "class_weights": self.class_weights(),
             "diameter_px": dict(
-                zip(("p5", "p50", "p95"), [round(float(v), 1) for v in diameters], strict=False)
+                zip(("p5", "p50", "p95"), [round(v, 1) for v in diameters], strict=False)
             ),
         }
 

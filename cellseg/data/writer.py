@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from cellseg.data.sample import Sample
 
-__all__ = ["MANIFEST", "DatasetWriter", "ManifestRow", "class_file", "staged", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "DatasetWriter",
+    "ManifestRow",
+    "class_file",
+    "staged",
+    "write_manifest",
+    "write_png",
+]
 
 MANIFEST = "manifest.csv"
 _STAGE = ".part-dataset"
@@ -120,8 +128,8 @@ class DatasetWriter:
         _write_image(image, sample.image)
         labels = _sequential(sample)
         encode = 255 if len(self._classes) == 1 else 1
-        _write_png(base / "masks" / f"{sample.stem}.png", sample.classes.astype(np.uint8) * encode)
-        _write_png(base / "labels" / f"{sample.stem}.png", labels)
+        write_png(base / "masks" / f"{sample.stem}.png", sample.classes.astype(np.uint8) * encode)
+        write_png(base / "labels" / f"{sample.stem}.png", labels)
         row = self._row(sample, image, labels)
         self.rows.append(row)
         self.changes.update({change.text: change.number for change in sample.changes})
@@ -181,13 +189,14 @@ def _suffix(image: Path | NDArray[Any]) -> str:
 
 def _write_image(target: Path, image: Path | NDArray[Any]) -> None:
     if not isinstance(image, Path):
-        _write_png(target, np.ascontiguousarray(image[..., ::-1]))
+        write_png(target, np.ascontiguousarray(image[..., ::-1]))
         return
     assert target.suffix in _COPIED, image  # readers give pixels of anything else
     shutil.copyfile(image, target)
 
 
-def _write_png(path: Path, array: NDArray[Any]) -> None:
+def write_png(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as OpenCV orders it (grey or BGR) to a PNG, quickly rather than tightly."""
     import cv2
 
     done, data = cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 1])
