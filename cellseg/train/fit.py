@@ -23,14 +23,8 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError, RecipeError
-from cellseg.train.data import (
-    CropSequence,
-    LabelledImage,
-    load_recipe_source,
-    pack_target,
-    padded_to,
-)
-from cellseg.train.losses import ClassesLoss, InteriorBorderLoss
+from cellseg.train.data import CropSequence, LabelledImage, load_source, pack_target, padded_to
+from cellseg.train.losses import InteriorBorderLoss
 from cellseg.train.models import build_unet, kflop_per_pixel, network_stride
 from cellseg.train.pictures import plot_metrics, save_contact_sheet
 
@@ -106,7 +100,7 @@ class EpochEnd(keras.callbacks.Callback):
         super().__init__()
         self._recipe, self._folder, self._state = recipe, folder, state
         self._validation = validation
-        self._loss = loss_of(recipe)
+        self._loss = InteriorBorderLoss()
         self._started = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -160,7 +154,7 @@ class EpochEnd(keras.callbacks.Callback):
 
 
 def evaluate_crops(
-    model: keras.Model, images: list[LabelledImage], loss: keras.losses.Loss, recipe: Recipe
+    model: keras.Model, images: list[LabelledImage], loss: InteriorBorderLoss, recipe: Recipe
 ) -> dict[str, float]:
     """Loss and Dice by source, and the loss of all, weighted as training weights the sources."""
     losses: dict[str, list[float]] = {}
@@ -170,7 +164,7 @@ def evaluate_crops(
         target = pack_target(item.labels, recipe.target)[None]
         losses.setdefault(item.source, []).append(float(loss(target, predicted)))
         dices.setdefault(item.source, []).append(
-            validation_dice(predicted[0], item.labels, recipe.target.kind == "classes")
+            foreground_dice(predicted[0, ..., 0] < 0.5, item.labels > 0)
         )
     weight_of = {source.name: source.weight for source in recipe.sources}
     total = np.average(
@@ -185,16 +179,6 @@ def predict(model: keras.Model, image: NDArray[np.uint8]) -> NDArray[np.float32]
     # Called, not `predict_on_batch`, which compiles anew for every image size.
     batch = model(image[None].astype(np.float32), training=False)
     return np.asarray(keras.ops.convert_to_numpy(batch)[0])
-
-
-def validation_dice(
-    predicted: NDArray[np.float32], labels: NDArray[np.uint16], by_class: bool
-) -> float:
-    """Foreground Dice, or the mean over the foreground classes of each one's Dice."""
-    if not by_class:
-        return foreground_dice(predicted[..., 0] < 0.5, labels > 0)
-    found, classes = predicted.argmax(-1), range(1, predicted.shape[-1])
-    return float(np.mean([foreground_dice(found == c, labels == c) for c in classes]))
 
 
 def foreground_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -226,7 +210,7 @@ def train(recipe: Recipe, data_root: Path, folder: Path, resume: bool = False) -
     """
     _prepare_folder(recipe, folder, resume)
     keras.utils.set_random_seed(recipe.fit.seed)
-    groups = [load_recipe_source(recipe, s, data_root, "train") for s in recipe.sources]
+    groups = [load_source(s, data_root, "train", recipe.normalize) for s in recipe.sources]
     empty = [s.name for s, group in zip(recipe.sources, groups, strict=True) if not group]
     if empty:
         raise DataError(
@@ -258,8 +242,7 @@ def train(recipe: Recipe, data_root: Path, folder: Path, resume: bool = False) -
     )
     best = keras.saving.load_model(folder / "best.keras", compile=False)
     predicted = [predict(best, item.image) for item in validation]
-    palette = np.array(recipe.class_colors, np.uint8) if recipe.bundle.classes else None
-    save_contact_sheet(validation, predicted, folder / "contact.jpg", palette)
+    save_contact_sheet(validation, predicted, folder / "contact.jpg")
     return folder
 
 
@@ -268,7 +251,7 @@ def load_validation(recipe: Recipe, data_root: Path) -> list[LabelledImage]:
     stride, side = network_stride(recipe.model), VALIDATION_SIDE_PX
     found = []
     for source in recipe.sources:
-        for item in load_recipe_source(recipe, source, data_root, "valid"):
+        for item in load_source(source, data_root, "valid", recipe.normalize):
             image = padded_to(item.image[:side, :side], stride)
             labels = padded_to(item.labels[:side, :side], stride)
             found.append(LabelledImage(item.source, item.stem, image, labels))
@@ -292,27 +275,37 @@ def compile_model(recipe: Recipe, model: keras.Model) -> None:
     optimizer = keras.optimizers.AdamW(
         cosine_schedule(fit), weight_decay=fit.weight_decay, global_clipnorm=fit.clipnorm
     )
-    model.compile(optimizer, loss_of(recipe))
-
-
-def loss_of(recipe: Recipe) -> keras.losses.Loss:
-    """Return the loss of the recipe's target."""
-    return InteriorBorderLoss() if recipe.target.kind == "interior-border" else ClassesLoss()
+    model.compile(optimizer, InteriorBorderLoss())
 
 
 def write_model_facts(recipe: Recipe, model: keras.Model, folder: Path) -> None:
     """Write ``model.json``: what the exporter puts into the bundle's manifest."""
     bundle = recipe.bundle
+    channels: list[tuple[str, int | None]] = [("background", 0), ("interior", 1), ("border", 1)]
+    channels += [("distance", None)] if recipe.target.distance else []
     facts = {
         "name": recipe.name,
         "version": bundle.version,
         "description": bundle.description,
         "license": bundle.license,
         "classes": [
-            {"name": name, "color": list(color)}
-            for name, color in zip(recipe.class_names, recipe.class_colors, strict=True)
+            {"name": "background", "color": [0, 0, 0]},
+            {"name": bundle.class_name, "color": list(bundle.class_color)},
         ],
-        **_head_facts(recipe),
+        "channels": [{"name": name, "class_index": index} for name, index in channels],
+        "head": {
+            "kind": "softmax",
+            "instances": {
+                "kind": "interior-border",
+                "interior_channel": 1,
+                "seed_threshold": bundle.seed_threshold,
+                "seed_depth": bundle.seed_depth,
+                "seed_blur_px": bundle.seed_blur_px,
+                "min_seed_px": bundle.min_seed_px,
+                "min_area_px": bundle.min_area_px,
+            },
+        },
+        "threshold": bundle.threshold,
         "mpp": bundle.mpp,
         "stride": network_stride(recipe.model),
         "input": {"normalize": recipe.normalize.model_dump()},
@@ -325,30 +318,6 @@ def write_model_facts(recipe: Recipe, model: keras.Model, folder: Path) -> None:
         },
     }
     (folder / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _head_facts(recipe: Recipe) -> dict[str, Any]:
-    """Channels, head and threshold: how the bundle's reader understands the output."""
-    bundle = recipe.bundle
-    if recipe.target.kind == "classes":
-        channels = [{"name": n, "class_index": i} for i, n in enumerate(recipe.class_names)]
-        threshold = bundle.threshold if len(recipe.class_names) == 2 else None
-        return {"channels": channels, "head": {"kind": "softmax"}, "threshold": threshold}
-    named: list[tuple[str, int | None]] = [("background", 0), ("interior", 1), ("border", 1)]
-    named += [("distance", None)] if recipe.target.distance else []
-    rule = {
-        "kind": "interior-border",
-        "interior_channel": 1,
-        "seed_threshold": bundle.seed_threshold,
-        "seed_blur_px": bundle.seed_blur_px,
-        "min_seed_px": bundle.min_seed_px,
-        "min_area_px": bundle.min_area_px,
-    }
-    return {
-        "channels": [{"name": name, "class_index": index} for name, index in named],
-        "head": {"kind": "softmax", "instances": rule},
-        "threshold": bundle.threshold,
-    }
 
 
 def _prepare_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -378,7 +347,7 @@ def _model_and_state(recipe: Recipe, folder: Path, resume: bool) -> tuple[keras.
         model = keras.saving.load_model(folder / "last.keras")
         model.optimizer.learning_rate = cosine_schedule(recipe.fit)  # its end may have been moved
         return model, RunState.load(folder)
-    model = build_unet(recipe.model, recipe.target.distance, recipe.class_channels)
+    model = build_unet(recipe.model, recipe.target.distance)
     if recipe.fit.init is not None:
         start = keras.saving.load_model(recipe.fit.init, compile=False)
         model.set_weights(start.get_weights())

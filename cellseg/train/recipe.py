@@ -137,9 +137,12 @@ class BundleRecipe(_Section):
         (), description="foreground classes in order, for target.kind classes"
     )
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
-    seed_threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of a seed")
+    seed_threshold: float = Field(0.3, gt=0, lt=1, description="interior probability of a seed")
+    seed_depth: float = Field(
+        0.17, gt=0, le=1, description="fall of the interior that parts two seeds; 1: none"
+    )
     seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
-    min_seed_px: int = Field(24, ge=0, description="smallest seed, px")
+    min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
     min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
 
 
