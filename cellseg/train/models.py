@@ -1,9 +1,4 @@
-"""The networks, in Keras 3 and backend-neutral, top to bottom with shapes in comments.
-
-Input: RGB (N, H, W, 3), values 0..255, H and W multiples of ``network_stride``.
-Output: (N, H, W, C): softmax over background, interior, border, then, if asked, one sigmoid
-channel with the distance to the border.
-"""
+"""The nuclei recipe's network, and what a network costs."""
 
 from __future__ import annotations
 
@@ -12,6 +7,8 @@ from typing import TYPE_CHECKING
 import keras
 from keras import layers
 
+from cellseg.train.families import build_model
+
 if TYPE_CHECKING:
     from cellseg.train.recipe import ModelRecipe
 
@@ -19,10 +16,7 @@ CLASS_CHANNELS = 3
 
 
 def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
-    """UNet with BatchNorm, optionally behind a stride-2 stem.
-
-    With the stem the whole UNet works at half resolution, which costs about a third as much a
-    pixel for the same width; a 2x2 transposed convolution brings the result back.
+    """Build the network of an interior/border recipe: softmax over three classes.
 
     Parameters
     ----------
@@ -30,31 +24,10 @@ def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
         Width, depth, stem.
     distance : bool
         Add the distance channel.
-
-    References
-    ----------
-    .. [1] Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015.
     """
-    image = layers.Input((None, None, 3), name="image")
-    x = layers.Rescaling(1 / 255, name="scale")(image)  # (N, H, W, 3) 0..1
-    if recipe.stem:
-        x = _conv(x, recipe.base_filters, "stem", strides=2)  # (N, H/2, W/2, F)
-    skips = []
-    for level in range(recipe.levels):
-        x = _double_conv(x, recipe.base_filters * 2**level, f"down{level}")
-        if level < recipe.levels - 1:
-            skips.append(x)
-            x = layers.MaxPooling2D(2, name=f"pool{level}")(x)
-    for level in reversed(range(recipe.levels - 1)):
-        filters = recipe.base_filters * 2**level
-        x = layers.Conv2DTranspose(filters, 2, strides=2, padding="same", name=f"up{level}")(x)
-        x = layers.Concatenate(name=f"skip{level}")([x, skips[level]])
-        x = _double_conv(x, filters, f"dec{level}")
-    if recipe.stem:
-        x = layers.Conv2DTranspose(
-            recipe.head_filters, 2, strides=2, padding="same", activation="relu", name="unstem"
-        )(x)  # (N, H, W, head)
-    return keras.Model(image, _head(x, distance), name="unet")
+    chosen = recipe.model_dump(exclude={"family"})
+    head = "softmax+distance" if distance else "softmax"
+    return build_model("stem-unet", chosen, CLASS_CHANNELS, head=head)
 
 
 def network_stride(recipe: ModelRecipe) -> int:
@@ -84,29 +57,3 @@ def _scale(layer: keras.Layer) -> float:
     if isinstance(layer, (layers.Conv2D, layers.MaxPooling2D)):
         return float(layer.strides[0])
     return 1.0
-
-
-def _conv(x: keras.KerasTensor, filters: int, name: str, strides: int = 1) -> keras.KerasTensor:
-    x = layers.Conv2D(
-        filters,
-        3,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.98, name=f"{name}_bn")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
-def _double_conv(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    return _conv(_conv(x, filters, f"{name}a"), filters, f"{name}b")
-
-
-def _head(x: keras.KerasTensor, distance: bool) -> keras.KerasTensor:
-    classes = layers.Conv2D(CLASS_CHANNELS, 1, activation="softmax", name="classes")(x)
-    if not distance:
-        return classes
-    depth = layers.Conv2D(1, 1, activation="sigmoid", name="distance")(x)
-    return layers.Concatenate(name="probabilities")([classes, depth])
