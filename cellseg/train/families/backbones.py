@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 from cellseg.errors import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import keras
 
 __all__ = ["backbone"]
 

@@ -1,4 +1,4 @@
-"""DeepLabV3+: a ResNet to stride 16, a pyramid of dilated convolutions, a short decoder.
+r"""DeepLabV3+: a ResNet to stride 16, a pyramid of dilated convolutions, a short decoder.
 
 ::
 
