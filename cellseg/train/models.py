@@ -10,6 +10,7 @@ from keras import layers
 from cellseg.train.families import build_model
 
 if TYPE_CHECKING:
+    from cellseg.train.families import Head
     from cellseg.train.recipe import ModelRecipe
 
 CLASS_CHANNELS = 3
@@ -26,7 +27,7 @@ def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
         Add the distance channel.
     """
     chosen = recipe.model_dump(exclude={"family"})
-    head = "softmax+distance" if distance else "softmax"
+    head: Head = "softmax+distance" if distance else "softmax"
     return build_model("stem-unet", chosen, CLASS_CHANNELS, head=head)
 
 

@@ -64,14 +64,15 @@ def conv_bn_relu(x: Any, filters: int, kernel: int, name: str, **options: Any) -
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def head_of(x: Any, classes: int, head: str) -> keras.KerasTensor:
+def head_of(x: Any, classes: int, head: str, kernel: int = 1) -> keras.KerasTensor:
     """End in probabilities (N, H, W, C), float32 whatever the policy of mixed precision.
 
     ``softmax+distance`` adds one sigmoid channel, the distance to the border.
     """
     activation = "sigmoid" if head == "sigmoid" else "softmax"
-    found = layers.Conv2D(classes, 1, activation=activation, dtype="float32", name="classes")(x)
+    options = {"padding": "same", "dtype": "float32"}
+    found = layers.Conv2D(classes, kernel, activation=activation, name="classes", **options)(x)
     if head != "softmax+distance":
         return found
-    distance = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="distance")(x)
+    distance = layers.Conv2D(1, kernel, activation="sigmoid", name="distance", **options)(x)
     return layers.Concatenate(dtype="float32", name="probabilities")([found, distance])
