@@ -40,10 +40,12 @@ __all__ = [
     "SourceRecipe",
     "TargetRecipe",
     "check_recipe",
+    "data_folder",
     "describe_recipe",
     "load_recipe",
     "recipe_path",
     "recipe_schema",
+    "run_folder",
     "shipped_recipes",
 ]
 
@@ -107,6 +109,32 @@ def load_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     return check_recipe(tree, path)
 
 
+def data_folder(name_or_path: str | Path, data: Path | None) -> Path:
+    """Return the folder that a recipe's paths start from: ``--data``, else the file's own.
+
+    Raises
+    ------
+    RecipeError
+        If a shipped recipe comes without ``data``.
+    """
+    if data is not None:
+        return data
+    path = recipe_path(name_or_path)
+    if path.parent == RECIPES_DIR:
+        raise RecipeError(
+            f"a shipped recipe needs the folder of its data. Received: {name_or_path}, no --data.",
+            hint=f"cellseg-cli train {name_or_path} --data FOLDER",
+        )
+    return path.parent
+
+
+def run_folder(recipe: Recipe, root: Path, out: Path | None = None) -> Path:
+    """Return where a recipe's run lies: ``out``, else as the recipe says, else runs/<name>."""
+    if out is not None:
+        return out
+    return Path("runs") / recipe.name if recipe.run is None else root / recipe.run
+
+
 def check_recipe(tree: dict[str, Any], path: Path) -> Recipe:
     """Validate what a file holds; ``path`` is for messages."""
     try:
@@ -150,7 +178,7 @@ def _explain(path: Path, error: ValidationError, tree: dict[str, Any]) -> Recipe
                            f"Received: family={family!r}.", hint=hint)
     if first["type"] != "extra_forbidden":
         place = f"{path}: {where}: " if where else f"{path}: "
-        received = f" Received: {first['input']!r}." if where and not location[-1:] == () else ""
+        received = f" Received: {first['input']!r}." if where else ""
         if first["type"] == "value_error":
             received = ""  # the rule says what it is about
         return RecipeError(f"{place}{first['msg'].removeprefix('Value error, ')}.{received}")

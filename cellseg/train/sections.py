@@ -158,16 +158,9 @@ class TargetRecipe(Section):
 class LossRecipe(Section):
     """What is minimized, with ``target.kind = "classes"``."""
 
-    name: str = Field(
-        "bce+dice", description="loss; `cellseg-cli recipe list` names them with their formulas"
-    )
-    alpha: float = Field(0.3, gt=0, lt=1, description="Tversky: weight of false positives, 0..1")
-    gamma: float = Field(2.0, ge=0, description="focal losses: how much easy pixels count less")
-    boundary_weight: float = Field(
-        4.0, ge=0, description="boundary-weighted: extra weight at an outline"
-    )
-    boundary_sigma_px: float = Field(
-        3.0, gt=0, description="boundary-weighted: reach of that weight, px"
+    name: str = Field("bce_dice", description="loss, by name; docs/recipes.md lists them")
+    options: dict[str, float | bool] = Field(
+        {}, description="its own settings, such as gamma, alpha, smooth or skip_background"
     )
     class_weights: Literal["none", "inverse", "sqrt-inverse"] | tuple[float, ...] = Field(
         "none",
@@ -262,9 +255,9 @@ class FitRecipe(Section):
     min_learning_rate: float = Field(0.0, ge=0, description="plateau: the least rate")
     warmup_steps: int = Field(100, ge=0, description="linear warm-up, steps")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
-    clipnorm: float | None = Field(1.0, gt=0, description="gradient clipping, global norm")
-    clipvalue: float | None = Field(
-        None, gt=0, description="gradient clipping, each value; instead of clipnorm"
+    clipnorm: float = Field(1.0, ge=0, description="gradient clipping, global norm; 0: none")
+    clipvalue: float = Field(
+        0.0, ge=0, description="gradient clipping, each value, instead of clipnorm; 0: none"
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32", description="arithmetic of the training step; weights stay float32"
@@ -314,7 +307,7 @@ class BundleRecipe(Section):
     version: str = Field("1.0", description="version of the model")
     description: str = Field("", description="one sentence")
     license: str = Field("Apache-2.0", description="licence of the weights")
-    mpp: float | None = Field(0.5, description="pixel size the model expects, µm")
+    mpp: float = Field(0.5, ge=0, description="pixel size the model expects, µm; 0: any")
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")

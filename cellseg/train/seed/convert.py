@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import RecipeError
 from cellseg.train.families.seeds import seed_family
+from cellseg.train.objectives import loss_name
 from cellseg.train.seed.ini import IniFile, read_ini
 from cellseg.train.seed.keys import KEYS, SLIPS, require_known
 
@@ -23,16 +24,6 @@ Tree = dict[str, Any]
 
 SUFFIXES = (".config", ".cfg", ".conf", ".ini")
 
-_LOSSES = {
-    "binary_crossentropy": "bce",
-    "bce_dice_loss": "bce+dice",
-    "dice_loss": "dice",
-    "iou_loss": "iou",
-    "jaccard_loss": "iou",
-    "bce_iou_loss": "bce+iou",
-    "categorical_crossentropy": "cross-entropy",
-    "dice_loss_multiclass": "dice",
-}
 _COLORS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
@@ -148,7 +139,7 @@ class _Converter:
             "fit": self._fit(),
             "watch": self._watch(),
             "infer": self._infer(),
-            "bundle": {"mpp": None, "license": "unknown", "class_name": "foreground"},
+            "bundle": {"mpp": 0.0, "license": "unknown", "class_name": "foreground"},
         }
         return {key: value for key, value in tree.items() if value not in (None, {}, [])}
 
@@ -298,14 +289,12 @@ class _Converter:
 
     def _loss(self) -> str:
         name = str(self._get("model", "loss", "binary_crossentropy"))
-        if name not in _LOSSES:
-            raise self._wrong("model", "loss", f"one of {', '.join(_LOSSES)}", name)
-        return _LOSSES[name]
+        return loss_name(name)
 
     def _fit(self) -> Tree:
         patience = int(self._number("train", "patience", 10))
         is_old = self._get("model", "model") is None
-        clip = self._get("model", "clipvalue", None if is_old else 0.2)
+        clip = self._number("model", "clipvalue", 0.0 if is_old else 0.2)
         found: Tree = {
             "batch": self._batch,
             "epochs": int(self._number("train", "epochs", 100)),
@@ -314,8 +303,8 @@ class _Converter:
             "learning_rate": float(self._number("model", "learning_rate", 1e-4)),
             "schedule": "constant",
             "warmup_steps": 0,
-            "clipnorm": None,
-            "clipvalue": clip,
+            "clipnorm": 0.0,
+            "clipvalue": float(clip),
             "weight_decay": 0.0,
             "ema": 0.0,
             "patience": max(0, patience),
