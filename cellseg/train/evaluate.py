@@ -216,12 +216,7 @@ def evaluate_bundle(
     rule = manifest.head.instances
     if rule is None:
         raise ExportError(f"evaluate needs a model that tells cells apart. Received: {model}.")
-    raw = NormalizeRecipe(kind="none")  # the runtime brings intensities to range itself
-    images = [
-        item for source in recipe.sources for item in load_source(source, data_root, split, raw)
-    ]
-    if not images:
-        raise DataError(f"a split to score on holds images. Received: none in {split}.")
+    images = load_split(recipe, data_root, split)
     segmenter = Segmenter.load(model, engine=engine, precision=precision)
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -233,6 +228,23 @@ def evaluate_bundle(
     summary = write_scores(scores, folder)
     save_worst(images, scores, predict, rule, folder / "worst.jpg")
     return summary
+
+
+def load_split(recipe: Recipe, data_root: Path, split: str) -> list[LabelledImage]:
+    """Read the images of a split with the intensities of their files, as inference gets them.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    raw = NormalizeRecipe(kind="none")  # the runtime brings intensities to range itself
+    images = [
+        item for source in recipe.sources for item in load_source(source, data_root, split, raw)
+    ]
+    if not images:
+        raise DataError(f"a split to score on holds images. Received: none in {split}.")
+    return images
 
 
 def _average(group: list[ImageScore]) -> SourceScore:
