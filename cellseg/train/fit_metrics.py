@@ -91,7 +91,7 @@ def dice_coef(y_true: Any, y_pred: Any) -> Any:
 
 
 def iou_coef(y_true: Any, y_pred: Any) -> Any:
-    """Return the seeds' soft IoU of a batch: ``sum y p / sum (y + p - y p)``; 0 where both are empty."""
+    """Return the seeds' soft IoU of a batch: ``sum y p / sum (y + p - y p)``; 0 if empty."""
     truth, found = _both(y_true, y_pred)
     shared = ops.sum(truth * found)
     return shared / ops.maximum(ops.sum(truth) + ops.sum(found) - shared, _TINY)

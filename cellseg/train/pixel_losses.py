@@ -248,7 +248,7 @@ class FocalTverskyLoss(PixelLoss):
         skip_background: bool = False,
         name: str = "focal_tversky",
     ) -> None:
-        shared = {"alpha": alpha, "beta": beta, "smooth": smooth}
+        shared: dict[str, Any] = {"alpha": alpha, "beta": beta, "smooth": smooth}
         shared["skip_background"] = skip_background
         super().__init__(name, gamma=gamma, **shared)
         self.gamma, self._tversky = gamma, TverskyLoss(**shared)
@@ -353,8 +353,9 @@ class CrossentropyDiceLoss(PixelLoss):
 class BoundaryWeightedLoss(PixelLoss):
     """Cross-entropy that counts pixels near an outline more.
 
-    ``mean( w H )`` with H the binary (one channel) or categorical cross-entropy of a pixel, and w =
-    ``weight`` where the window of ``2 radius_px + 1`` px around it holds more than one class, else 1.
+    ``mean( w H )`` with H the binary (one channel) or categorical cross-entropy of a pixel, and w
+    ``weight`` where the window of ``2 radius_px + 1`` px around it holds more than one class,
+    else 1.
 
     Parameters
     ----------
@@ -400,7 +401,7 @@ def _crossentropy(truth: Any, probabilities: Any, class_weights: list[float] | N
 
 
 def _sums(truth: Any, probabilities: Any, skip_background: bool) -> tuple[Any, Any, Any]:
-    """Sums of y p, y and p over the batch, each of shape (C,)."""
+    """Sum y p, y and p over the batch; each of shape (C,)."""
     if skip_background and probabilities.shape[-1] > 1:
         truth, probabilities = truth[..., 1:], probabilities[..., 1:]
     axes = (0, 1, 2)

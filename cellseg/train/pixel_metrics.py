@@ -115,7 +115,7 @@ def confusion_matrix(
 def boundary_f1(
     predicted: NDArray[np.bool_], truth: NDArray[np.bool_], tolerance_px: float = 2.0
 ) -> float:
-    """F1 of two outlines, an outline pixel being right within ``tolerance_px`` of the other outline.
+    """F1 of two outlines; a pixel of one is right within ``tolerance_px`` of the other.
 
     Outlines are the pixels of a mask with a 4-neighbour outside it; the image's border is no
     outline. P is the share of the predicted outline that lies near the true one, R the share of the

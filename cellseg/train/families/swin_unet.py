@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers
 
+from cellseg.layers import WindowAttention
 from cellseg.train.families.blocks import head_of, image_input, scaled
-from cellseg.train.families.window_attention import WindowAttention
 
 if TYPE_CHECKING:
     from cellseg.train.families.params import SwinUNetParams

@@ -76,7 +76,7 @@ class WindowAttention(keras.layers.Layer):
         q, k, v = ops.unstack(ops.reshape(tokens, parts), axis=4)
         q, k, v = (ops.transpose(part, (0, 1, 2, 4, 3, 5)) for part in (q, k, v))
         scores = ops.matmul(q, ops.transpose(k, (0, 1, 2, 3, 5, 4))) * each**-0.5
-        scores = scores + self._positions()
+        scores = scores + self.positions()
         if self.shift:
             scores = scores + ops.cast(self._outside(x), scores.dtype)
         weights = ops.cast(ops.softmax(ops.cast(scores, "float32"), axis=-1), v.dtype)
@@ -105,8 +105,8 @@ class WindowAttention(keras.layers.Layer):
         first = side - self.shift
         return x[:, first : -self.shift, first : -self.shift] if self.shift else x
 
-    def _positions(self) -> Any:
-        """Bias (heads, w * w, w * w)."""
+    def positions(self) -> Any:
+        """Return the bias of each pair of pixels, (heads, w * w, w * w)."""
         tokens = self.window**2
         bias = ops.take(self.position_bias, relative_index(self.window).ravel(), axis=0)
         return ops.transpose(ops.reshape(bias, (tokens, tokens, self.heads)), (2, 0, 1))
@@ -128,7 +128,7 @@ class WindowAttention(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         own = {"window": self.window, "heads": self.heads, "shift": self.shift}
-        return super().get_config() | own
+        return {**super().get_config(), **own}
 
 
 def relative_index(window: int) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -140,4 +140,4 @@ def relative_index(window: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     y, x = (axis.ravel() for axis in np.mgrid[:window, :window])
     rows = y[:, None] - y + window - 1
     columns = x[:, None] - x + window - 1
-    return (rows * (2 * window - 1) + columns).astype(np.int32)
+    return np.asarray(rows * (2 * window - 1) + columns, dtype=np.int32)
