@@ -223,21 +223,20 @@ def format_scores(result: dict[str, Any]) -> str:
         "| way | class | images | Dice | IoU | precision | recall | boundary F1 |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for way in ("plain", "tiled"):
-        if way not in result:
-            continue
+    said = []
+    for way in (name for name in ("plain", "tiled") if name in result):
         part = result[way]
         for name, row in list(part["classes"].items())[1:]:
             keys = ("dice", "iou", "precision", "recall", "boundary_f1")
             numbers = " | ".join("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)
             lines.append(f"| {way} | {name} | {part['images']} | {numbers} |")
         best = part["thresholds"]["best"]
-        lines.append(
-            f"\n{way}: pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
+        said.append(
+            f"{way}: pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
             f"{part['calibration']['error']:.4f}, best threshold {best['threshold']:.2f} "
-            f"(Dice {best['dice']:.3f})\n"
+            f"(Dice {best['dice']:.3f})"
         )
-    return "\n".join(lines).rstrip()
+    return "\n".join([*lines, "", *said])
 
 
 def _write(

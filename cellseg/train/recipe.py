@@ -8,6 +8,7 @@ is an error that names the nearest known one. A recipe is looked up by name amon
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ __all__ = [
     "data_folder",
     "describe_recipe",
     "load_recipe",
+    "recipe_of_run",
     "recipe_path",
     "recipe_schema",
     "run_folder",
@@ -101,6 +103,8 @@ def load_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
         conversion = convert_config(path)
         for note in conversion.notes:
             log.info("%s: %s", path.name, note)
+        for note in conversion.unused:
+            log.debug("%s: %s", path.name, note)
         tree = conversion.tree
     else:
         tree = _read_toml(path)
@@ -133,6 +137,27 @@ def run_folder(recipe: Recipe, root: Path, out: Path | None = None) -> Path:
     if out is not None:
         return out
     return Path("runs") / recipe.name if recipe.run is None else root / recipe.run
+
+
+def recipe_of_run(run: Path, asked: Recipe) -> Recipe:
+    """Return the recipe that a run was trained with, applied to the images that are asked for.
+
+    Network, input and classes are the run's; sources and folders are those of ``asked``.
+
+    Raises
+    ------
+    RecipeError
+        If the run's ``recipe.json`` cannot be read.
+    """
+    path = run / "recipe.json"
+    if not path.is_file():
+        return asked
+    try:
+        trained = check_recipe(json.loads(path.read_text(encoding="utf-8")), path)
+    except ValueError as error:
+        raise RecipeError(f"a run's recipe must be JSON. Received: {path}: {error}.") from error
+    ours = {"sources": asked.sources, "infer": asked.infer, "run": asked.run}
+    return trained.model_copy(update=ours)
 
 
 def check_recipe(tree: dict[str, Any], path: Path) -> Recipe:

@@ -76,7 +76,10 @@ class Conversion:
     """As TOML would hold it."""
 
     notes: tuple[str, ...]
-    """Slips that were mended, and keys that were understood and have no effect."""
+    """Slips that were mended, and what is read differently from the seeds."""
+
+    unused: tuple[str, ...] = ()
+    """Keys that were understood and have no effect, each with the reason."""
 
 
 def is_config(path: Path) -> bool:
@@ -93,7 +96,7 @@ def convert_config(path: Path) -> Conversion:
         If a key is unknown (the nearest one is named), a value cannot be read or is not to be had.
     """
     file = read_ini(path)
-    notes = list(file.notes)
+    notes, unused = list(file.notes), []
     _mend_slips(file, notes)
     for section, keys in file.sections.items():
         for key, item in keys.items():
@@ -101,8 +104,9 @@ def convert_config(path: Path) -> Conversion:
             require_known(section, key, item.value, where)
             row = KEYS[section, key]
             if not row.becomes:
-                notes.append(f"[{section}] {key}: understood, has no effect: {row.why}")
-    return Conversion(_Converter(file, notes).tree(), tuple(dict.fromkeys(notes)))
+                unused.append(f"[{section}] {key}: understood, has no effect: {row.why}")
+    tree = _Converter(file, notes).tree()
+    return Conversion(tree, tuple(dict.fromkeys(notes)), tuple(unused))
 
 
 def _mend_slips(file: IniFile, notes: list[str]) -> None:
