@@ -103,7 +103,7 @@ def _linear(rng: np.random.Generator, recipe: AugmentRecipe) -> NDArray[np.float
     if _happens(rng, recipe.angle_p):
         angle = np.deg2rad(recipe.angles_deg[rng.integers(len(recipe.angles_deg))])
         cos, sin = np.round((np.cos(angle), np.sin(angle)), 12)
-        turn = turn @ np.array([[cos, sin], [-sin, cos]])
+        turn = turn @ np.array([[cos, -sin], [sin, cos]])
     if _happens(rng, recipe.shrink_p):
         turn = turn / rng.uniform(*recipe.shrink)
     if _happens(rng, recipe.shear_p):
