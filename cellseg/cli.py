@@ -59,6 +59,7 @@ def _common(
 for _command in (infer, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)
+data_app.command("preview")(data.preview)
 recipe_app.command("convert")(recipe.convert)
 recipe_app.command("check")(recipe.check)
 recipe_app.command("schema")(recipe.schema)
