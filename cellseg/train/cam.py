@@ -66,7 +66,7 @@ def seg_grad_cam(
         If the backend cannot take the gradient.
     """
     chosen = model.get_layer(layer) if layer else coarsest_layer(model)
-    both = keras.Model(model.inputs, [chosen.output, model.outputs[0]])
+    both = keras.Model(model.inputs[0], [chosen.output, model.outputs[0]])
     features, gradient = _gradient(both, image[None].astype(np.float32), channel)
     weights = gradient.mean((0, 1))
     heat = np.maximum(features @ weights, 0)

