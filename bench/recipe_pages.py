@@ -1,6 +1,6 @@
 """Write docs/recipes.md, docs/seed-keys.md and docs/schema/recipe.schema.json from the code.
 
-    python bench/recipe_pages.py
+python bench/recipe_pages.py
 """
 
 from __future__ import annotations

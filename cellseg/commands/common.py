@@ -89,7 +89,13 @@ def needs_extra(extra: str) -> Iterator[None]:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Give what shows on stderr how far a long piece of work is: what, done, of how many."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from cellseg import console
 

@@ -58,7 +58,9 @@ def with_front(body: keras.Model, recipe: InputRecipe) -> keras.Model:
     if recipe.color != "rgb":
         x = _fixed(layers.Conv2D(3, 1, trainable=False, name="color"), x)
     if recipe.sharpen > 0:
-        sharp = layers.DepthwiseConv2D(3, padding="same", use_bias=False, trainable=False, name="sharpen")
+        sharp = layers.DepthwiseConv2D(
+            3, padding="same", use_bias=False, trainable=False, name="sharpen"
+        )
         x = _fixed(sharp, x)
     plain = keras.Model(image, _run_again(body, x), name=body.name)
     # Anew from its configuration: each layer then has one place in one graph.

@@ -80,6 +80,7 @@ class InstanceTask:
                     "kind": "interior-border",
                     "interior_channel": 1,
                     "seed_threshold": bundle.seed_threshold,
+                    "seed_depth": bundle.seed_depth,
                     "seed_blur_px": bundle.seed_blur_px,
                     "min_seed_px": bundle.min_seed_px,
                     "min_area_px": bundle.min_area_px,

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from cellseg.train.sections import FolderPair, Recipe, SourceRecipe
 
-__all__ = ["IMAGE_SUFFIXES", "SPLITS", "Pair", "check_sizes", "find_pairs", "image_files", "selected_stems"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SPLITS",
+    "Pair",
+    "check_sizes",
+    "find_pairs",
+    "image_files",
+    "selected_stems",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SPLITS = ("train", "valid", "test")
@@ -167,8 +175,7 @@ def _below(folder: Path) -> dict[str, tuple[Path, Path]]:
     if (folder / "images").is_dir():
         return {"train": (folder / "images", folder / "masks")}
     raise DataError(
-        "a source holds train/images and train/masks, or images/ and masks/. "
-        f"Received: {folder}.",
+        f"a source holds train/images and train/masks, or images/ and masks/. Received: {folder}.",
         hint="check the recipe's paths, and --data, the folder that they start from.",
     )
 
@@ -233,7 +240,9 @@ def selected_stems(source: SourceRecipe, root: Path) -> set[str] | None:
     path = root / str(source.path or ".") / source.table
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values}
+            return {
+                row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values
+            }
     except (OSError, KeyError) as error:
         raise DataError(
             f"a table must be a CSV with the columns stem and {source.column}. Received: {path}."

@@ -214,7 +214,10 @@ def _instance_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[i
 
     items = load_split(recipe, root, split)
     for item in items:
-        yield len(items), Truth(item.source, item.stem, item.image, (item.labels > 0).astype(np.uint8))
+        yield (
+            len(items),
+            Truth(item.source, item.stem, item.image, (item.labels > 0).astype(np.uint8)),
+        )
 
 
 def format_scores(result: dict[str, Any]) -> str:
@@ -295,7 +298,9 @@ def _write_table(scores: WayScores, path: Path) -> None:
     names = scores.class_names[1:]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)])
+        writer.writerow(
+            ["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)]
+        )
         for index in np.argsort(np.where(np.isnan(scores.dice), 2.0, scores.dice)):
             values = [
                 getattr(scores.scores[index], key)[place]

@@ -80,19 +80,32 @@ def training_pairs(
         images, _ = crops[step]
         ids = crops.labels_of(step)
         for name, image, labels in zip(crops.names(step), images, ids, strict=True):
-            mask = CLASS_COLOURS[interior_border(labels, recipe.target.border_px, recipe.target.gap_px)]
+            mask = CLASS_COLOURS[
+                interior_border(labels, recipe.target.border_px, recipe.target.gap_px)
+            ]
             pairs.append((name, image.astype(np.uint8), mask))
     return pairs[:count]
 
 
-def _pair(name: str, image: NDArray[np.uint8], mask: NDArray[np.uint8], side: int = 224) -> NDArray[np.uint8]:
+def _pair(
+    name: str, image: NDArray[np.uint8], mask: NDArray[np.uint8], side: int = 224
+) -> NDArray[np.uint8]:
     """Image, mask and both together, under the file's name."""
     mixed = np.where(mask.any(-1, keepdims=True), 0.55 * image + 0.45 * mask, image)
     parts = [_small(part.astype(np.uint8), side) for part in (image, mask, mixed)]
-    row = np.hstack([cv2.copyMakeBorder(part, 0, _GAP_PX, 0, _GAP_PX // 2, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for part in parts])
+    row = np.hstack(
+        [
+            cv2.copyMakeBorder(
+                part, 0, _GAP_PX, 0, _GAP_PX // 2, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+            )
+            for part in parts
+        ]
+    )
     head = np.full((_TEXT_PX, row.shape[1], 3), 255, np.uint8)
     cv2.putText(head, name[:60], (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-    return cv2.copyMakeBorder(np.vstack([head, row]), 0, 0, 0, 2 * _GAP_PX, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    return cv2.copyMakeBorder(
+        np.vstack([head, row]), 0, 0, 0, 2 * _GAP_PX, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
 
 
 def _small(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -59,7 +59,13 @@ def seed_keys_page() -> str:
     for key in seed_keys():
         if key.section != section:
             section = key.section
-            lines += ["", f"## `[{section}]`", "", "| key | becomes | how, or why not |", "|---|---|---|"]
+            lines += [
+                "",
+                f"## `[{section}]`",
+                "",
+                "| key | becomes | how, or why not |",
+                "|---|---|---|",
+            ]
         becomes = f"`{key.becomes}`" if key.becomes else "no effect"
         lines.append(f"| `{key.key}` | {becomes} | {_escaped(key.why)} |")
     lines += ["", "## Slips that are understood", ""]
@@ -74,7 +80,7 @@ def _families() -> Iterator[str]:
     for name, model in FAMILY_MODELS.items():
         family = FAMILIES[name]
         text = f"{_first_line(family.params)} {family.source}."
-        yield from _rows(f"`family = \"{name}\"`", text, model, lambda key, _: key != "family", "###")
+        yield from _rows(f'`family = "{name}"`', text, model, lambda key, _: key != "family", "###")
 
 
 def _losses() -> Iterator[str]:

@@ -97,9 +97,7 @@ class Reliability:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
-            writer.writerows(
-                {key: round(value, 5) for key, value in row.items()} for row in rows
-            )
+            writer.writerows({key: round(value, 5) for key, value in row.items()} for row in rows)
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -198,8 +198,13 @@ class AugmentRecipe(Section):
     barrel_p: Chance = Field(0.0, description="barrel distortion about each of lens_centers")
     pincushion_p: Chance = Field(0.0, description="pincushion distortion about them")
     lens_radius: float = Field(0.3, gt=0, le=2, description="its radius, part of the width")
-    lens_amount: float = Field(0.3, ge=0, le=2, description="its exponent: source = centre + "
-                               "delta * sin(pi d / 2R) ** amount, negative for pincushion")
+    lens_amount: float = Field(
+        0.3,
+        ge=0,
+        le=2,
+        description="its exponent: source = centre + "
+        "delta * sin(pi d / 2R) ** amount, negative for pincushion",
+    )
     lens_centers: tuple[tuple[float, float], ...] = Field(
         ((0.5, 0.5),), description="centres (x, y), parts of width and height"
     )
@@ -311,9 +316,12 @@ class BundleRecipe(Section):
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
-    seed_threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of a seed")
+    seed_threshold: float = Field(0.3, gt=0, lt=1, description="interior probability of a seed")
+    seed_depth: float = Field(
+        0.17, gt=0, le=1, description="fall of the interior that parts two seeds; 1: none"
+    )
     seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
-    min_seed_px: int = Field(24, ge=0, description="smallest seed, px")
+    min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
     min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
 
 

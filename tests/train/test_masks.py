@@ -91,7 +91,9 @@ def test_images_without_a_split_are_split_once_each(tmp_path: Path) -> None:
     write_discs(tmp_path / "a", 10, (20, 20))
     source = {"name": "a", "path": "a", "valid_part": 0.2, "test_part": 0.1}
     asked = recipe(sources=[source])
-    found = {s: [p.stem for p in find_pairs(asked, tmp_path, s)] for s in ("train", "valid", "test")}
+    found = {
+        s: [p.stem for p in find_pairs(asked, tmp_path, s)] for s in ("train", "valid", "test")
+    }
     assert {name: len(stems) for name, stems in found.items()} == {
         "train": 7,
         "valid": 2,

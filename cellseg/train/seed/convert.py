@@ -230,7 +230,9 @@ class _Converter:
     def _classes(self) -> list[Tree]:
         table = self._get("mask", "rgb_map")
         if isinstance(table, dict):
-            return [self._mapped_class(color, table[color]) for color in sorted(table, key=table.get)]
+            return [
+                self._mapped_class(color, table[color]) for color in sorted(table, key=table.get)
+            ]
         count = int(self._number("model", "num_classes", 1))
         if count > 2:
             return [
@@ -239,9 +241,7 @@ class _Converter:
             ]
         colors = [self._color("black", (0, 0, 0)), self._color("white", (255, 255, 255))]
         names = ("background", "foreground")
-        return [
-            {"name": name, "color": color} for name, color in zip(names, colors, strict=True)
-        ]
+        return [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)]
 
     def _mapped_class(self, color: Any, index: Any) -> Tree:
         name = "background" if index == 0 else f"class{index}"
@@ -257,7 +257,9 @@ class _Converter:
         raise self._wrong("segmentation", key, f"one of {', '.join(_COLORS)} or (r, g, b)", value)
 
     def _input(self) -> Tree:
-        size = tuple(int(self._number("model", f"image_{side}", 512)) for side in ("width", "height"))
+        size = tuple(
+            int(self._number("model", f"image_{side}", 512)) for side in ("width", "height")
+        )
         found: Tree = {"size_px": size, "fit": "whole", "color": self._input_color()}
         if (sharpen := float(self._number("image", "sharpening", 0))) > 0:
             found["sharpen"] = sharpen

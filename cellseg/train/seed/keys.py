@@ -94,7 +94,10 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "base_ksize": ("", "only SharpUNet reads it"),
     },
     "dataset": {
-        "datasetclass": ("input.color", "RGB2GrayscaleImageMaskDataset: gray; the others: " + _NO_NEED),
+        "datasetclass": (
+            "input.color",
+            "RGB2GrayscaleImageMaskDataset: gray; the others: " + _NO_NEED,
+        ),
         "class_name": ("input.color", "as datasetclass"),
         "resize_interpolation": (
             "",

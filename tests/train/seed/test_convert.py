@@ -113,7 +113,10 @@ def test_slips_are_said(tmp_path: Path) -> None:
 
 def test_what_has_no_effect_says_why(tmp_path: Path) -> None:
     unused = convert_config(written(tmp_path, SKIN)).unused
-    assert "[segmentation] blursize: understood, has no effect: the seeds read it and never use it" in unused
+    assert (
+        "[segmentation] blursize: understood, has no effect: the seeds read it and never use it"
+        in unused
+    )
 
 
 def test_every_known_key_becomes_something_or_says_why_not() -> None:

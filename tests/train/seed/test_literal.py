@@ -17,7 +17,9 @@ SCALARS = st.one_of(
     st.none(),
     st.integers(-(10**9), 10**9),
     st.floats(allow_nan=False, allow_infinity=False, width=32),
-    st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\"'\\"), max_size=12),
+    st.text(
+        st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\"'\\"), max_size=12
+    ),
 )
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=3).map(tuple)
