@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import keras
-from keras import layers
-
 from cellseg.train.families import build_model
+from cellseg.train.families.summary import macs
 
 if TYPE_CHECKING:
+    import keras
+
     from cellseg.train.families import Head
     from cellseg.train.recipe import ModelRecipe
 
@@ -36,25 +36,6 @@ def network_stride(recipe: ModelRecipe) -> int:
     return int(2 ** (recipe.levels - 1 + recipe.stem))
 
 
-def kflop_per_pixel(model: keras.Model, size: int = 256) -> float:
-    """Multiply-adds of all convolutions, counted as two operations, per input pixel, in 1000s."""
-    stride_of: dict[int, float] = {}
-    total = 0.0
-    for layer in model.layers:
-        incoming = layer.input if isinstance(layer.input, list) else [layer.input]
-        before = max((stride_of.get(id(tensor), 1.0) for tensor in incoming), default=1.0)
-        after = before * _scale(layer)
-        stride_of[id(layer.output)] = after
-        if isinstance(layer, layers.Conv2DTranspose):
-            total += 2 * layer.kernel.shape[2] * layer.kernel.shape[3] * 4 / before**2
-        elif isinstance(layer, layers.Conv2D):
-            total += 2 * float(keras.ops.size(layer.kernel)) / after**2
-    return total / 1000
-
-
-def _scale(layer: keras.Layer) -> float:
-    if isinstance(layer, layers.Conv2DTranspose):
-        return 1 / float(layer.strides[0])
-    if isinstance(layer, (layers.Conv2D, layers.MaxPooling2D)):
-        return float(layer.strides[0])
-    return 1.0
+def kflop_per_pixel(model: keras.Model, size: int = 1024) -> float:
+    """Multiply-adds, counted as two operations, per input pixel, in 1000s."""
+    return 2 * macs(model, size, size) / size**2 / 1000

@@ -19,14 +19,14 @@ import numpy as np
 from keras import layers, ops
 
 from cellseg.layers import WindowAttention, sees_whole_tile
-from cellseg.train.families.table import build_model, family_named
+from cellseg.train.families.params import FamilyParams
+from cellseg.train.families.table import build_model, parse_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from cellseg.train.families.params import FamilyParams
 
 __all__ = ["ModelSummary", "macs", "measured_reach", "summarize", "summarize_family"]
 
@@ -99,11 +99,7 @@ def summarize_family(
     name: str, params: FamilyParams | Mapping[str, Any] | None = None, classes: int = 1
 ) -> ModelSummary:
     """Build a family's network and summarize it; see `summarize`."""
-    family = family_named(name)
-    known = (
-        params if isinstance(params, family.params) else family.params.model_validate(params or {})
-    )
-    keras.utils.clear_session()
+    known = params if isinstance(params, FamilyParams) else parse_params(name, params or {})
     return summarize(build_model(name, known, classes), known.stride)
 
 
@@ -142,7 +138,7 @@ def measured_reach(model: keras.Model, stride_px: int) -> int | None:
     stride_px : int
         Its total stride.
     """
-    before_head = keras.Model(model.inputs, _before_head(model))
+    before_head = keras.Model(model.inputs[0], model.get_layer("classes").input)
     weights = model.get_weights()
     try:
         _make_positive(model)
@@ -175,27 +171,25 @@ def _felt(model: keras.Model, side: int, stride_px: int, flipped: bool) -> int:
     return int(dark[::-1].nonzero()[0].max(initial=-1)) + 1
 
 
-def _before_head(model: keras.Model) -> Any:
-    return model.get_layer("classes").input
-
-
 def _make_positive(model: keras.Model) -> None:
     """Let each layer pass on what any of its inputs holds, and nothing of its own."""
+    rng = np.random.default_rng(0)
     for layer in model.layers:
-        values = [_positive(weight) for weight in layer.weights]
+        values = [_positive(weight, rng) for weight in layer.weights]
         if values:
             layer.set_weights(values)
 
 
-def _positive(weight: Any) -> NDArray[np.float32]:
+def _positive(weight: Any, rng: np.random.Generator) -> NDArray[np.float32]:
     shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[-1]
     if name in ("bias", "beta", "moving_mean", "mean", "qkv_bias", "out_bias", "position_bias"):
         return np.zeros(shape, np.float32)
     if name in ("gamma", "moving_variance", "variance"):
         return np.ones(shape, np.float32)
-    # So that a tap at the rim of a kernel keeps its strength from layer to layer.
+    # A tap at the rim of a kernel keeps its strength from layer to layer; taps differ, or a mean
+    # over the channels, taken away, would leave nothing.
     incoming = shape[-2] if len(shape) > 1 else 1
-    return np.full(shape, 1.0 / incoming, np.float32)
+    return rng.uniform(0.5 / incoming, 1.5 / incoming, shape).astype(np.float32)
 
 
 def _why_not(seeing: list[str]) -> str | None:
