@@ -18,7 +18,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-__all__ = ["load_recipe", "needs_extra", "print_error", "print_json", "reports_errors", "show_logs"]
+__all__ = [
+    "load_recipe",
+    "needs_extra",
+    "print_error",
+    "print_json",
+    "progress_bar",
+    "reports_errors",
+    "show_logs",
+]
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -76,3 +84,22 @@ def needs_extra(extra: str) -> Iterator[None]:
             f"This command needs the {extra} extra. Received: no module {error.name!r}.",
             hint=f"pip install 'cellseg[{extra}]'",
         ) from error
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Give what shows on stderr how far a long piece of work is: what, done, of how many."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from cellseg import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console.stderr(), transient=True) as bar:
+        shown = bar.add_task("", total=None)
+        yield lambda text, done, of: bar.update(shown, description=text, completed=done, total=of)

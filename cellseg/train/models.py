@@ -1,39 +1,65 @@
-"""The nuclei recipe's network, and what a network costs."""
+"""The network of a recipe, and what it costs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import keras
+
+from cellseg.errors import DataError
 from cellseg.train.families import build_model
-from cellseg.train.families.summary import macs
+from cellseg.train.families.summary import ModelSummary, macs, summarize
+from cellseg.train.front import with_front
 
 if TYPE_CHECKING:
-    import keras
+    from pathlib import Path
 
-    from cellseg.train.families import Head
-    from cellseg.train.recipe import ModelRecipe
-
-CLASS_CHANNELS = 3
+    from cellseg.train.sections import Recipe
 
 
-def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
-    """Build the network of an interior/border recipe: softmax over three classes.
+def build_network(recipe: Recipe) -> keras.Model:
+    """Build the network that a recipe describes, with random weights.
 
-    Parameters
-    ----------
-    recipe : ModelRecipe
-        Width, depth, stem.
-    distance : bool
-        Add the distance channel.
+    Returns
+    -------
+    keras.Model
+        RGB (N, H, W, 3), 0..255, to probabilities. For instances: softmax over background,
+        interior, border, and if asked for a sigmoid channel of distance. For classes: one sigmoid
+        channel where there are two, else softmax.
     """
-    chosen = recipe.model_dump(exclude={"family"})
-    head: Head = "softmax+distance" if distance else "softmax"
-    return build_model("stem-unet", chosen, CLASS_CHANNELS, head=head)
+    params = recipe.model.model_dump(exclude={"family"})
+    family = recipe.model.family
+    if recipe.target.kind == "instances":
+        head = "softmax+distance" if recipe.target.distance else "softmax"
+        body = build_model(family, params, 3, head=head)
+    else:
+        count = len(recipe.class_list)
+        body = build_model(family, params, 1 if count == 2 else count)
+    return with_front(body, recipe.input)
 
 
-def network_stride(recipe: ModelRecipe) -> int:
-    """Total stride: heights, widths and tile origins must be multiples of it."""
-    return int(2 ** (recipe.levels - 1 + recipe.stem))
+def summarize_network(recipe: Recipe) -> ModelSummary:
+    """Count and measure the network of a recipe."""
+    thin = recipe.model.thinned()
+    twin = build_network(recipe.model_copy(update={"model": thin}))
+    return summarize(build_network(recipe), recipe.model.stride, twin)
+
+
+def load_network(path: Path, compiled: bool = False) -> keras.Model:
+    """Load a saved network of any family.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is no Keras 3 model.
+    """
+    # Layers of our own have to be registered first.
+    import cellseg.layers  # noqa: F401
+
+    try:
+        return keras.saving.load_model(path, compile=compiled)
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(f"a model must be a Keras 3 file. Received: {path}: {error}.") from error
 
 
 def kflop_per_pixel(model: keras.Model, size: int = 1024) -> float:

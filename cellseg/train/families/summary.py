@@ -74,7 +74,7 @@ class ModelSummary:
         ]
 
 
-def summarize(model: keras.Model, stride_px: int) -> ModelSummary:
+def summarize(model: keras.Model, stride_px: int, twin: keras.Model | None = None) -> ModelSummary:
     """Count and measure a network.
 
     Parameters
@@ -83,12 +83,14 @@ def summarize(model: keras.Model, stride_px: int) -> ModelSummary:
         Of `build_model`, or read back; it is left as it was.
     stride_px : int
         Its total stride.
+    twin : keras.Model, optional
+        The same network but narrower, to measure the reach on: that does not depend on widths.
     """
     seeing = [layer.name for layer in model.layers if sees_whole_tile(layer)]
     return ModelSummary(
         parameters=int(model.count_params()),
         gmac_per_mpx=macs(model, _SIDE_PX, _SIDE_PX) / _SIDE_PX**2 / 1000,
-        receptive_field_px=None if seeing else measured_reach(model, stride_px),
+        receptive_field_px=None if seeing else measured_reach(twin or model, stride_px),
         stride_px=stride_px,
         tiles_exactly=not seeing,
         why_not=_why_not(seeing),
@@ -100,7 +102,8 @@ def summarize_family(
 ) -> ModelSummary:
     """Build a family's network and summarize it; see `summarize`."""
     known = params if isinstance(params, FamilyParams) else parse_params(name, params or {})
-    return summarize(build_model(name, known, classes), known.stride)
+    twin = build_model(name, known.thinned(), classes)
+    return summarize(build_model(name, known, classes), known.stride, twin)
 
 
 def macs(model: keras.Model, height: int, width: int) -> int:
