@@ -58,7 +58,7 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("onnx", "tflite", "tensorrt")
 _PARITY_TILES = 8
 _PROBE_PAIRS = 8
-_PROBE_PX = 24_000_000  # so many pixels of each kind of pair, in all
+_PROBE_PX = {"noise": 4_000_000, "real": 24_000_000}  # so many of each, in all
 
 
 def export_run(options: ExportOptions) -> ExportReport:
@@ -215,10 +215,12 @@ class _Export:
         self, graph: onnx.ModelProto, fp32: bytes, tiles: list[NDArray[np.uint8]]
     ) -> ReceptiveField:
         side_px = probe_side(graph)
-        # A pair is run six times.
-        pairs_of_each = max(2, min(_PROBE_PAIRS, _PROBE_PX // (6 * side_px * min(side_px, 512))))
-        real = [_fit(tile, (side_px, side_px)) for tile in tiles[:pairs_of_each]]
-        images = [self.noise(side_px) for _ in range(pairs_of_each)]
+        noises, reals = (
+            max(2, min(_PROBE_PAIRS, budget // (6 * side_px * min(side_px, 512))))
+            for budget in _PROBE_PX.values()  # a pair is run six times
+        )
+        real = [_fit(tile, (side_px, side_px)) for tile in tiles[:reals]]
+        images = [self.noise(side_px) for _ in range(noises)]
         # Noise beside noise, noise beside tissue, tissue beside tissue.
         pairs = [*images, *(image for pair in zip(real, images, strict=False) for image in pair)]
         if whole_tile_nodes(graph) and len(real) > 1:

@@ -7,15 +7,9 @@ of.
 from __future__ import annotations
 
 import math
-import sys
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-if sys.version_info >= (3, 11):
-    from typing import Self
-else:
-    from typing_extensions import Self  # pydantic needs it as well
 
 __all__ = [
     "AttentionUNetParams",
@@ -49,7 +43,7 @@ class FamilyParams(BaseModel):
         """Heights, widths and tile origins must be multiples of it, px."""
         raise NotImplementedError
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be, which sees as far and costs almost nothing."""
         return self
 
@@ -89,7 +83,7 @@ class UNetParams(FamilyParams):
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(update={"base_filters": 2})
 
@@ -107,7 +101,7 @@ class StemUNetParams(FamilyParams):
         """2 for each pooling and the stem."""
         return int(2 ** (self.levels - 1 + self.stem))
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(update={"base_filters": 2, "head_filters": 2})
 
@@ -124,7 +118,7 @@ class AttentionUNetParams(FamilyParams):
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(update={"base_filters": 2})
 
@@ -140,7 +134,7 @@ class MultiResUNetParams(FamilyParams):
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(update={"base_filters": 4})
 
@@ -159,7 +153,7 @@ class UNet3PlusParams(FamilyParams):
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(update={"base_filters": 2})
 
@@ -207,7 +201,7 @@ class DeepLabParams(FamilyParams):
         """The backbone halves four times."""
         return 16
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(update={"filters": 2, "low_level_filters": 2})
 
@@ -251,7 +245,7 @@ class SwinUNetParams(FamilyParams):
         windows = [window * 2**level for level, window in enumerate(self.windows)]
         return self.patch_px * math.lcm(*windows)
 
-    def thinned(self) -> Self:
+    def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be."""
         return self.model_copy(
             update={"base_filters": 2, "heads": (1,) * self.levels, "mlp_filters": 2}
