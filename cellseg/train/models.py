@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import keras
-from keras import layers
 
 from cellseg.errors import DataError
 from cellseg.train.families import build_model
+from cellseg.train.families.summary import ModelSummary, macs, summarize
 from cellseg.train.front import with_front
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ def build_network(recipe: Recipe) -> keras.Model:
     return with_front(body, recipe.input)
 
 
+def summarize_network(recipe: Recipe) -> ModelSummary:
+    """Count and measure the network of a recipe."""
+    thin = recipe.model.thinned()
+    twin = build_network(recipe.model_copy(update={"model": thin}))
+    return summarize(build_network(recipe), recipe.model.stride, twin)
+
+
 def load_network(path: Path, compiled: bool = False) -> keras.Model:
     """Load a saved network of any family.
 
@@ -47,7 +54,7 @@ def load_network(path: Path, compiled: bool = False) -> keras.Model:
         If there is no such file, or it is no Keras 3 model.
     """
     # Layers of our own have to be registered first.
-    from cellseg.train.families import swin_unet  # noqa: F401
+    import cellseg.layers  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=compiled)
@@ -55,25 +62,6 @@ def load_network(path: Path, compiled: bool = False) -> keras.Model:
         raise DataError(f"a model must be a Keras 3 file. Received: {path}: {error}.") from error
 
 
-def kflop_per_pixel(model: keras.Model, size: int = 256) -> float:
-    """Multiply-adds of all convolutions, counted as two operations, per input pixel, in 1000s."""
-    stride_of: dict[int, float] = {}
-    total = 0.0
-    for layer in model.layers:
-        incoming = layer.input if isinstance(layer.input, list) else [layer.input]
-        before = max((stride_of.get(id(tensor), 1.0) for tensor in incoming), default=1.0)
-        after = before * _scale(layer)
-        stride_of[id(layer.output)] = after
-        if isinstance(layer, layers.Conv2DTranspose):
-            total += 2 * layer.kernel.shape[2] * layer.kernel.shape[3] * 4 / before**2
-        elif isinstance(layer, layers.Conv2D):
-            total += 2 * float(keras.ops.size(layer.kernel)) / after**2
-    return total / 1000
-
-
-def _scale(layer: keras.Layer) -> float:
-    if isinstance(layer, layers.Conv2DTranspose):
-        return 1 / float(layer.strides[0])
-    if isinstance(layer, (layers.Conv2D, layers.MaxPooling2D)):
-        return float(layer.strides[0])
-    return 1.0
+def kflop_per_pixel(model: keras.Model, size: int = 1024) -> float:
+    """Multiply-adds, counted as two operations, per input pixel, in 1000s."""
+    return 2 * macs(model, size, size) / size**2 / 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,11 @@ def _load(model: keras.Model, path: Path) -> None:
             f"weights must be none, imagenet or a file. Received: weights='{path}', no such file."
         )
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras warns where it leaves a layer at random; that is not what was asked for.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(
             f"weights must be those of {model.name} without its classifier. "

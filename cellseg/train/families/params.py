@@ -43,6 +43,10 @@ class FamilyParams(BaseModel):
         """Heights, widths and tile origins must be multiples of it, px."""
         raise NotImplementedError
 
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be, which sees as far and costs almost nothing."""
+        return self
+
 
 class UNetParams(FamilyParams):
     """UNet whose kernels, dilation and dropout change from level to level, as the seeds' does.
@@ -79,6 +83,10 @@ class UNetParams(FamilyParams):
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
 
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(update={"base_filters": 2})
+
 
 class StemUNetParams(FamilyParams):
     """UNet with BatchNorm, optionally behind a stride-2 stem: the shipped nuclei model."""
@@ -93,6 +101,10 @@ class StemUNetParams(FamilyParams):
         """2 for each pooling and the stem."""
         return int(2 ** (self.levels - 1 + self.stem))
 
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(update={"base_filters": 2, "head_filters": 2})
+
 
 class AttentionUNetParams(FamilyParams):
     """UNet whose skips pass an attention gate."""
@@ -106,6 +118,10 @@ class AttentionUNetParams(FamilyParams):
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
 
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(update={"base_filters": 2})
+
 
 class MultiResUNetParams(FamilyParams):
     """UNet of multi-resolution blocks and residual paths."""
@@ -117,6 +133,10 @@ class MultiResUNetParams(FamilyParams):
     def stride(self) -> int:
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
+
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(update={"base_filters": 4})
 
 
 class UNet3PlusParams(FamilyParams):
@@ -132,6 +152,10 @@ class UNet3PlusParams(FamilyParams):
     def stride(self) -> int:
         """2 for each pooling."""
         return int(2 ** (self.levels - 1))
+
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(update={"base_filters": 2})
 
 
 class EfficientUNetParams(FamilyParams):
@@ -177,6 +201,10 @@ class DeepLabParams(FamilyParams):
         """The backbone halves four times."""
         return 16
 
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(update={"filters": 2, "low_level_filters": 2})
+
 
 class SwinUNetParams(FamilyParams):
     """UNet of shifted-window transformer blocks."""
@@ -216,3 +244,9 @@ class SwinUNetParams(FamilyParams):
         """So many pixels that every level holds whole windows."""
         windows = [window * 2**level for level, window in enumerate(self.windows)]
         return self.patch_px * math.lcm(*windows)
+
+    def thinned(self) -> FamilyParams:
+        """Return a copy as narrow as can be."""
+        return self.model_copy(
+            update={"base_filters": 2, "heads": (1,) * self.levels, "mlp_filters": 2}
+        )
