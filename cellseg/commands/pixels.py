@@ -1,4 +1,4 @@
-"""``cellseg-cli evaluate`` of pixels, and ``infer`` of a recipe: whatever model the recipe means."""
+"""``cellseg-cli evaluate`` of pixels, and ``infer`` of a recipe, by whatever model it means."""
 
 from __future__ import annotations
 

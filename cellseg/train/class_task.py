@@ -64,7 +64,7 @@ class ClassTask:
         return ClassCrops(self.stock, self.recipe, first_step, **options)
 
     def loss(self) -> keras.losses.Loss:
-        """The recipe's loss, with class weights where it asks for them."""
+        """Make the recipe's loss, with class weights where it asks for them."""
         recipe = self.recipe.loss
         options: dict[str, Any] = dict(recipe.options)
         if recipe.class_weights != "none":

@@ -169,7 +169,7 @@ class CropSequence(keras.utils.PyDataset):
         return [self.crop(rng, source) for source in self._sources_of_batch(rng)]
 
     def names(self, step: int) -> list[str]:
-        """Sources of one step's crops; which of their images is drawn with the crop."""
+        """Name the sources of one step's crops; which of their images is drawn with the crop."""
         rng = np.random.default_rng((self._recipe.fit.seed, step))
         return [self._recipe.sources[i].name for i in self._sources_of_batch(rng)]
 

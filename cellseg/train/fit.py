@@ -77,7 +77,10 @@ def train(
     crops = task.crops(state.epoch * steps)
     best = _network(recipe, "float32")
     log.info(
-        "parameters=%d kflop_per_px=%.1f %s", best.count_params(), kflop_per_pixel(best), task.summary
+        "parameters=%d kflop_per_px=%.1f %s",
+        best.count_params(),
+        kflop_per_pixel(best),
+        task.summary,
     )
     write_model_facts(task, best, folder)
     if state.epoch < recipe.fit.epochs:
@@ -124,9 +127,7 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
         "version": bundle.version,
         "description": bundle.description,
         "license": bundle.license,
-        "classes": [
-            {"name": item.name, "color": list(item.color)} for item in recipe.class_list
-        ],
+        "classes": [{"name": item.name, "color": list(item.color)} for item in recipe.class_list],
         **task.facts(),
         "mpp": bundle.mpp or None,
         "stride": recipe.model.stride,

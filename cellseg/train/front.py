@@ -71,7 +71,7 @@ def with_front(body: keras.Model, recipe: InputRecipe) -> keras.Model:
 
 
 def _fixed(layer: Any, x: Any) -> Any:
-    """A layer of fixed weights, cut to 0..255 as 8-bit images are."""
+    """Apply a layer of fixed weights, cut to 0..255 as 8-bit images are."""
     return layers.ReLU(max_value=255.0, name=f"{layer.name}_range")(layer(x))
 
 

@@ -50,7 +50,7 @@ class InstanceTask:
         return InteriorBorderLoss()
 
     def validate(self, model: keras.Model) -> dict[str, float]:
-        """Loss and Dice by source, and the loss of all, weighted as training weights the sources."""
+        """Loss and Dice by source, and the loss of all, by the sources' weights in training."""
         loss, recipe = self.loss(), self.recipe
         losses: dict[str, list[float]] = {}
         dices: dict[str, list[float]] = {}
@@ -95,7 +95,7 @@ class InstanceTask:
         save_contact_sheet(self._validation, predicted, picture)
 
     def watched(self) -> list[NDArray[np.uint8]]:
-        """Validation images."""
+        """Return the validation images."""
         return [item.image for item in self._validation]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from cellseg.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from cellseg.train.sections import FolderPair, Recipe, SourceRecipe
 
@@ -71,7 +71,8 @@ def image_files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DataError(
-            f"a folder of images holds {', '.join(IMAGE_SUFFIXES)} files. Received: none in {folder}."
+            f"a folder of images holds {', '.join(IMAGE_SUFFIXES)} files. "
+            f"Received: none in {folder}."
         )
     return found
 

@@ -78,7 +78,9 @@ def recipe_path(name_or_path: str | Path) -> Path:
         raise RecipeError(
             "a recipe is a TOML file, a seed's .config file or a shipped name. "
             f"Received: {name_or_path}.",
-            hint=f"did you mean '{near[0]}'?" if near else f"shipped recipes: {', '.join(shipped)}.",
+            hint=f"did you mean '{near[0]}'?"
+            if near
+            else f"shipped recipes: {', '.join(shipped)}.",
         )
     return path
 
@@ -199,8 +201,9 @@ def _explain(path: Path, error: ValidationError, tree: dict[str, Any]) -> Recipe
         near = difflib.get_close_matches(family, FAMILY_MODELS, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else None
         known = ", ".join(FAMILY_MODELS)
-        return RecipeError(f"{path}: model.family must be one of {known}. "
-                           f"Received: family={family!r}.", hint=hint)
+        return RecipeError(
+            f"{path}: model.family must be one of {known}. Received: family={family!r}.", hint=hint
+        )
     if first["type"] != "extra_forbidden":
         place = f"{path}: {where}: " if where else f"{path}: "
         received = f" Received: {first['input']!r}." if where else ""
@@ -228,7 +231,7 @@ def _known_keys(location: tuple[int | str, ...], tree: dict[str, Any]) -> list[s
 
 
 def _section_of(annotation: Any) -> Any:
-    """The section inside ``Section``, ``tuple[Section, ...]`` or ``Section | None``."""
+    """Return the section inside ``Section``, ``tuple[Section, ...]`` or ``Section | None``."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation
     return _section_of(get_args(annotation)[0])

@@ -1,4 +1,4 @@
-"""The reference pages of recipes, made from the sections themselves, so that they cannot be stale."""
+"""The reference pages of recipes, made from the sections themselves: they cannot be stale."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ __all__ = ["recipe_page", "seed_keys_page"]
 
 _HEAD = """# Recipes
 
-A recipe is one TOML file that says everything a training run depends on. Every key has a default; an unknown key is an
-error that names the nearest one. `cellseg-cli recipe check FILE` sets out a recipe with all defaults, `recipe schema`
-prints the [JSON Schema](schema/recipe.schema.json) for editors, `recipe list` names the recipes in the package, and
-`recipe convert` makes one of a [seed's INI file](seeds.md). Paths start from `--data`, by default from the file's folder.
+A recipe is one TOML file that says everything a training run depends on. Every key has a default; an
+unknown key is an error that names the nearest one. `cellseg-cli recipe check FILE` sets out a recipe
+with all defaults, `recipe schema` prints the [JSON Schema](schema/recipe.schema.json) for editors,
+`recipe list` names the recipes in the package, and `recipe convert` makes one of a [seed's INI
+file](seeds.md). Paths start from `--data`, by default from the file's folder.
 
 This page is made from the code by `python bench/recipe_pages.py`.
 """
@@ -114,7 +115,7 @@ def _is_plain(key: str, field: FieldInfo) -> bool:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, alone or in a tuple."""
+    """Return the section that a field holds, alone or in a tuple."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) is tuple:

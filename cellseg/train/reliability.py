@@ -101,5 +101,5 @@ class Reliability:
 
 
 def _ratio(part: int, whole: int) -> float:
-    """A share; 1 where there is nothing to have a share of."""
+    """Return a share; 1 where there is nothing to have a share of."""
     return 1.0 if whole == 0 else part / whole

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from cellseg.train.families import FAMILIES
-from cellseg.train.families.params import FamilyParams
+from cellseg.train.families.params import FamilyParams  # noqa: TC001 (pydantic reads it)
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]

@@ -58,7 +58,7 @@ def _table(name: str, section: BaseModel, heading: str) -> list[str]:
 
 
 def _short(meaning: str) -> str:
-    """The first part of a description; the reference page has all of it."""
+    """Return the first part of a description; the reference page has all of it."""
     return re.split(r"[;:]", meaning)[0]
 
 

@@ -181,7 +181,7 @@ def _ripple(
 def _grid(
     rng: np.random.Generator, recipe: AugmentRecipe, size_hw: tuple[int, int]
 ) -> list[NDArray[np.float32]]:
-    """Moves of a grid's nodes, linear between them."""
+    """Draw moves of a grid's nodes, linear between them."""
     height, width = size_hw
     nodes = recipe.grid_cells + 1
     fields = []

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained project; its configuration file."""
+    """Train a project; its configuration file."""
     config = write_project(tmp_path_factory.mktemp("seed"))
     answer = CliRunner().invoke(app, ["train", str(config)])
     assert answer.exit_code == 0, answer.output

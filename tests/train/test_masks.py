@@ -99,4 +99,4 @@ def test_images_without_a_split_are_split_once_each(tmp_path: Path) -> None:
         "valid": 2,
         "test": 1,
     }
-    assert len(set(sum(found.values(), []))) == 10
+    assert len({stem for stems in found.values() for stem in stems}) == 10

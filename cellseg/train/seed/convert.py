@@ -402,6 +402,6 @@ class _Converter:
 
 
 def _spread(index: int) -> tuple[int, int, int]:
-    """A colour for a class without one: black, then colours far from each other."""
+    """Choose a colour for a class without one: black, then colours far from each other."""
     colors = [color for name, color in _COLORS.items() if name not in ("black", "white")]
     return (0, 0, 0) if index == 0 else colors[(index - 1) % len(colors)]
