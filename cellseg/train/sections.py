@@ -27,8 +27,8 @@ class Section(BaseModel):
 
 def _family_model(name: str, params: type[FamilyParams]) -> type[FamilyParams]:
     title = "".join(part.capitalize() for part in name.split("-")) + "Model"
-    tag = (Literal[name], Field(name, description="model family"))
-    return create_model(title, __base__=params, __doc__=params.__doc__, family=tag)  # type: ignore[call-overload]
+    tag: Any = (Literal[name], Field(name, description="model family"))
+    return create_model(title, __base__=params, __doc__=params.__doc__, family=tag)
 
 
 FAMILY_MODELS = {name: _family_model(name, row.params) for name, row in FAMILIES.items()}
@@ -373,6 +373,11 @@ class Recipe(Section):
                 f"input.size_px must be multiples of the model's stride, {self.model.stride} px"
             )
         return self
+
+    @property
+    def family(self) -> str:
+        """Name of the model family."""
+        return str(self.model.model_dump()["family"])
 
     @property
     def class_list(self) -> tuple[ClassRecipe, ...]:

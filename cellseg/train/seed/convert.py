@@ -231,7 +231,8 @@ class _Converter:
         table = self._get("mask", "rgb_map")
         if isinstance(table, dict):
             return [
-                self._mapped_class(color, table[color]) for color in sorted(table, key=table.get)
+                self._mapped_class(color, table[color])
+                for color in sorted(table, key=lambda color: int(table[color]))
             ]
         count = int(self._number("model", "num_classes", 1))
         if count > 2:
