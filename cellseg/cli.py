@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cellseg.commands import data
+from cellseg.commands import data, recipe
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.look import doctor, inspect
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make, bring in and look at image data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+recipe_app = typer.Typer(help="Check, convert and describe training recipes.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
 
 
 def main() -> None:
@@ -62,3 +64,8 @@ data_app.command("split")(data.split)
 data_app.command("tile")(data.tile)
 data_app.command("stats")(data.stats)
 data_app.command("synthesize")(data.synthesize)
+data_app.command("preview")(data.preview)
+recipe_app.command("convert")(recipe.convert)
+recipe_app.command("check")(recipe.check)
+recipe_app.command("schema")(recipe.schema)
+recipe_app.command("list")(recipe.list_recipes)

@@ -11,6 +11,7 @@ The tree::
     ├── StoreError       a result folder belongs to another run, is in use or cannot be written
     ├── RecipeError      a training recipe is wrong
     ├── DataError        training or evaluation images do not fit together
+    ├── TrainingError    a training run cannot go on
     └── ExportError      a model cannot be exported or misses its quality bar
 
 ``str(error)`` is the message; ``error.hint`` says how to mend it, where that is known.
@@ -30,6 +31,7 @@ __all__ = [
     "SlideError",
     "StoreError",
     "TilePlanError",
+    "TrainingError",
 ]
 
 
@@ -79,6 +81,10 @@ class RecipeError(CellsegError, ValueError):
 
 class DataError(CellsegError, ValueError):
     """Images, masks and labels do not fit together."""
+
+
+class TrainingError(CellsegError, RuntimeError):
+    """A training run cannot go on: its loss is no number."""
 
 
 class ExportError(CellsegError, RuntimeError):

@@ -51,7 +51,8 @@ def imported_by(source: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("part", "others"),
     [
-        ("runtime", ("train", "export", "bench", "cli", "commands", "console")),
+        ("runtime", ("train", "export", "layers", "bench", "cli", "commands", "console")),
+        ("layers", ("runtime", "train", "export", "bench", "cli", "commands")),
         ("train", ("export", "bench", "cli", "commands")),
         ("export", ("train", "bench", "cli", "commands")),
         ("bench", ("train", "export", "cli", "commands")),

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cellseg.commands import options as opt
-from cellseg.commands.common import print_json, reports_errors
-from cellseg.commands.progress import counted
+from cellseg.commands.common import (
+    load_recipe,
+    needs_extra,
+    print_json,
+    progress_bar,
+    reports_errors,
+)
 
-__all__ = ["import_annotated", "make_slide", "split", "stats", "synthesize", "tile"]
+__all__ = ["import_annotated", "make_slide", "preview", "split", "stats", "synthesize", "tile"]
 
 DatasetOut = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to.")
 ]
 TileSide = Annotated[int, typer.Option("--tile", metavar="PX", min=16, help="Side of a tile.")]
+
+
+@contextmanager
+def _counted(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what shows how far a piece of work is: done, of how many."""
+    with progress_bar() as progress:
+        yield partial(progress, title)
 
 
 @reports_errors
@@ -86,7 +101,7 @@ def import_annotated(
 
     masks = MaskOptions(opt.parse_list(classes), palette, tolerance, threshold)
     options = ImportOptions(form, masks, QuPathOptions(slide, tile, overlap, mpp))
-    with counted("importing", "images") as progress:
+    with _counted("importing") as progress:
         report = import_data(source, out, options, progress)
     if as_json:
         print_json(report.to_json())
@@ -129,6 +144,33 @@ def make_slide(
     typer.echo(f"{made.slide}\n{made.classes}\n{made.instances}")
     width, height = made.size_wh
     typer.echo(f"{width} x {height} px, {made.tissue:.0%} tissue, {made.objects} objects", err=True)
+
+
+@reports_errors
+def preview(
+    recipe: opt.RecipeName,
+    data: opt.Data = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.png", help="Picture to write.")
+    ] = Path("preview.png"),
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=300, help="Pairs of image and mask.")
+    ] = 24,
+    settings: opt.Settings = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Draw images and masks exactly as training sees them, augmentation included.
+
+    Example:
+      cellseg-cli data preview nuclei --data DATA -o sheet.png
+    """
+    resolved = load_recipe(recipe, settings, verbose)
+    with needs_extra("train"):
+        from cellseg.train.preview import preview_sheet
+        from cellseg.train.recipe import data_folder
+    with progress_bar() as progress:
+        preview_sheet(resolved, data_folder(recipe, data), out, count, progress)
+    typer.echo(out)
 
 
 @reports_errors
@@ -187,7 +229,7 @@ def split(
     from cellseg.errors import DataError
 
     if check:
-        with counted("comparing", "images") as progress:
+        with _counted("comparing") as progress:
             dataset, leaks = check_leaks(source, progress)
         lines = [
             f"{dataset.items[leak.one].name}  {dataset.items[leak.two].name}  {leak.kind} "
@@ -204,7 +246,7 @@ def split(
     if out is None:
         raise typer.BadParameter("--out is needed, or --check.")
     options = SplitOptions(shares, group_pattern, group_folder, group_csv, seed, leak_check)
-    with counted("comparing", "images") as progress:
+    with _counted("comparing") as progress:
         report = split_data(source, out, options, progress)
     if as_json:
         print_json(report.to_json())
@@ -252,7 +294,7 @@ def tile(
     from cellseg.data.tile import TileOptions, tile_data
 
     options = TileOptions(tile, overlap, min_foreground, keep_empty, reduced, seed)
-    with counted("cutting", "images") as progress:
+    with _counted("cutting") as progress:
         report = tile_data(source, out, options, progress)
     typer.echo(
         f"{out}\n  {report.tiles} tiles of {report.images} images; {report.skipped} without "
@@ -289,7 +331,7 @@ def stats(
         from cellseg.runtime.bundle import Bundle
 
         field_px = Bundle.open(model).manifest.receptive_field_px
-    with counted("measuring", "images") as progress:
+    with _counted("measuring") as progress:
         found = measure_data(source, progress)
     if out is not None:
         write_stats(found, out, field_px)
@@ -376,7 +418,7 @@ def synthesize(
     cells += [] if cutouts is None else cut_from_folders(cutouts)
     found = workers or os.cpu_count() or 1
     options = SmearOptions(count, size, seed, feather, match_colours, clipped, found)
-    with counted("pasting", "images") as progress:
+    with _counted("pasting") as progress:
         report = synthesize_smears(cells, out, options, progress)
     counts = ", ".join(f"{n} {split}" for split, n in report.images.items())
     typer.echo(f"{out}\n  images      {counts}")

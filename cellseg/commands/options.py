@@ -297,11 +297,18 @@ MaxRam = Annotated[
 # --- training and export ---
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="TOML file, or the name of a shipped recipe.")
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="TOML file, a seed's .config file, or the name of a shipped recipe."
+    ),
 ]
 Data = Annotated[
-    Path,
-    typer.Option("--data", metavar="FOLDER", help="Folder that the recipe's paths start from."),
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Folder that the recipe's paths start from; by default the recipe file's own.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.evaluation.overlap import Overlap
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -57,11 +59,9 @@ def match_objects(predicted: NDArray[Any], truth: NDArray[Any], min_iou: float =
     """
     if min_iou < 0.5:
         raise ValueError(f"min_iou must be >= 0.5, or matches are not unique. Received: {min_iou}.")
-    overlap = _overlap(predicted, truth)
-    area_p, area_t = overlap.sum(1, keepdims=True), overlap.sum(0, keepdims=True)
-    iou = overlap / np.maximum(area_p + area_t - overlap, 1)
-    found = int(np.count_nonzero(iou[1:, 1:] > min_iou))
-    return Matches(found, overlap.shape[0] - 1 - found, overlap.shape[1] - 1 - found)
+    overlap = Overlap.of(predicted, truth)
+    found = int(np.count_nonzero(overlap.iou > min_iou))
+    return Matches(found, len(overlap.predicted_px) - found, len(overlap.truth_px) - found)
 
 
 def object_f1(predicted: NDArray[Any], truth: NDArray[Any], min_iou: float = 0.5) -> float:
@@ -74,18 +74,3 @@ def count_error(predicted: int, truth: int) -> float:
     if truth == 0:
         return 0.0 if predicted == 0 else 1.0
     return abs(predicted - truth) / truth
-
-
-def _overlap(predicted: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.int64]:
-    """Pixels shared by each pair, shape (1 + predicted, 1 + true); index 0 is background."""
-    rows, columns = _dense(predicted), _dense(truth)
-    shape = (int(rows.max(initial=0)) + 1, int(columns.max(initial=0)) + 1)
-    flat = rows.astype(np.int64) * shape[1] + columns
-    return np.bincount(flat.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-
-
-def _dense(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Ids 1..n without gaps, 0 kept as background."""
-    ids, inverse = np.unique(labels, return_inverse=True)
-    shift = 0 if ids.size and ids[0] == 0 else 1
-    return (inverse + shift).reshape(labels.shape)

@@ -1,20 +1,12 @@
 """Labelled images in memory, and the repeatable stream of training crops.
 
-A source is read in one form, which ``cellseg-cli data import`` writes::
-
-    SOURCE/{train,valid,test}/images/NAME.png    the image
-    SOURCE/{train,valid,test}/labels/NAME.png    instance ids, for a model that tells cells apart
-    SOURCE/{train,valid,test}/masks/NAME.png     class of each pixel, for a model of classes
-    SOURCE/classes.json                          which class a mask's value is
-
 Images are read once, brought to 0..255 by the same function that inference uses, and kept as
 uint8. The crops of a step depend on seed and step alone, so a resumed run sees the same ones.
 """
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -22,26 +14,24 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import find_class_file
 from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
-from cellseg.train.augment import jitter_intensity, random_affine, warp
+from cellseg.train.augment import jitter_intensity, random_affine
+from cellseg.train.pairs import IMAGE_SUFFIXES, selected_stems
 from cellseg.train.stain import dim_nuclei, is_bright_field, restain
 from cellseg.train.targets import contact_weights, interior_border, normalized_distance
+from cellseg.train.warp import draw_warp, sample_image, sample_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from cellseg.train.recipe import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+    from cellseg.train.sections import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image with its instances or classes."""
+    """One image with its instances."""
 
     source: str
     """Name of the source it belongs to."""
@@ -50,15 +40,11 @@ class LabelledImage:
     image: NDArray[np.uint8]
     """RGB, shape (H, W, 3), intensities brought to 0..255."""
     labels: NDArray[np.uint16]
-    """Instance ids, shape (H, W), 0 = background; class indices where a model tells classes."""
+    """Instance ids, shape (H, W), 0 = background."""
 
 
 def load_source(
-    source: SourceRecipe,
-    root: Path,
-    split: str,
-    normalize: NormalizeRecipe,
-    class_names: Sequence[str] | None = None,
+    source: SourceRecipe, root: Path, split: str, normalize: NormalizeRecipe
 ) -> list[LabelledImage]:
     """Read the images of one source that belong to ``split``.
 
@@ -72,33 +58,17 @@ def load_source(
         "train", "valid" or "test".
     normalize : NormalizeRecipe
         Intensity range, measured per image.
-    class_names : sequence of str, optional
-        Classes of the model, background first: ``masks/`` are read instead of ``labels/``, and
-        their values become indices into it.
 
     Raises
     ------
     DataError
         If the folder is missing, an image has no labels, or their sizes differ.
     """
-    folder = root / source.path / split
-    paths = source_images(source, root, split)
-    if source.background:
-        return [_load_background(path, source.name, normalize) for path in paths]
-    if class_names is None:
-        return [load_labelled(path, folder / "labels", source.name, normalize) for path in paths]
-    found = find_class_file(folder)
-    table = np.minimum(np.arange(256), 1) if found is None else found.index_table(class_names)
-    items = [load_labelled(path, folder / "masks", source.name, normalize) for path in paths]
-    return [replace(item, labels=table[item.labels].astype(np.uint16)) for item in items]
-
-
-def load_recipe_source(
-    recipe: Recipe, source: SourceRecipe, root: Path, split: str
-) -> list[LabelledImage]:
-    """Read the images of one source as the recipe's target wants them."""
-    names = recipe.class_names if recipe.target.kind == "classes" else None
-    return load_source(source, root, split, recipe.normalize, names)
+    labels_dir = root / str(source.path) / split / "labels"
+    return [
+        load_labelled(path, labels_dir, source.name, normalize)
+        for path in source_images(source, root, split)
+    ]
 
 
 def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
@@ -109,25 +79,15 @@ def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
     DataError
         If the folder is missing.
     """
-    folder = root / source.path / split / "images"
-    if source.background and split != "train":
-        return []
+    folder = root / str(source.path) / split / "images"
     if not folder.is_dir():
         raise DataError(
             f"a source holds {split}/images and {split}/labels. Received: {folder}.",
             hint="check --data, or the source's path in the recipe.",
         )
-    wanted = _selected_stems(source, root)
+    wanted = selected_stems(source, root)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    kept = (path for path in paths if path.stem not in source.without)
-    return [path for path in kept if wanted is None or path.stem in wanted]
-
-
-def _load_background(path: Path, source: str, normalize: NormalizeRecipe) -> LabelledImage:
-    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    rgb = np.ascontiguousarray(image[..., ::-1])
-    nothing = np.zeros(image.shape[:2], np.uint16)
-    return LabelledImage(source, path.stem, normalized(rgb, normalize), nothing)
+    return [path for path in paths if wanted is None or path.stem in wanted]
 
 
 def load_labelled(
@@ -159,8 +119,6 @@ def normalized(
 
 def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.float32]:
     """Class, weight and, if asked for, distance as the loss reads them, shape (H, W, 2 or 3)."""
-    if target.kind == "classes":
-        return np.stack([labels, np.ones_like(labels)], axis=-1).astype(np.float32)
     classes = interior_border(labels, target.border_px, target.gap_px)
     weights = contact_weights(labels, target.contact_weight, target.gap_px)
     channels = [classes.astype(np.float32), weights]
@@ -195,16 +153,31 @@ class CropSequence(keras.utils.PyDataset):
         self._first_step = first_step
 
     def __len__(self) -> int:
-        fit = self._recipe.fit
-        return fit.epochs * fit.steps_per_epoch - self._first_step
+        return self._recipe.fit.epochs * self.steps_per_epoch - self._first_step
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        fit = self._recipe.fit
-        rng = np.random.default_rng((fit.seed, self._first_step + index))
-        pairs = [self.crop(rng, source) for source in self._sources_of_batch(rng)]
-        images, labels = zip(*pairs, strict=True)
+        images, labels = zip(*self._pairs(self._first_step + index), strict=True)
         targets = [pack_target(ids, self._recipe.target) for ids in labels]
         return np.stack(images).astype(np.float32), np.stack(targets)
+
+    def labels_of(self, step: int) -> list[NDArray[np.uint16]]:
+        """Label maps of one step's crops."""
+        return [labels for _, labels in self._pairs(step)]
+
+    def _pairs(self, step: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint16]]]:
+        rng = np.random.default_rng((self._recipe.fit.seed, step))
+        return [self.crop(rng, source) for source in self._sources_of_batch(rng)]
+
+    def names(self, step: int) -> list[str]:
+        """Name the sources of one step's crops; which of their images is drawn with the crop."""
+        rng = np.random.default_rng((self._recipe.fit.seed, step))
+        return [self._recipe.sources[i].name for i in self._sources_of_batch(rng)]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; as many crops as images where the recipe says 0."""
+        fit = self._recipe.fit
+        return fit.steps_per_epoch or -(-sum(map(len, self._images)) // fit.batch)
 
     def crop(
         self, rng: np.random.Generator, source: int
@@ -215,10 +188,11 @@ class CropSequence(keras.utils.PyDataset):
         item = group[rng.integers(len(group))]
         size = recipe.fit.crop_px
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
-        image, labels = warp(item.image, item.labels, matrix, size)
-        if recipe.target.kind == "classes":
-            pass  # new stains know nuclei from the rest, not classes from each other
-        elif is_bright_field(item.image):
+        warp = draw_warp(rng, recipe.augment, matrix, (size, size))
+        image, labels = sample_image(item.image, warp), sample_mask(item.labels, warp)
+        if not recipe.augment.enabled:
+            return image, labels
+        if is_bright_field(item.image):
             if rng.random() < recipe.augment.restain_p:
                 image = restain(image, labels, rng)
         elif rng.random() < recipe.augment.dim_p:
@@ -241,14 +215,6 @@ def padded_to(array: NDArray[Any], stride: int) -> NDArray[Any]:
     height, width = array.shape[:2]
     margins = [(0, -height % stride), (0, -width % stride)] + [(0, 0)] * (array.ndim - 2)
     return np.pad(array, margins, mode="edge")
-
-
-def _selected_stems(source: SourceRecipe, root: Path) -> set[str] | None:
-    if source.table is None:
-        return None
-    path = root / source.path / source.table
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values}
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells import instances_from_probabilities
 from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
 from cellseg.train.data import load_source, padded_to
-from cellseg.train.recipe import NormalizeRecipe
+from cellseg.train.sections import NormalizeRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.manifest import InteriorBorder
     from cellseg.train.data import LabelledImage
-    from cellseg.train.recipe import ModelRecipe, Recipe
+    from cellseg.train.sections import ModelRecipe, Recipe
 
     Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -75,10 +75,9 @@ class SourceScore:
 
 def whole_image_predictor(model: keras.Model, recipe: ModelRecipe) -> Predict:
     """Return what maps an image of any size to its probabilities, padded to the stride inside."""
-    from cellseg.train.fit import predict
-    from cellseg.train.models import network_stride
+    from cellseg.train.instance_task import predict
 
-    stride = network_stride(recipe)
+    stride = recipe.stride
 
     def whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = image.shape[:2]
@@ -217,12 +216,7 @@ def evaluate_bundle(
     rule = manifest.head.instances
     if rule is None:
         raise ExportError(f"evaluate needs a model that tells cells apart. Received: {model}.")
-    raw = NormalizeRecipe(kind="none")  # the runtime brings intensities to range itself
-    images = [
-        item for source in recipe.sources for item in load_source(source, data_root, split, raw)
-    ]
-    if not images:
-        raise DataError(f"a split to score on holds images. Received: none in {split}.")
+    images = load_split(recipe, data_root, split)
     segmenter = Segmenter.load(model, engine=engine, precision=precision)
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -234,6 +228,23 @@ def evaluate_bundle(
     summary = write_scores(scores, folder)
     save_worst(images, scores, predict, rule, folder / "worst.jpg")
     return summary
+
+
+def load_split(recipe: Recipe, data_root: Path, split: str) -> list[LabelledImage]:
+    """Read the images of a split with the intensities of their files, as inference gets them.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    raw = NormalizeRecipe(kind="none")  # the runtime brings intensities to range itself
+    images = [
+        item for source in recipe.sources for item in load_source(source, data_root, split, raw)
+    ]
+    if not images:
+        raise DataError(f"a split to score on holds images. Received: none in {split}.")
+    return images
 
 
 def _average(group: list[ImageScore]) -> SourceScore:

@@ -1,4 +1,4 @@
-"""The losses of the interior/border head and of several classes, in ``keras.ops``."""
+"""The loss of the interior/border head, in ``keras.ops``."""
 
 from __future__ import annotations
 
@@ -39,34 +39,6 @@ class InteriorBorderLoss(keras.losses.Loss):
         if y_pred.shape[-1] > 3:
             loss = loss + 2.0 * ops.mean(ops.square(y_pred[..., 3] - y_true[..., 2]))
         return loss
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor arguments."""
-        return {"name": self.name}
-
-
-@keras.saving.register_keras_serializable(package="cellseg")
-class ClassesLoss(keras.losses.Loss):
-    """Weighted cross-entropy + mean Dice of the foreground classes.
-
-    With p the softmax of the classes, t the true class and T_c its indicator::
-
-        CE   = mean_px( w * -log p_t )
-        Dice = mean_c>0( 1 - (2 sum p_c T_c + 1) / (sum p_c + sum T_c + 1) )    sums over the batch
-        loss = CE + Dice
-    """
-
-    def __init__(self, name: str = "classes") -> None:
-        super().__init__(name=name)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss of one batch; ``y_true`` (N, H, W, 2): class, weight."""
-        truth = ops.one_hot(ops.cast(y_true[..., 0], "int32"), y_pred.shape[-1])
-        chosen = ops.sum(truth * y_pred, axis=-1)
-        loss = ops.mean(-ops.log(ops.maximum(chosen, TINY)) * y_true[..., 1])
-        foreground = range(1, y_pred.shape[-1])
-        dice = [soft_dice_loss(truth[..., c], y_pred[..., c]) for c in foreground]
-        return loss + sum(dice) / len(dice)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

@@ -44,25 +44,15 @@ def plot_metrics(table: Path, picture: Path) -> None:
 
 
 def save_contact_sheet(
-    images: list[LabelledImage],
-    predicted: list[NDArray[np.float32]],
-    picture: Path,
-    palette: NDArray[np.uint8] | None = None,
+    images: list[LabelledImage], predicted: list[NDArray[np.float32]], picture: Path
 ) -> None:
-    """Write image, truth and predicted classes side by side, one image a row of three.
-
-    ``palette`` (n, 3) colours the classes of a model that tells classes; None: labels are
-    instances, and interior and border are shown.
-    """
+    """Write image, truth and predicted classes side by side, one image a row of three."""
     from cellseg.train.targets import interior_border
 
     rows = []
     for item, probabilities in zip(images, predicted, strict=True):
-        if palette is None:
-            truth = CLASS_COLOURS[interior_border(item.labels)]
-            found = CLASS_COLOURS[probabilities[..., :3].argmax(-1)]
-        else:
-            truth, found = palette[item.labels], palette[probabilities.argmax(-1)]
+        truth = CLASS_COLOURS[interior_border(item.labels)]
+        found = CLASS_COLOURS[probabilities[..., :3].argmax(-1)]
         rows.append(np.hstack([_thumb(part) for part in (item.image, truth, found)]))
     while len(rows) % 3:
         rows.append(np.full_like(rows[0], 255))

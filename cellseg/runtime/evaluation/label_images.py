@@ -1,0 +1,210 @@
+"""Label images in folders: those of a prediction and those of the truth, in pairs by name.
+
+A folder holds PNG, TIFF or NPY files, or is what ``infer -o`` made: a folder an input, with
+``labels.ome.tif`` in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["LabelPair", "find_label_images", "pair_label_images", "read_label_image"]
+
+_LOG = logging.getLogger(__name__)
+_SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".png", ".npy")
+_RESULT = "labels.ome.tif"
+
+
+@dataclass(frozen=True)
+class LabelPair:
+    """Two files of one image."""
+
+    stem: str
+    """Name that both have in common."""
+    predicted: Path
+    """What was found."""
+    truth: Path
+    """What there is."""
+
+    def read(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Read both label maps, int (H, W).
+
+        Raises
+        ------
+        DataError
+            If one cannot be read, or their sizes differ.
+        """
+        predicted, truth = read_label_image(self.predicted), read_label_image(self.truth)
+        if predicted.shape != truth.shape:
+            raise DataError(
+                f"A prediction has the size of its truth. Received: predicted={predicted.shape}, "
+                f"truth={truth.shape} for {self.stem}.",
+                hint="Where the model works at another pixel size than the truth was drawn at, "
+                "run it with --mpp set to the model's own.",
+            )
+        return predicted, truth
+
+
+def pair_label_images(predicted: Path, truth: Path) -> list[LabelPair]:
+    """Pair the label images of two folders, or two files.
+
+    Parameters
+    ----------
+    predicted, truth : Path
+        Folders, see `find_label_images`; or a file each.
+
+    Raises
+    ------
+    DataError
+        If there are none, or a true one has no counterpart: leaving it out would flatter.
+    """
+    if predicted.is_file() and truth.is_file():
+        return [LabelPair(_stem(truth), predicted, truth)]
+    found, wanted = find_label_images(predicted), find_label_images(truth)
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise DataError(
+            "Every true label image has a predicted one of its name. Received: none for "
+            f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''} "
+            f"({len(missing)} of {len(wanted)}) in {predicted}.",
+            hint="Run the model on all of them, or leave those out of --truth.",
+        )
+    if len(found) > len(wanted):
+        _LOG.warning(
+            "%d predicted label images have no truth and are left out", len(found) - len(wanted)
+        )
+    return [LabelPair(stem, found[stem], wanted[stem]) for stem in sorted(wanted)]
+
+
+def find_label_images(folder: Path) -> dict[str, Path]:
+    """Return the label images of a folder by their names without suffix.
+
+    Taken are, whichever come first: files in it, folders in it that hold ``labels.ome.tif``,
+    files in its folder ``labels``.
+
+    Raises
+    ------
+    DataError
+        If there are none, or two have one name.
+    """
+    if not folder.is_dir():
+        raise DataError(f"Label images lie in a folder. Received: no folder {folder}.")
+    found = sorted(_files(folder)) or [
+        path for path in sorted(folder.glob(f"*/{_RESULT}")) if path.is_file()
+    ]
+    if not found and (folder / "labels").is_dir():
+        found = sorted(_files(folder / "labels"))
+    if not found:
+        raise DataError(
+            f"A folder of label images holds PNG, TIFF or NPY files. Received: none in {folder}.",
+            hint="Results of `cellseg-cli infer -o FOLDER` are taken too, with labels.ome.tif.",
+        )
+    by_stem = {_stem(path): path for path in found}
+    if len(by_stem) < len(found):
+        twice = next(path for path in found if by_stem[_stem(path)] != path)
+        raise DataError(
+            f"Label images differ in name, not only in suffix. Received: {twice.name} and "
+            f"{by_stem[_stem(twice)].name} in {folder}."
+        )
+    return by_stem
+
+
+def read_label_image(path: Path) -> NDArray[Any]:
+    """Read a label map, int (H, W).
+
+    Raises
+    ------
+    DataError
+        If it cannot be decoded, or is not one channel of whole numbers.
+    """
+    labels = _plane(_decoded(path))
+    if labels.ndim != 2:
+        raise DataError(
+            "A label image has one channel: the number of the object at each pixel. "
+            f"Received: shape={labels.shape} for {path}."
+        )
+    whole = labels.astype(np.int64)
+    if not np.array_equal(whole, labels) or whole.min(initial=0) < 0:
+        raise DataError(
+            "The values of a label image are whole numbers from 0 on. "
+            f"Received: {labels.dtype}, {labels.min()} to {labels.max()} for {path}."
+        )
+    _warn_of_mask(path, whole)
+    return whole
+
+
+def _plane(labels: NDArray[Any]) -> NDArray[Any]:
+    """Drop axes of length 1 beyond height and width, and equal channels: grey saved as colour."""
+    while labels.ndim > 2 and labels.shape[0] == 1:
+        labels = labels[0]
+    if labels.ndim == 3 and labels.shape[2] in (1, 3, 4):
+        colours = labels[..., :3]
+        return labels[..., 0] if (colours == colours[..., :1]).all() else labels
+    return labels
+
+
+def _decoded(path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(_decode(path))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"A label image can be decoded. Received: {path}: {error}.") from error
+
+
+def _decode(path: Path) -> Any:
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    if path.suffix in (".tif", ".tiff"):
+        import tifffile
+
+        return tifffile.imread(path, level=0)
+    import cv2
+
+    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise ValueError("no image")
+    return found
+
+
+def _warn_of_mask(path: Path, labels: NDArray[np.int64]) -> None:
+    """Say so where all objects have one number: pieces of it count as one object."""
+    import cv2
+
+    values = np.unique(labels)
+    if len(values) != 2 or values[0] != 0:
+        return
+    pieces = cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=8)[0] - 1
+    if pieces > 1:
+        _LOG.warning(
+            "%s holds one number, %d, in %d pieces: they count as one object. Is it a mask?",
+            path, values[1], pieces,
+        )  # fmt: skip
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (
+        path
+        for path in folder.iterdir()
+        if path.is_file()
+        and path.name.lower().endswith(_SUFFIXES)
+        and not path.name.startswith(".")
+    )
+
+
+def _stem(path: Path) -> str:
+    """Name without suffix; results of ``infer`` are named by their folder."""
+    if path.name == _RESULT:
+        return path.parent.name
+    suffix = next((end for end in _SUFFIXES if path.name.lower().endswith(end)), "")
+    return path.name[: len(path.name) - len(suffix)]
