@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from cellseg.commands import data, recipe
+from cellseg.commands import bench, data, recipe
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.look import doctor, inspect
+from cellseg.commands.report import report
 from cellseg.commands.train import evaluate, train
 from cellseg.commands.verify import verify
 
@@ -31,6 +32,8 @@ data_app = typer.Typer(help="Make, bring in and look at image data.", no_args_is
 app.add_typer(data_app, name="data")
 recipe_app = typer.Typer(help="Check, convert and describe training recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
+bench_app = typer.Typer()
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:
@@ -56,7 +59,7 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, verify, inspect, doctor, train, evaluate, export):
+for _command in (infer, report, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
 data_app.command("import")(data.import_annotated)
 data_app.command("make-slide")(data.make_slide)
@@ -69,3 +72,7 @@ recipe_app.command("convert")(recipe.convert)
 recipe_app.command("check")(recipe.check)
 recipe_app.command("schema")(recipe.schema)
 recipe_app.command("list")(recipe.list_recipes)
+bench_app.callback(invoke_without_command=True)(bench.bench)
+bench_app.command()(bench.compare)
+bench_app.command()(bench.report)
+bench_app.command()(bench.merge)

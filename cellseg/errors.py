@@ -12,7 +12,8 @@ The tree::
     ├── RecipeError      a training recipe is wrong
     ├── DataError        training or evaluation images do not fit together
     ├── TrainingError    a training run cannot go on
-    └── ExportError      a model cannot be exported or misses its quality bar
+    ├── ExportError      a model cannot be exported or misses its quality bar
+    └── BenchError       a benchmark cannot be run, or its reports cannot be compared
 
 ``str(error)`` is the message; ``error.hint`` says how to mend it, where that is known.
 The command line prints them as ``error: …`` and ``hint: …`` and exits with 1.
@@ -21,6 +22,7 @@ The command line prints them as ``error: …`` and ``hint: …`` and exits with 
 from __future__ import annotations
 
 __all__ = [
+    "BenchError",
     "BundleError",
     "CellsegError",
     "DataError",
@@ -89,3 +91,7 @@ class TrainingError(CellsegError, RuntimeError):
 
 class ExportError(CellsegError, RuntimeError):
     """A model cannot be exported, or the exported one misses its quality bar."""
+
+
+class BenchError(CellsegError):
+    """A benchmark cannot be run, or its reports cannot be compared."""

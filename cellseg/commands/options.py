@@ -234,6 +234,15 @@ BlurPx = Annotated[
         rich_help_panel=_RESULT,
     ),
 ]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        "--simplify",
+        metavar="PIXELS",
+        help="How far outlines of cells may lie from where they were traced; 0: pixel by pixel.",
+        rich_help_panel=_RESULT,
+    ),
+]
 Restart = Annotated[
     bool,
     typer.Option(

@@ -40,9 +40,9 @@ def fill_polygon(
         Which pixels of that window are inside.
     """
     from cellseg.runtime.kernels.polygon import fill_even_odd
-    from cellseg.runtime.roi import ring_edges
+    from cellseg.runtime.outlines import edges_of
 
-    edges = np.concatenate([ring_edges(np.asarray(ring, np.float64)) for ring in rings])
+    edges = np.concatenate([edges_of(np.asarray(ring, np.float64)) for ring in rings])
     low = np.floor(edges.reshape(-1, 2).min(0)).astype(int)
     high = np.ceil(edges.reshape(-1, 2).max(0)).astype(int)
     (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(high, (hw[1], hw[0]))

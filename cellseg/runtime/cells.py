@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from cellseg.runtime.kernels.instances import label_left, mark_seeds, number_in_raster_order
-from cellseg.runtime.kernels.watershed import flood
+from cellseg.runtime.kernels.watershed import SEA, flood
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,3 +88,26 @@ def label_cells(
     table = np.zeros(count + 1, np.uint32)
     kept = number_in_raster_order(framed, rule.min_area_px, table, labels, first)
     return labels, first[:kept]
+
+
+def renumber(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Give labels the numbers 1..n in raster order of their first pixels.
+
+    Parameters
+    ----------
+    labels : uint32, shape (H, W)
+        Any numbers, 0 = background; memory is taken for the largest.
+
+    Returns
+    -------
+    labels : uint32, shape (H, W)
+    first : int64, shape (n,)
+        First pixel of each, ``y * W + x``.
+    """
+    framed = np.pad(labels, 1)
+    framed[framed == 0] = SEA
+    largest = int(labels.max(initial=0))
+    numbers, first = np.empty(labels.shape, np.uint32), np.empty(largest, np.int64)
+    table = np.zeros(largest + 1, np.uint32)
+    count = number_in_raster_order(framed, 0, table, numbers, first)
+    return numbers, first[:count]
