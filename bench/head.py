@@ -1,12 +1,13 @@
-"""Choose a run's thresholds and seeds on the validation split, and keep the table.
+"""Choose a run's thresholds and seeds on labelled images, and keep the table.
 
-    python bench/head.py runs/nuclei --data DIR
+    python bench/head.py runs/nuclei --data DIR --train-images 40
 
-Every combination of foreground threshold, seed threshold, seed blur and smallest seed is scored on
-whole validation images. Its score is the mean of Dice and object F1, the sources weighing as in the
-recipe (one with fewer than three images has no say). What is taken goes into the recipe by hand
-(``[bundle]``); ``--apply`` writes the best into the run's ``model.json``, which the exporter reads.
-The test split has no say.
+Every combination of foreground threshold, seed threshold, depth, blur and smallest seed is scored
+on whole images: those of the validation split and, since they are few, some of the training split
+(a network has seen their labels, but a head is five numbers). Its score is the mean of Dice and
+object F1, the sources weighing as in the recipe (one with fewer than three images has no say).
+What is taken goes into the recipe by hand (``[bundle]``); ``--apply`` writes the best into the
+run's ``model.json``, which the exporter reads. The test split has no say.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from cellseg.train.evaluate import SourceScore
     from cellseg.train.recipe import Recipe
 
-THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
-SEED_THRESHOLDS = (0.5, 0.6, 0.7, 0.8)
-BLURS_PX = (0.0, 1.0, 2.0, 3.0)
-MIN_SEEDS_PX = (12, 24, 40)
+THRESHOLDS = (0.5, 0.6)
+SEED_THRESHOLDS = (0.2, 0.3, 0.6)
+SEED_DEPTHS = (0.13, 0.17, 0.22, 1.0)
+BLURS_PX = (2.0, 3.0)
+MIN_SEEDS_PX = (12, 24)
 FEWEST_IMAGES = 3
 PLATEAU = 0.003
 RESULTS = Path(__file__).parent / "results" / "head.json"
@@ -39,12 +41,13 @@ class Head:
 
     threshold: float
     seed_threshold: float
+    seed_depth: float
     seed_blur_px: float
     min_seed_px: int
 
 
-def score_heads(run: Path, data: Path) -> list[dict[str, Any]]:
-    """Score every head on the validation split, best first."""
+def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]]:
+    """Score every head, best first."""
     import keras
 
     from cellseg.runtime.manifest import InteriorBorder
@@ -56,14 +59,21 @@ def score_heads(run: Path, data: Path) -> list[dict[str, Any]]:
     predict = whole_image_predictor(
         keras.saving.load_model(run / "best.keras", compile=False), recipe.model
     )
-    images = [i for s in recipe.sources for i in load_source(s, data, "valid", recipe.normalize)]
+    rng, images = np.random.default_rng(0), []
+    for source in recipe.sources:
+        images += load_source(source, data, "valid", recipe.normalize)
+        seen = load_source(source, data, "train", recipe.normalize)
+        images += [seen[i] for i in sorted(rng.permutation(len(seen))[:train_images])]
     pairs = [(item, predict(item.image)) for item in images]
     rows = []
-    for values in itertools.product(THRESHOLDS, SEED_THRESHOLDS, BLURS_PX, MIN_SEEDS_PX):
+    for values in itertools.product(
+        THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_SEEDS_PX
+    ):
         head = Head(*values)
         rule = InteriorBorder(
             interior_channel=1,
             seed_threshold=head.seed_threshold,
+            seed_depth=head.seed_depth,
             seed_blur_px=head.seed_blur_px,
             min_seed_px=head.min_seed_px,
             min_area_px=recipe.bundle.min_area_px,
@@ -71,7 +81,7 @@ def score_heads(run: Path, data: Path) -> list[dict[str, Any]]:
         scores = [score_image(item, found, rule, head.threshold) for item, found in pairs]
         summary = summarize(scores)
         sources = {name: {"dice": s.dice, "f1": s.f1} for name, s in summary.items()}
-        rows.append(asdict(head) | {"score": overall(summary, recipe), "valid": sources})
+        rows.append(asdict(head) | {"score": overall(summary, recipe), "sources": sources})
     return sorted(rows, key=lambda row: -row["score"])
 
 
@@ -88,26 +98,27 @@ def apply_head(run: Path, best: dict[str, Any]) -> None:
     path = run / "model.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["threshold"] = best["threshold"]
-    for key in ("seed_threshold", "seed_blur_px", "min_seed_px"):
+    for key in ("seed_threshold", "seed_depth", "seed_blur_px", "min_seed_px"):
         facts["head"]["instances"][key] = best[key]
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
     """Format the given rows as a Markdown table."""
-    sources = list(rows[0]["valid"])
+    sources = list(rows[0]["sources"])
     names = ", ".join(sources)
     lines = [
-        f"| threshold | seed | blur, px | least seed, px | score | Dice ({names}) | F1 (same) |",
-        "|---|---|---|---|---|---|---|",
+        "| threshold | seed | depth | blur, px | least seed, px | score "
+        f"| Dice ({names}) | F1 (same) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         dice, f1 = (
-            ", ".join(f"{row['valid'][n][key]:.3f}" for n in sources) for key in ("dice", "f1")
+            ", ".join(f"{row['sources'][n][key]:.3f}" for n in sources) for key in ("dice", "f1")
         )
         lines.append(
-            f"| {row['threshold']} | {row['seed_threshold']} | {row['seed_blur_px']} "
-            f"| {row['min_seed_px']} | {row['score']:.4f} | {dice} | {f1} |"
+            f"| {row['threshold']} | {row['seed_threshold']} | {row['seed_depth']} "
+            f"| {row['seed_blur_px']} | {row['min_seed_px']} | {row['score']:.4f} | {dice} | {f1} |"
         )
     return "\n".join(lines)
 
@@ -117,9 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--train-images", type=int, default=0, help="of each source, too")
     parser.add_argument("--apply", action="store_true", help="write the best into model.json")
     options = parser.parse_args()
-    rows = score_heads(options.run, options.data)
+    rows = score_heads(options.run, options.data, options.train_images)
     plateau = [row for row in rows if row["score"] > rows[0]["score"] - PLATEAU]
     RESULTS.write_text(json.dumps(plateau, indent=1) + "\n", encoding="utf-8")
     print(format_table(rows[:10]))

@@ -84,6 +84,7 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
     rule = InteriorBorder(
         interior_channel=1,
         seed_threshold=bundle.seed_threshold,
+        seed_depth=bundle.seed_depth,
         seed_blur_px=bundle.seed_blur_px,
         min_seed_px=bundle.min_seed_px,
         min_area_px=bundle.min_area_px,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cellseg.commands import data
+from cellseg.commands import data, recipe
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.look import doctor, inspect
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make image data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+recipe_app = typer.Typer(help="Check, convert and describe training recipes.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
 
 
 def main() -> None:
@@ -57,3 +59,8 @@ def _common(
 for _command in (infer, verify, inspect, doctor, train, evaluate, export):
     app.command()(_command)
 data_app.command("make-slide")(data.make_slide)
+data_app.command("preview")(data.preview)
+recipe_app.command("convert")(recipe.convert)
+recipe_app.command("check")(recipe.check)
+recipe_app.command("schema")(recipe.schema)
+recipe_app.command("list")(recipe.list_recipes)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cellseg.runtime.engines import bystanders
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -32,4 +34,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests out of the user's cache, and the user's cache out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CELLSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Nor does it matter to them who else uses the machine.
+        patch.setattr(bystanders, "_STAT", tmp_path_factory.mktemp("system") / "nothing")
         yield

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -88,10 +88,10 @@ def test_a_fault_of_ours_on_one_slide_does_not_stop_the_others(
 ) -> None:
     whole = infer_module.infer_slide
 
-    def faulty(slide: Path, *args: object) -> object:
+    def faulty(slide: Path, *args: object, **options: Any) -> object:
         if slide.name == "a.png":
             raise ZeroDivisionError("division by zero")
-        return whole(slide, *args)  # type: ignore[arg-type]
+        return whole(slide, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(infer_module, "infer_slide", faulty)
     result = infer("scans", "-o", "out", "--json")
@@ -139,7 +139,7 @@ def test_batch_and_workers_do_not_change_a_byte(work: Path) -> None:
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*args: object) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(infer_module, "infer_slide", interrupted)

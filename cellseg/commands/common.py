@@ -68,7 +68,7 @@ def show_logs(verbose: bool) -> None:
 def load_recipe(name: str, settings: list[str] | None, verbose: bool) -> Any:
     """Load a recipe by name or path, with ``--set`` settings in it."""
     show_logs(verbose)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
     with needs_extra("train"):
         from cellseg.train.recipe import load_recipe
     return load_recipe(name, dict(map(opt.parse_setting, settings or ())))

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cellseg.commands import options as opt
-from cellseg.commands.common import reports_errors
+from cellseg.commands.common import load_recipe, needs_extra, progress_bar, reports_errors
 
-__all__ = ["make_slide"]
+__all__ = ["make_slide", "preview"]
 
 
 @reports_errors
@@ -40,3 +40,30 @@ def make_slide(
     typer.echo(f"{made.slide}\n{made.classes}\n{made.instances}")
     width, height = made.size_wh
     typer.echo(f"{width} x {height} px, {made.tissue:.0%} tissue, {made.objects} objects", err=True)
+
+
+@reports_errors
+def preview(
+    recipe: opt.RecipeName,
+    data: opt.Data = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.png", help="Picture to write.")
+    ] = Path("preview.png"),
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=300, help="Pairs of image and mask.")
+    ] = 24,
+    settings: opt.Settings = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Draw images and masks exactly as training sees them, augmentation included.
+
+    Example:
+      cellseg-cli data preview nuclei --data DATA -o sheet.png
+    """
+    resolved = load_recipe(recipe, settings, verbose)
+    with needs_extra("train"):
+        from cellseg.train.preview import preview_sheet
+        from cellseg.train.recipe import data_folder
+    with progress_bar() as progress:
+        preview_sheet(resolved, data_folder(recipe, data), out, count, progress)
+    typer.echo(out)

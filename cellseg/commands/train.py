@@ -112,8 +112,9 @@ def evaluate(
     With a RECIPE (needs the train extra) of cells prints Dice, F1 of objects at IoU 0.5 and count
     error, source by source. With a recipe of classes, or a Keras model: Dice, IoU, precision,
     recall and boundary F1, true per image and class, with a table of images, confusion matrix,
-    calibration curve, threshold sweep and the best and worst images. With --instances: average precision (AP) at IoU 0.5 to 0.95, precision,
-    recall, F1, panoptic quality, count error, split and merged cells, with 95 % intervals.
+    calibration curve, threshold sweep and the best and worst images. With --instances:
+    average precision (AP) at IoU 0.5 to 0.95, precision, recall, F1, panoptic quality, count
+    error, split and merged cells, with 95 % intervals.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from cellseg.runtime.engines.shelf import EngineShelf
     from cellseg.runtime.infer import RunResult
     from cellseg.runtime.options import InferOptions, ProgressCallback
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "infer_batch"]
 
+_ENGINES_KEPT = 4  # a folder of fields seldom has more sizes
 _LOG = logging.getLogger(__name__)
 
 
@@ -77,19 +80,25 @@ def infer_batch(
         If two slides would write to the same folder; nothing is run then.
     """
     from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.engines.shelf import EngineShelf
+    from cellseg.runtime.job import open_engine_for
 
     Bundle.open(options.model)
     _check_folders_differ(slides, out_dir)
-    for slide in slides:
-        yield _outcome(slide, out_dir, options, watch)
+    with closing(EngineShelf(open_engine_for, _ENGINES_KEPT)) as engines:
+        for slide in slides:
+            yield _outcome(slide, out_dir, options, watch, engines)
 
 
-def _outcome(slide: Path, out_dir: Path, options: InferOptions, watch: Watch) -> Outcome:
+def _outcome(
+    slide: Path, out_dir: Path, options: InferOptions, watch: Watch, engines: EngineShelf
+) -> Outcome:
     from cellseg.runtime.infer import infer_slide
 
     try:
         with watch(slide) as progress:
-            return Outcome(slide, result=infer_slide(slide, out_dir, options, progress))
+            result = infer_slide(slide, out_dir, options, progress, engines=engines)
+            return Outcome(slide, result=result)
     except CellsegError as error:
         return Outcome(slide, error=error)
     except Exception as error:  # a fault of ours on one slide must not cost the others their night

@@ -1,10 +1,11 @@
 """From a model's probabilities to one label a cell.
 
-A seed is a connected piece, not too small, of foreground in which the smoothed interior channel
-reaches ``seed_threshold``; a piece of foreground without a seed is one too. Seeds grow over the
-foreground by watershed on that channel, so touching cells part along its valley. The channel is
-taken in 256 steps and smoothed in integers, so that seeds are the same on every machine, and so
-that a byte a pixel is all that a slide's run must keep of it.
+A seed is a peak, not too small, of the smoothed interior channel: a connected piece of foreground
+in which it reaches ``seed_threshold``, parted where it falls by ``seed_depth`` between maxima. A
+piece of foreground without a seed is a cell, too. Seeds grow over the foreground by watershed on
+that channel, so touching cells part along its valley. The channel is taken in 256 steps and
+smoothed in integers, so that seeds are the same on every machine, and a byte a pixel is all that a
+slide's run must keep of it.
 
 Works on a window in memory; `cellseg.runtime.regions` puts windows of a slide together.
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cellseg.runtime.kernels.instances import number_in_raster_order
+from cellseg.runtime.kernels.instances import label_left, mark_seeds, number_in_raster_order
 from cellseg.runtime.kernels.watershed import flood
 
 if TYPE_CHECKING:
@@ -73,59 +74,17 @@ def label_cells(
     first : int64, shape (n,)
         First pixels, ``y * W + x``.
     """
-    height = interior
+    height = np.ascontiguousarray(interior)
     if rule.seed_blur_px > 0:
         height = np.asarray(cv2.GaussianBlur(interior, (0, 0), rule.seed_blur_px), np.uint8)
-    inside = height >= round(rule.seed_threshold * 255)
-    labels = find_seeds(foreground, inside, rule.min_seed_px)
-    flood(255 - height, foreground, labels)
-    return labels, renumber(labels, rule.min_area_px)
-
-
-def find_seeds(
-    foreground: NDArray[np.bool_], inside: NDArray[np.bool_], min_seed_px: int = 0
-) -> NDArray[np.uint32]:
-    """One label for each 4-connected piece of ``inside & foreground``, and for seedless pieces.
-
-    Parameters
-    ----------
-    foreground, inside : bool, shape (H, W)
-    min_seed_px : int
-        Pieces of ``inside`` with fewer pixels are no seeds.
-
-    Returns
-    -------
-    uint32, shape (H, W)
-    """
-    count, seeds = cv2.connectedComponents((foreground & inside).astype(np.uint8), connectivity=4)
-    is_small = np.bincount(seeds.ravel(), minlength=count) < min_seed_px
-    seeds[is_small[seeds]] = 0
-    pieces, piece = cv2.connectedComponents(foreground.astype(np.uint8), connectivity=4)
-    has_seed = np.zeros(pieces, bool)
-    has_seed[piece[seeds > 0]] = True
-    has_seed[0] = True
-    extra = np.cumsum(~has_seed) + (count - 1)
-    return np.asarray(np.where(has_seed[piece], seeds, extra[piece]), dtype=np.uint32)
-
-
-def renumber(labels: NDArray[np.uint32], min_area_px: int = 0) -> NDArray[np.int64]:
-    """Give cells the numbers 1..n in raster order of their first pixels, in place.
-
-    Parameters
-    ----------
-    labels : uint32, shape (H, W)
-        Contiguous.
-    min_area_px : int
-        Cells of fewer pixels become 0.
-
-    Returns
-    -------
-    int64, shape (n,)
-        First pixel of each cell, ``y * W + x``.
-    """
-    area = np.bincount(labels.ravel())
-    first = np.empty(len(area), np.int64)
-    count = number_in_raster_order(
-        labels, area >= min_area_px, np.zeros(len(area), np.uint32), first
-    )
-    return first[:count]
+    level = round(rule.seed_threshold * 255)
+    framed_hw = foreground.shape[0] + 2, foreground.shape[1] + 2
+    framed, elevation = np.empty(framed_hw, np.uint32), np.empty(framed_hw, np.uint8)
+    depth = 256 if rule.seed_depth == 1 else round(rule.seed_depth * 255)
+    count = mark_seeds(foreground, height, level, depth, rule.min_seed_px, framed, elevation)
+    flood(elevation, framed)
+    count = label_left(framed, count)
+    labels, first = np.empty(foreground.shape, np.uint32), np.empty(count, np.int64)
+    table = np.zeros(count + 1, np.uint32)
+    kept = number_in_raster_order(framed, rule.min_area_px, table, labels, first)
+    return labels, first[:kept]

@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.job import Job, OpenEngine
+    from cellseg.runtime.engines.shelf import EngineShelf, OpenEngine
+    from cellseg.runtime.job import Job
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import Phase, ProgressCallback
     from cellseg.runtime.slide import Slide
@@ -94,6 +95,7 @@ def infer_slide(
     progress: ProgressCallback | None = None,
     *,
     open_engine: OpenEngine | None = None,
+    engines: EngineShelf | None = None,
 ) -> RunResult:
     """Run a model over a slide or image and write its result folder.
 
@@ -109,6 +111,9 @@ def infer_slide(
         Called from this thread with the state of the run, about ten times a second.
     open_engine : callable, optional
         Opens the engine for a bundle, the options and a tile size; for engines of your own.
+    engines : EngineShelf, optional
+        Keeps engines open for the next run. With a memory budget, a run opens one of its own, to
+        see what it takes.
 
     Returns
     -------
@@ -135,8 +140,8 @@ def infer_slide(
             _set_cache(opened, MIN_CACHE_BYTES)
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
-            opener = open_engine or open_engine_for
-            return _Run(opened, bundle, folder, options, progress, opener, started_s).result()
+            run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
+            return run.result()
 
 
 def result_folder(slide: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
@@ -163,7 +168,8 @@ class _Run:
     folder: Path
     options: InferOptions
     notify: ProgressCallback | None
-    open_engine: OpenEngine
+    open_engine: OpenEngine | None
+    engines: EngineShelf | None
     started_s: float
 
     def result(self) -> RunResult:
@@ -207,7 +213,7 @@ class _Run:
         tile_px = None if earlier is None else earlier["tile_px"]
         job = prepare(self.slide, self.bundle, self.options, tile_px)
         is_settled = tile_px is not None or self.options.tile_px is not None
-        if is_settled or self.open_engine is not open_engine_for:
+        if is_settled or self.open_engine is not None:
             return job
         return with_tile(job, self.options, tile_for(job, self.options))
 
@@ -220,7 +226,7 @@ class _Run:
         outputs = outputs_for({*self.options.write, *owed}, job)
         job = replace(job, planes=planes_for(outputs.values(), job))
         before_bytes = resident_bytes()
-        with closing(self.open_engine(self.bundle, options, job.plan.tile_hw)) as engine:
+        with self._opened_engine(options, job.plan.tile_hw) as engine:
             memory = self._plan_memory(job, engine, before_bytes)
             with closing(ResultStore(self.folder)) as store:
                 store.begin(job.identity | engine_identity(engine), owed)
@@ -235,6 +241,16 @@ class _Run:
                 store.remove()
         _LOG.info("%s: done, see %s", self.slide.path, self.folder)
         return RunResult(self.folder, report)
+
+    @contextmanager
+    def _opened_engine(self, options: InferOptions, tile_hw: tuple[int, int]) -> Iterator[Engine]:
+        if self.engines is not None and options.max_ram_bytes is None:
+            with self.engines.lend(self.bundle, options, tile_hw) as engine:
+                yield engine
+            return
+        open_engine = self.open_engine or open_engine_for
+        with closing(open_engine(self.bundle, options, tile_hw)) as engine:
+            yield engine
 
     def _plan_memory(self, job: Job, engine: Engine, before_bytes: int | None) -> MemoryPlan:
         """Plan threads and queues; under a budget, first by what is expected, then as measured."""

@@ -23,7 +23,7 @@ from cellseg.runtime.tissue_file import read_tissue_mask
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from cellseg.runtime.slide import Slide
     from cellseg.runtime.stitcher import Stitcher
     from cellseg.runtime.store import Plane
-
-    OpenEngine = Callable[[Bundle, InferOptions, tuple[int, int]], Engine]
 
 __all__ = [
     "Job",

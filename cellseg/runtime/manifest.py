@@ -71,6 +71,8 @@ class InteriorBorder(_Part):
     seed_threshold: Unit
     seed_blur_px: float = Field(default=0.0, ge=0.0, le=16.0)
     """Sigma of the Gaussian that smooths the interior channel before seeds are taken, pixels."""
+    seed_depth: float = Field(default=1.0, gt=0.0, le=1.0)
+    """How far the channel must fall between two seeds; 1: a piece above the threshold is one."""
     min_seed_px: int = Field(default=0, ge=0)
     """Smallest seed, in pixels; smaller ones do not start a cell of their own."""
     min_area_px: int = Field(ge=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.engines.shelf import EngineShelf
 from cellseg.runtime.job import open_engine_for, prepare
 from cellseg.runtime.lazy import LazyLabels
 from cellseg.runtime.memory import TileCost, plan_memory
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.engines import Engine
+    from cellseg.runtime.engines.shelf import OpenEngine
     from cellseg.runtime.infer import RunResult
-    from cellseg.runtime.job import Job, OpenEngine
+    from cellseg.runtime.job import Job
     from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.stitcher import Stitcher
 
 __all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "run_canvas", "segment"]
-
-_ENGINES_KEPT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +93,7 @@ class Segmenter:
     ) -> None:
         self.bundle = bundle
         self._options = options
-        self._open_engine = open_engine or open_engine_for
-        self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
+        self._engines = EngineShelf(open_engine or open_engine_for)
 
     @classmethod
     def load(cls, model: str | Path = "nuclei", **options: Any) -> Segmenter:
@@ -136,7 +134,8 @@ class Segmenter:
             If the image is of another dtype or shape.
         """
         job = prepare(ArraySlide(image, mpp), self.bundle, self._options)
-        channels = run_canvas(job, self._engine(job), self._options)
+        with self._engines.lend(self.bundle, self._options, job.plan.tile_hw) as engine:
+            channels = run_canvas(job, engine, self._options)
         classes = job.rule.classes(channels, (0, 0), job.view.hw)
         labels = _instances(job, channels)
         card = self.bundle.manifest
@@ -150,8 +149,7 @@ class Segmenter:
 
     def close(self) -> None:
         """Release the engines; the next call opens one again."""
-        while self._engines:
-            self._engines.popitem()[1].close()
+        self._engines.close()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -163,16 +161,6 @@ class Segmenter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _engine(self, job: Job) -> Engine:
-        tile_hw = job.plan.tile_hw
-        engine = self._engines.pop(tile_hw, None)
-        if engine is None:
-            engine = self._open_engine(self.bundle, self._options, tile_hw)
-        self._engines[tile_hw] = engine
-        while len(self._engines) > _ENGINES_KEPT:
-            self._engines.popitem(last=False)[1].close()
-        return engine
 
 
 class SlideSegmentation:

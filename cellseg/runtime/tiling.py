@@ -55,7 +55,7 @@ def tile_for(job: Job, options: InferOptions) -> int:
     if options.max_ram_bytes is None and not is_tried:
         return usual_px
     threads = options.threads or usable_cores()
-    choice = choose_engine(job.bundle, options.engine, options.precision, job.plan.tile_hw, threads)
+    choice = choose_engine(job.bundle, options.engine, options.precision, threads)
     sides = fitting_sides_px(job, options, choice.engine, threads)
     usual_px = max(side for side in sides if side <= max(usual_px, sides[0]))
     tried = [side for side in sides if side >= TUNED_SIDES_PX[0]]

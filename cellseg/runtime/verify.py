@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.job import Job, OpenEngine
+    from cellseg.runtime.engines.shelf import OpenEngine
+    from cellseg.runtime.job import Job
     from cellseg.runtime.slide import Slide
 
 __all__ = ["VerifyReport", "WayCheck", "WindowCheck", "verify"]

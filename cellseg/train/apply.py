@@ -70,7 +70,9 @@ def apply_recipe(
     for way, images, output, merged in jobs:
         target = base / output
         pictures = None if merged is None else base / merged
-        _apply(recipe, getattr(predictor, way), image_files(images), target, pictures, way, progress)
+        _apply(
+            recipe, getattr(predictor, way), image_files(images), target, pictures, way, progress
+        )
         written.append(target)
     return written
 

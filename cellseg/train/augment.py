@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 _STAINS = np.array([(0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776)])
 _DENSITY = (-np.log10((np.arange(256) + 1) / 256)).astype(np.float32)
-_BRIGHTNESS = np.clip(
-    np.rint(256 * 10.0 ** (-np.arange(2048) / 512) - 1), 0, 255
-).astype(np.uint8)
+_BRIGHTNESS = np.clip(np.rint(256 * 10.0 ** (-np.arange(2048) / 512) - 1), 0, 255).astype(np.uint8)
 
 
 def random_affine(

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from cellseg.train.task import Progress, Task
     from cellseg.train.watch import Watch
 
-__all__ = ["STOP_FILES", "EpochEnd", "LossGuard", "MeanWeights", "Reporter"]
+__all__ = ["STOP_FILES", "EpochEnd", "LossGuard", "MeanWeights", "Reporter", "SeededDropout"]
 
 log = logging.getLogger("cellseg.train")
 
 STOP_FILES = ("STOP", "stop")
-"""A file of this name in the run's folder ends the run after the step."""
+"""A file of this name in the run's folder ends the run after the epoch."""
 
 _SNAPSHOT_STEPS = 20
 
@@ -98,13 +98,33 @@ class LossGuard(keras.callbacks.Callback):
         )
 
 
-class Reporter(keras.callbacks.Callback):
-    """Says how far the run is, and ends it where a stop file appears."""
+class SeededDropout(keras.callbacks.Callback):
+    """Starts every layer's random numbers anew each epoch, by seed and epoch.
 
-    def __init__(self, folder: Path, steps: int, progress: Progress | None) -> None:
+    Keras saves no layer's random state, so that a resumed run would drop other units.
+    """
+
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self._folder, self._steps, self._progress = folder, steps, progress
-        self._epoch, self.stopped = 0, False
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Set the state of each layer that has one."""
+        for place, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                rng = np.random.default_rng((self._seed, epoch, place))
+                state = rng.integers(0, 2**31, generator.state.shape)
+                generator.state.assign(state.astype(generator.state.dtype))
+
+
+class Reporter(keras.callbacks.Callback):
+    """Says how far the run is."""
+
+    def __init__(self, steps: int, progress: Progress | None) -> None:
+        super().__init__()
+        self._steps, self._progress = steps, progress
+        self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Remember the epoch."""

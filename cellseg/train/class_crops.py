@@ -66,9 +66,7 @@ class ClassCrops(keras.utils.PyDataset):
         chosen = (self._chosen(step, place) for place in range(self._recipe.fit.batch))
         return [self._stock.pairs[index].image.name for index in chosen]
 
-    def crop(
-        self, step: int, place: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Labelled]:
+    def crop(self, step: int, place: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Labelled]:
         """One crop: RGB (H, W, 3), class of each pixel (H, W), and the image it was cut from."""
         recipe = self._recipe
         rng = np.random.default_rng((recipe.fit.seed, step, place))
@@ -123,7 +121,9 @@ def validation_crops(
             item = stock.get(int(index), scale)
             hw = item.classes.shape
             # Where the image is larger, its middle; where it is smaller, its corner.
-            y, x = (max(0, (have - want) // 2) for have, want in zip(hw, (height, width), strict=True))
+            y, x = (
+                max(0, (have - want) // 2) for have, want in zip(hw, (height, width), strict=True)
+            )
             matrix = np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
             warp = Positions(matrix, (height, width))
             yield sample_image(item.image, warp), sample_mask(item.classes, warp)

@@ -64,7 +64,7 @@ class ClassTask:
         return ClassCrops(self.stock, self.recipe, first_step, **options)
 
     def loss(self) -> keras.losses.Loss:
-        """The recipe's loss, with class weights where it asks for them."""
+        """Make the recipe's loss, with class weights where it asks for them."""
         recipe = self.recipe.loss
         options: dict[str, Any] = dict(recipe.options)
         if recipe.class_weights != "none":
@@ -161,7 +161,9 @@ def _count_pixels(stock: Stock, progress: Progress | None) -> NDArray[np.int64]:
     empty = np.flatnonzero(counts[:, 1:].sum(1) == 0)
     if len(empty):
         first = stock.pairs[int(empty[0])].mask
-        log.warning("%d of %d training masks hold background only: %s", len(empty), len(stock), first)
+        log.warning(
+            "%d of %d training masks hold background only: %s", len(empty), len(stock), first
+        )
     return np.asarray(pixels, np.int64)
 
 

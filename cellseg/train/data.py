@@ -156,15 +156,20 @@ class CropSequence(keras.utils.PyDataset):
         return self._recipe.fit.epochs * self.steps_per_epoch - self._first_step
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        fit = self._recipe.fit
-        rng = np.random.default_rng((fit.seed, self._first_step + index))
-        pairs = [self.crop(rng, source) for source in self._sources_of_batch(rng)]
-        images, labels = zip(*pairs, strict=True)
+        images, labels = zip(*self._pairs(self._first_step + index), strict=True)
         targets = [pack_target(ids, self._recipe.target) for ids in labels]
         return np.stack(images).astype(np.float32), np.stack(targets)
 
+    def labels_of(self, step: int) -> list[NDArray[np.uint16]]:
+        """Label maps of one step's crops."""
+        return [labels for _, labels in self._pairs(step)]
+
+    def _pairs(self, step: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint16]]]:
+        rng = np.random.default_rng((self._recipe.fit.seed, step))
+        return [self.crop(rng, source) for source in self._sources_of_batch(rng)]
+
     def names(self, step: int) -> list[str]:
-        """Sources of one step's crops; which of their images is drawn with the crop."""
+        """Name the sources of one step's crops; which of their images is drawn with the crop."""
         rng = np.random.default_rng((self._recipe.fit.seed, step))
         return [self._recipe.sources[i].name for i in self._sources_of_batch(rng)]
 

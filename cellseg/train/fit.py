@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from cellseg.errors import RecipeError
-from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter
+from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.models import build_network, kflop_per_pixel, load_network
 from cellseg.train.run_state import RunState
 from cellseg.train.schedule import make_optimizer, rate_schedule
@@ -77,7 +77,10 @@ def train(
     crops = task.crops(state.epoch * steps)
     best = _network(recipe, "float32")
     log.info(
-        "parameters=%d kflop_per_px=%.1f %s", best.count_params(), kflop_per_pixel(best), task.summary
+        "parameters=%d kflop_per_px=%.1f %s",
+        best.count_params(),
+        kflop_per_pixel(best),
+        task.summary,
     )
     write_model_facts(task, best, folder)
     if state.epoch < recipe.fit.epochs:
@@ -109,7 +112,8 @@ def _fit(
         callbacks=[
             LossGuard(folder, task.crops(0), state),
             *averaging,
-            Reporter(folder, steps, progress),
+            SeededDropout(fit.seed),
+            Reporter(steps, progress),
             EpochEnd(task, folder, state, best, Watch(task, folder)),
         ],
     )
@@ -123,9 +127,7 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
         "version": bundle.version,
         "description": bundle.description,
         "license": bundle.license,
-        "classes": [
-            {"name": item.name, "color": list(item.color)} for item in recipe.class_list
-        ],
+        "classes": [{"name": item.name, "color": list(item.color)} for item in recipe.class_list],
         **task.facts(),
         "mpp": bundle.mpp or None,
         "stride": recipe.model.stride,

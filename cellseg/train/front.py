@@ -58,7 +58,9 @@ def with_front(body: keras.Model, recipe: InputRecipe) -> keras.Model:
     if recipe.color != "rgb":
         x = _fixed(layers.Conv2D(3, 1, trainable=False, name="color"), x)
     if recipe.sharpen > 0:
-        sharp = layers.DepthwiseConv2D(3, padding="same", use_bias=False, trainable=False, name="sharpen")
+        sharp = layers.DepthwiseConv2D(
+            3, padding="same", use_bias=False, trainable=False, name="sharpen"
+        )
         x = _fixed(sharp, x)
     plain = keras.Model(image, _run_again(body, x), name=body.name)
     # Anew from its configuration: each layer then has one place in one graph.
@@ -69,7 +71,7 @@ def with_front(body: keras.Model, recipe: InputRecipe) -> keras.Model:
 
 
 def _fixed(layer: Any, x: Any) -> Any:
-    """A layer of fixed weights, cut to 0..255 as 8-bit images are."""
+    """Apply a layer of fixed weights, cut to 0..255 as 8-bit images are."""
     return layers.ReLU(max_value=255.0, name=f"{layer.name}_range")(layer(x))
 
 

@@ -50,7 +50,7 @@ class InstanceTask:
         return InteriorBorderLoss()
 
     def validate(self, model: keras.Model) -> dict[str, float]:
-        """Loss and Dice by source, and the loss of all, weighted as training weights the sources."""
+        """Loss and Dice by source, and the loss of all, by the sources' weights in training."""
         loss, recipe = self.loss(), self.recipe
         losses: dict[str, list[float]] = {}
         dices: dict[str, list[float]] = {}
@@ -80,6 +80,7 @@ class InstanceTask:
                     "kind": "interior-border",
                     "interior_channel": 1,
                     "seed_threshold": bundle.seed_threshold,
+                    "seed_depth": bundle.seed_depth,
                     "seed_blur_px": bundle.seed_blur_px,
                     "min_seed_px": bundle.min_seed_px,
                     "min_area_px": bundle.min_area_px,
@@ -94,7 +95,7 @@ class InstanceTask:
         save_contact_sheet(self._validation, predicted, picture)
 
     def watched(self) -> list[NDArray[np.uint8]]:
-        """Validation images."""
+        """Return the validation images."""
         return [item.image for item in self._validation]
 
 

@@ -48,7 +48,9 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     DataError
         If it cannot be decoded.
     """
-    array = _decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+    array = _decoded(
+        path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     return np.minimum(array, 255).astype(np.uint8)
 
 
@@ -173,4 +175,3 @@ def otsu_value(counts: NDArray[np.int64]) -> int:
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2 * below * above
     return int(np.nanargmax(apart))
-

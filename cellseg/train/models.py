@@ -14,6 +14,7 @@ from cellseg.train.front import with_front
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellseg.train.families import Head
     from cellseg.train.sections import Recipe
 
 
@@ -28,9 +29,9 @@ def build_network(recipe: Recipe) -> keras.Model:
         channel where there are two, else softmax.
     """
     params = recipe.model.model_dump(exclude={"family"})
-    family = recipe.model.family
+    family = recipe.family
     if recipe.target.kind == "instances":
-        head = "softmax+distance" if recipe.target.distance else "softmax"
+        head: Head = "softmax+distance" if recipe.target.distance else "softmax"
         body = build_model(family, params, 3, head=head)
     else:
         count = len(recipe.class_list)

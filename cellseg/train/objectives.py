@@ -21,6 +21,7 @@ __all__ = [
     "METRICS",
     "SEED_LOSSES",
     "SEED_METRICS",
+    "loss_class",
     "loss_name",
     "make_loss",
     "make_metric",
@@ -123,12 +124,22 @@ def make_loss(name: str, **options: Any) -> keras.losses.Loss:
     RecipeError
         If the name, or an option, is unknown.
     """
-    module, kind = LOSSES[loss_name(name)]
-    maker = getattr(import_module(f"cellseg.train.{module}"), kind)
     try:
-        return maker(**options)
+        return loss_class(name)(**options)
     except TypeError as error:
         raise RecipeError(f"loss '{name}' takes other options. Received: {error}.") from error
+
+
+def loss_class(name: str) -> type[keras.losses.Loss]:
+    """Return the class of a loss by name; its docstring holds the formula.
+
+    Raises
+    ------
+    RecipeError
+        If there is none of that name.
+    """
+    module, kind = LOSSES[loss_name(name)]
+    return getattr(import_module(f"cellseg.train.{module}"), kind)
 
 
 def make_metric(name: str) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +18,19 @@ from cellseg.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from cellseg.train.sections import FolderPair, Recipe, SourceRecipe
 
-__all__ = ["IMAGE_SUFFIXES", "SPLITS", "Pair", "check_sizes", "find_pairs", "image_files", "selected_stems"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SPLITS",
+    "Pair",
+    "check_sizes",
+    "find_pairs",
+    "image_files",
+    "selected_stems",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SPLITS = ("train", "valid", "test")
@@ -63,7 +71,8 @@ def image_files(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DataError(
-            f"a folder of images holds {', '.join(IMAGE_SUFFIXES)} files. Received: none in {folder}."
+            f"a folder of images holds {', '.join(IMAGE_SUFFIXES)} files. "
+            f"Received: none in {folder}."
         )
     return found
 
@@ -167,8 +176,7 @@ def _below(folder: Path) -> dict[str, tuple[Path, Path]]:
     if (folder / "images").is_dir():
         return {"train": (folder / "images", folder / "masks")}
     raise DataError(
-        "a source holds train/images and train/masks, or images/ and masks/. "
-        f"Received: {folder}.",
+        f"a source holds train/images and train/masks, or images/ and masks/. Received: {folder}.",
         hint="check the recipe's paths, and --data, the folder that they start from.",
     )
 
@@ -233,7 +241,9 @@ def selected_stems(source: SourceRecipe, root: Path) -> set[str] | None:
     path = root / str(source.path or ".") / source.table
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values}
+            return {
+                row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values
+            }
     except (OSError, KeyError) as error:
         raise DataError(
             f"a table must be a CSV with the columns stem and {source.column}. Received: {path}."

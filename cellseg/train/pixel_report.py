@@ -214,7 +214,10 @@ def _instance_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[i
 
     items = load_split(recipe, root, split)
     for item in items:
-        yield len(items), Truth(item.source, item.stem, item.image, (item.labels > 0).astype(np.uint8))
+        yield (
+            len(items),
+            Truth(item.source, item.stem, item.image, (item.labels > 0).astype(np.uint8)),
+        )
 
 
 def format_scores(result: dict[str, Any]) -> str:
@@ -223,21 +226,20 @@ def format_scores(result: dict[str, Any]) -> str:
         "| way | class | images | Dice | IoU | precision | recall | boundary F1 |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for way in ("plain", "tiled"):
-        if way not in result:
-            continue
+    said = []
+    for way in (name for name in ("plain", "tiled") if name in result):
         part = result[way]
         for name, row in list(part["classes"].items())[1:]:
             keys = ("dice", "iou", "precision", "recall", "boundary_f1")
             numbers = " | ".join("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)
             lines.append(f"| {way} | {name} | {part['images']} | {numbers} |")
         best = part["thresholds"]["best"]
-        lines.append(
-            f"\n{way}: pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
+        said.append(
+            f"{way}: pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
             f"{part['calibration']['error']:.4f}, best threshold {best['threshold']:.2f} "
-            f"(Dice {best['dice']:.3f})\n"
+            f"(Dice {best['dice']:.3f})"
         )
-    return "\n".join(lines).rstrip()
+    return "\n".join([*lines, "", *said])
 
 
 def _write(
@@ -296,7 +298,9 @@ def _write_table(scores: WayScores, path: Path) -> None:
     names = scores.class_names[1:]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)])
+        writer.writerow(
+            ["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)]
+        )
         for index in np.argsort(np.where(np.isnan(scores.dice), 2.0, scores.dice)):
             values = [
                 getattr(scores.scores[index], key)[place]

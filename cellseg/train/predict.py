@@ -53,7 +53,7 @@ class KerasPredictor:
     """
 
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
-        self._model, self._recipe = model, recipe
+        self.model, self._recipe = model, recipe
         self.name = "Keras"
 
     def plain(self, image: NDArray[Any]) -> NDArray[np.float32]:
@@ -84,7 +84,7 @@ class KerasPredictor:
         height, width = image.shape[:2]
         padded = _padded(image, self._recipe.model.stride)
         # Called, not `predict`, which compiles anew for every image size.
-        raw = self._model(padded[None].astype(np.float32), training=False)[0]
+        raw = self.model(padded[None].astype(np.float32), training=False)[0]
         from keras import ops
 
         return as_classes(np.asarray(ops.convert_to_numpy(raw), np.float32), self._recipe)[

@@ -8,6 +8,7 @@ is an error that names the nearest known one. A recipe is looked up by name amon
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ __all__ = [
     "data_folder",
     "describe_recipe",
     "load_recipe",
+    "recipe_of_run",
     "recipe_path",
     "recipe_schema",
     "run_folder",
@@ -76,7 +78,9 @@ def recipe_path(name_or_path: str | Path) -> Path:
         raise RecipeError(
             "a recipe is a TOML file, a seed's .config file or a shipped name. "
             f"Received: {name_or_path}.",
-            hint=f"did you mean '{near[0]}'?" if near else f"shipped recipes: {', '.join(shipped)}.",
+            hint=f"did you mean '{near[0]}'?"
+            if near
+            else f"shipped recipes: {', '.join(shipped)}.",
         )
     return path
 
@@ -101,6 +105,8 @@ def load_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
         conversion = convert_config(path)
         for note in conversion.notes:
             log.info("%s: %s", path.name, note)
+        for note in conversion.unused:
+            log.debug("%s: %s", path.name, note)
         tree = conversion.tree
     else:
         tree = _read_toml(path)
@@ -133,6 +139,27 @@ def run_folder(recipe: Recipe, root: Path, out: Path | None = None) -> Path:
     if out is not None:
         return out
     return Path("runs") / recipe.name if recipe.run is None else root / recipe.run
+
+
+def recipe_of_run(run: Path, asked: Recipe) -> Recipe:
+    """Return the recipe that a run was trained with, applied to the images that are asked for.
+
+    Network, input and classes are the run's; sources and folders are those of ``asked``.
+
+    Raises
+    ------
+    RecipeError
+        If the run's ``recipe.json`` cannot be read.
+    """
+    path = run / "recipe.json"
+    if not path.is_file():
+        return asked
+    try:
+        trained = check_recipe(json.loads(path.read_text(encoding="utf-8")), path)
+    except ValueError as error:
+        raise RecipeError(f"a run's recipe must be JSON. Received: {path}: {error}.") from error
+    ours = {"sources": asked.sources, "infer": asked.infer, "run": asked.run}
+    return trained.model_copy(update=ours)
 
 
 def check_recipe(tree: dict[str, Any], path: Path) -> Recipe:
@@ -174,8 +201,9 @@ def _explain(path: Path, error: ValidationError, tree: dict[str, Any]) -> Recipe
         near = difflib.get_close_matches(family, FAMILY_MODELS, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else None
         known = ", ".join(FAMILY_MODELS)
-        return RecipeError(f"{path}: model.family must be one of {known}. "
-                           f"Received: family={family!r}.", hint=hint)
+        return RecipeError(
+            f"{path}: model.family must be one of {known}. Received: family={family!r}.", hint=hint
+        )
     if first["type"] != "extra_forbidden":
         place = f"{path}: {where}: " if where else f"{path}: "
         received = f" Received: {first['input']!r}." if where else ""
@@ -203,7 +231,7 @@ def _known_keys(location: tuple[int | str, ...], tree: dict[str, Any]) -> list[s
 
 
 def _section_of(annotation: Any) -> Any:
-    """The section inside ``Section``, ``tuple[Section, ...]`` or ``Section | None``."""
+    """Return the section inside ``Section``, ``tuple[Section, ...]`` or ``Section | None``."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation
     return _section_of(get_args(annotation)[0])

@@ -97,11 +97,9 @@ class Reliability:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
-            writer.writerows(
-                {key: round(value, 5) for key, value in row.items()} for row in rows
-            )
+            writer.writerows({key: round(value, 5) for key, value in row.items()} for row in rows)
 
 
 def _ratio(part: int, whole: int) -> float:
-    """A share; 1 where there is nothing to have a share of."""
+    """Return a share; 1 where there is nothing to have a share of."""
     return 1.0 if whole == 0 else part / whole

@@ -1,4 +1,4 @@
-"""Learning rates: cosine, plateau, steps or constant, each after a linear warm-up; and optimizers."""
+"""Learning rates (cosine, plateau, steps, constant; a linear warm-up) and optimizers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StepRates(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def rate_schedule(fit: FitRecipe, steps_per_epoch: int) -> Any:
-    """What the optimizer takes as its learning rate; a number with ``plateau``.
+    """Return what the optimizer takes as its learning rate; a number with ``plateau``.
 
     A plateau's warm-up would be forgotten by a resume, so it has none.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from cellseg.train.families import FAMILIES
-from cellseg.train.families.params import FamilyParams
+from cellseg.train.families.params import FamilyParams  # noqa: TC001 (pydantic reads it)
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
@@ -27,8 +27,8 @@ class Section(BaseModel):
 
 def _family_model(name: str, params: type[FamilyParams]) -> type[FamilyParams]:
     title = "".join(part.capitalize() for part in name.split("-")) + "Model"
-    tag = (Literal[name], Field(name, description="model family"))
-    return create_model(title, __base__=params, __doc__=params.__doc__, family=tag)  # type: ignore[call-overload]
+    tag: Any = (Literal[name], Field(name, description="model family"))
+    return create_model(title, __base__=params, __doc__=params.__doc__, family=tag)
 
 
 FAMILY_MODELS = {name: _family_model(name, row.params) for name, row in FAMILIES.items()}
@@ -198,8 +198,13 @@ class AugmentRecipe(Section):
     barrel_p: Chance = Field(0.0, description="barrel distortion about each of lens_centers")
     pincushion_p: Chance = Field(0.0, description="pincushion distortion about them")
     lens_radius: float = Field(0.3, gt=0, le=2, description="its radius, part of the width")
-    lens_amount: float = Field(0.3, ge=0, le=2, description="its exponent: source = centre + "
-                               "delta * sin(pi d / 2R) ** amount, negative for pincushion")
+    lens_amount: float = Field(
+        0.3,
+        ge=0,
+        le=2,
+        description="its exponent: source = centre + "
+        "delta * sin(pi d / 2R) ** amount, negative for pincushion",
+    )
     lens_centers: tuple[tuple[float, float], ...] = Field(
         ((0.5, 0.5),), description="centres (x, y), parts of width and height"
     )
@@ -311,9 +316,12 @@ class BundleRecipe(Section):
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
-    seed_threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of a seed")
+    seed_threshold: float = Field(0.3, gt=0, lt=1, description="interior probability of a seed")
+    seed_depth: float = Field(
+        0.17, gt=0, le=1, description="fall of the interior that parts two seeds; 1: none"
+    )
     seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
-    min_seed_px: int = Field(24, ge=0, description="smallest seed, px")
+    min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
     min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
 
 
@@ -365,6 +373,11 @@ class Recipe(Section):
                 f"input.size_px must be multiples of the model's stride, {self.model.stride} px"
             )
         return self
+
+    @property
+    def family(self) -> str:
+        """Name of the model family."""
+        return str(self.model.model_dump()["family"])
 
     @property
     def class_list(self) -> tuple[ClassRecipe, ...]:

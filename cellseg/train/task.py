@@ -1,7 +1,7 @@
 """What a training run is about: its crops, its loss, how it is validated, what its bundle says.
 
-Two tasks: `InstanceTask` learns interior and border of numbered cells, `ClassTask` the class of each
-pixel. `cellseg.train.fit` runs either.
+Two tasks: `InstanceTask` learns interior and border of numbered cells, `ClassTask` the class of
+each pixel. `cellseg.train.fit` runs either.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Task(Protocol):
         ...
 
     def loss(self) -> keras.losses.Loss:
-        """What is minimized."""
+        """Return what is minimized."""
         ...
 
     def validate(self, model: keras.Model) -> dict[str, float]:

@@ -103,7 +103,7 @@ def _linear(rng: np.random.Generator, recipe: AugmentRecipe) -> NDArray[np.float
     if _happens(rng, recipe.angle_p):
         angle = np.deg2rad(recipe.angles_deg[rng.integers(len(recipe.angles_deg))])
         cos, sin = np.round((np.cos(angle), np.sin(angle)), 12)
-        turn = turn @ np.array([[cos, sin], [-sin, cos]])
+        turn = turn @ np.array([[cos, -sin], [sin, cos]])
     if _happens(rng, recipe.shrink_p):
         turn = turn / rng.uniform(*recipe.shrink)
     if _happens(rng, recipe.shear_p):
@@ -124,7 +124,11 @@ def _bent(
     rng: np.random.Generator, recipe: AugmentRecipe, size_hw: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Crop positions moved by fields and lenses; None if nothing is."""
-    fields = [draw(rng, recipe, size_hw) for chance, draw in _FIELDS if _happens(rng, getattr(recipe, chance))]
+    fields = [
+        draw(rng, recipe, size_hw)
+        for chance, draw in _FIELDS
+        if _happens(rng, getattr(recipe, chance))
+    ]
     barrel, pincushion = _happens(rng, recipe.barrel_p), _happens(rng, recipe.pincushion_p)
     if not (fields or barrel or pincushion):
         return None
@@ -159,7 +163,9 @@ def _elastic(
 ) -> list[NDArray[np.float32]]:
     """Smoothed noise of the wanted standard displacement, one field an axis."""
     fields = [_smooth_noise(rng, size_hw, recipe.elastic_sigma_px) for _ in "xy"]
-    return [field * np.float32(recipe.elastic_px / max(float(field.std()), 1e-6)) for field in fields]
+    return [
+        field * np.float32(recipe.elastic_px / max(float(field.std()), 1e-6)) for field in fields
+    ]
 
 
 def _ripple(
@@ -175,7 +181,7 @@ def _ripple(
 def _grid(
     rng: np.random.Generator, recipe: AugmentRecipe, size_hw: tuple[int, int]
 ) -> list[NDArray[np.float32]]:
-    """Moves of a grid's nodes, linear between them."""
+    """Draw moves of a grid's nodes, linear between them."""
     height, width = size_hw
     nodes = recipe.grid_cells + 1
     fields = []

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import heapq
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from skimage import morphology
 
-from cellseg.runtime.cells import (
-    find_seeds,
-    instances_from_probabilities,
-    renumber,
-)
-from cellseg.runtime.kernels.watershed import flood
+from cellseg.runtime.cells import instances_from_probabilities, label_cells
+from cellseg.runtime.kernels.instances import label_left, mark_seeds, number_in_raster_order
+from cellseg.runtime.kernels.watershed import SEA, flood
 from cellseg.runtime.manifest import InteriorBorder
 
 RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
+CROSS = ndimage.generate_binary_structure(2, 1)
 SMOOTHED = RULE.model_copy(update={"seed_blur_px": 1.5, "min_seed_px": 12})
 
 
@@ -51,6 +52,47 @@ def flood_with_a_heap(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray
     return labels
 
 
+def flooded(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Flood an image by the kernel, which wants a frame around it."""
+    framed = np.pad(np.where(mask, seeds, SEA).astype(np.uint32), 1, constant_values=SEA)
+    flood(np.pad(elevation, 1), framed)
+    return np.where(mask, framed[1:-1, 1:-1], 0)
+
+
+def label_with_scipy(
+    foreground: np.ndarray, height: np.ndarray, rule: InteriorBorder
+) -> np.ndarray:
+    """Tell cells apart by scipy's components and the heap; numbered by their first pixels."""
+    inside = foreground & (height >= round(rule.seed_threshold * 255))
+    seeds, count = ndimage.label(inside)
+    seeds[(np.bincount(seeds.ravel(), minlength=count + 1) < rule.min_seed_px)[seeds]] = 0
+    labels = flood_with_a_heap(255 - height, foreground, seeds)
+    labels += np.where(labels == 0, ndimage.label(foreground & (labels == 0))[0] + count, 0) * (
+        foreground & (labels == 0)
+    )
+    labels[(np.bincount(labels.ravel()) < rule.min_area_px)[labels]] = 0
+    names = [name for name in dict.fromkeys(labels.ravel().tolist()) if name]
+    return sum(((labels == name) * (i + 1) for i, name in enumerate(names)), np.zeros_like(labels))
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.sampled_from([0.3, 0.6, 0.95]),
+)
+@settings(max_examples=80, deadline=None)
+def test_cells_equal_those_told_apart_by_scipy(
+    seed: int, hw: tuple[int, int], density: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    foreground, height = rng.random(hw) < density, rng.integers(0, 256, hw).astype(np.uint8)
+    rule = RULE.model_copy(update={"min_seed_px": 2, "min_area_px": 2})
+    labels, first = label_cells(foreground, height, rule)
+    np.testing.assert_array_equal(labels, label_with_scipy(foreground, height, rule))
+    where, at = np.unique(labels, return_index=True)
+    np.testing.assert_array_equal(first, at[where > 0])
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(1, 24))
 @settings(max_examples=60, deadline=None)
 def test_the_flood_equals_its_heap_twin(seed: int, height: int, width: int) -> None:
@@ -60,9 +102,9 @@ def test_the_flood_equals_its_heap_twin(seed: int, height: int, width: int) -> N
     labels = (rng.integers(1, 9, (height, width)) * (rng.random((height, width)) < 0.1)).astype(
         np.uint32
     )
+    labels *= mask
     expected = flood_with_a_heap(elevation, mask, labels)
-    flood(elevation, mask, labels)
-    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(flooded(elevation, mask, labels), expected)
 
 
 def test_the_flood_equals_scikit_image_where_no_pixel_is_tied() -> None:
@@ -72,8 +114,7 @@ def test_the_flood_equals_scikit_image_where_no_pixel_is_tied() -> None:
     seeds[2, 3], seeds[2, 36] = 1, 2
     mask = np.ones((5, 40), bool)
     expected = segmentation.watershed(255 - elevation, seeds.astype(int), mask=mask)
-    flood(255 - elevation, mask, seeds)
-    agree = (seeds == expected).mean()
+    agree = (flooded(255 - elevation, mask, seeds) == expected).mean()
     assert agree > 0.97  # the valley line itself may go either way
 
 
@@ -100,18 +141,74 @@ def test_an_empty_image_has_no_cells() -> None:
     assert labels.max() == 0
 
 
+def framed_arrays(hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    framed_hw = hw[0] + 2, hw[1] + 2
+    return np.full(framed_hw, 77, np.uint32), np.zeros(framed_hw, np.uint8)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.integers(1, 120),
+)
+@settings(max_examples=80, deadline=None)
+def test_there_are_as_many_seeds_as_maxima_of_that_depth(
+    seed: int, hw: tuple[int, int], depth: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    foreground = rng.random(hw) < 0.9
+    height = cv2.GaussianBlur(rng.integers(0, 256, hw).astype(np.uint8), (0, 0), 1.0)
+    height = height.reshape(hw)
+    framed, elevation = framed_arrays(hw)
+    count = mark_seeds(foreground, height, 60, depth, 0, framed, elevation)
+    # Far below the lowest seed, so that pieces apart stay apart; a maximum counts from h + 1 on.
+    relief = np.where(foreground & (height >= 60), height.astype(int) + 1000, 0)
+    lowered = np.maximum(relief - (depth - 1), 0)
+    filled = morphology.reconstruction(lowered, relief, footprint=CROSS).astype(int)
+    peaks = morphology.local_maxima(np.pad(filled, 1), connectivity=1)
+    assert count == ndimage.label(peaks)[1]
+    np.testing.assert_array_equal(framed[1:-1, 1:-1] > 0, (relief > 0) | ~foreground)
+
+
+def test_nuclei_whose_interiors_run_together_part_at_the_pass() -> None:
+    probabilities = two_touching_discs()
+    y, x = np.mgrid[:32, :48]
+    near = np.minimum(np.hypot(y - 16, x - 15), np.hypot(y - 16, x - 32))
+    probabilities[..., 1] = np.clip(1 - near / 14, 0, 1) * (near < 9)  # 0.4 at the contact
+    low = RULE.model_copy(update={"seed_threshold": 0.35})
+    assert instances_from_probabilities(probabilities, low).max() == 1
+    parted = low.model_copy(update={"seed_depth": 0.2})
+    assert instances_from_probabilities(probabilities, parted).max() == 2
+
+
 def test_seeds_outside_the_foreground_are_ignored() -> None:
-    seeds = find_seeds(np.zeros((4, 4), bool), np.ones((4, 4), bool))
-    assert seeds.max() == 0
+    framed, elevation = framed_arrays((4, 4))
+    high = np.full((4, 4), 255, np.uint8)
+    assert mark_seeds(np.zeros((4, 4), bool), high, 128, 256, 0, framed, elevation) == 0
+    assert (framed == SEA).all()
 
 
-def test_small_cells_are_dropped_and_ids_follow_the_raster() -> None:
-    labels = np.array([[9, 9, 0, 4], [9, 0, 7, 7]], np.uint32)
-    all_kept, without_specks = labels.copy(), labels.copy()
-    np.testing.assert_array_equal(renumber(all_kept), [0, 3, 6])
-    np.testing.assert_array_equal(all_kept, [[1, 1, 0, 2], [1, 0, 3, 3]])
-    np.testing.assert_array_equal(renumber(without_specks, min_area_px=2), [0, 6])
-    np.testing.assert_array_equal(without_specks, [[1, 1, 0, 0], [1, 0, 2, 2]])
+def test_what_the_flood_does_not_reach_is_a_cell_of_its_own() -> None:
+    framed = np.full((5, 6), SEA, np.uint32)
+    framed[1, 1:3], framed[3, 1], framed[3, 3:5], framed[2, 4] = 1, 0, 0, 0
+    assert label_left(framed, 1) == 3
+    assert framed[2, 4] == framed[3, 3] == framed[3, 4] == 2
+    assert framed[3, 1] == 3
+    assert (framed[1, 1:3] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("min_area_px", "expected", "firsts"),
+    [(0, [[1, 1, 0, 2], [1, 0, 3, 3]], [0, 3, 6]), (2, [[1, 1, 0, 0], [1, 0, 2, 2]], [0, 6])],
+)
+def test_small_cells_are_dropped_and_ids_follow_the_raster(
+    min_area_px: int, expected: list[list[int]], firsts: list[int]
+) -> None:
+    framed = np.pad(np.array([[9, 9, SEA, 4], [9, SEA, 7, 7]], np.uint32), 1, constant_values=SEA)
+    labels, first = np.empty((2, 4), np.uint32), np.empty(9, np.int64)
+    count = number_in_raster_order(framed, min_area_px, np.zeros(10, np.uint32), labels, first)
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(first[:count], firsts)
 
 
 def test_specks_of_interior_do_not_split_a_nucleus() -> None:
@@ -124,8 +221,9 @@ def test_specks_of_interior_do_not_split_a_nucleus() -> None:
 
 
 def test_seeds_below_the_smallest_size_are_no_seeds() -> None:
-    inside = np.zeros((6, 9), bool)
-    inside[1:5, 1:5], inside[3, 7] = True, True
-    seeds = find_seeds(np.ones((6, 9), bool), inside, min_seed_px=2)
-    assert seeds.max() == 1
-    assert seeds[3, 7] == 0
+    height = np.zeros((6, 9), np.uint8)
+    height[1:5, 1:5], height[3, 7] = 255, 255
+    framed, elevation = framed_arrays((6, 9))
+    assert mark_seeds(np.ones((6, 9), bool), height, 128, 256, 2, framed, elevation) == 1
+    assert framed[4, 8] == 0
+    assert framed[2, 2] == 1

@@ -12,9 +12,10 @@ import pytest
 
 from cellseg.errors import EngineError
 from cellseg.runtime.bundle import write_bundle
-from cellseg.runtime.engines import ENGINES, choose_engine, open_engine, select
+from cellseg.runtime.engines import ENGINES, choose_engine, measure, open_engine, select
 from cellseg.runtime.engines.measure import Measurement, measure_speed
 from tests.bundles import make_bundle, make_manifest, tiny_onnx, variant_fields
+from tests.fakes import IdentityEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,14 +67,14 @@ def test_fastest_variant_with_proven_quality_is_taken(
     tmp_path: Path, fastest: list[str], vs_fp32: dict[str, float] | None, expected: str
 ) -> None:
     bundle = bundle_with_int8(tmp_path / "b.cellseg", vs_fp32)
-    assert choose_engine(bundle, "auto", "auto", HW, threads=1).precision == expected
+    assert choose_engine(bundle, "auto", "auto", threads=1).precision == expected
 
 
 def test_precision_that_is_asked_for_is_taken_without_proof(
     tmp_path: Path, fastest: list[str]
 ) -> None:
     bundle = bundle_with_int8(tmp_path / "b.cellseg", None)
-    assert choose_engine(bundle, "onnxruntime", "int8", HW, threads=1).precision == "int8"
+    assert choose_engine(bundle, "onnxruntime", "int8", threads=1).precision == "int8"
     assert fastest == []  # one candidate needs no trial
 
 
@@ -82,24 +83,21 @@ def test_choice_is_remembered_and_explained(
 ) -> None:
     bundle = make_bundle(tmp_path / "b.cellseg")
     with caplog.at_level(logging.INFO, logger="cellseg"):
-        first = choose_engine(bundle, "auto", "fp32", HW, threads=1)
-        again = choose_engine(bundle, "auto", "fp32", HW, threads=1)
+        first = choose_engine(bundle, "auto", "fp32", threads=1)
+        again = choose_engine(bundle, "auto", "fp32", threads=1)
     assert first == again
     assert len(fastest) == 1
     assert "is the fastest" in caplog.text
     assert "measured earlier" in caplog.text
 
 
-def test_other_threads_other_bundle_or_larger_tile_are_tried_anew(
-    tmp_path: Path, fastest: list[str]
-) -> None:
+def test_other_threads_or_another_bundle_are_tried_anew(tmp_path: Path, fastest: list[str]) -> None:
     bundle = make_bundle(tmp_path / "b.cellseg")
     other = make_bundle(tmp_path / "o.cellseg", data=tiny_onnx(seed=1))
-    choose_engine(bundle, "auto", "fp32", HW, threads=1)
-    choose_engine(bundle, "auto", "fp32", HW, threads=2)
-    choose_engine(bundle, "auto", "fp32", (512, 512), threads=1)
-    choose_engine(other, "auto", "fp32", HW, threads=1)
-    assert len(fastest) == 4
+    choose_engine(bundle, "auto", "fp32", threads=1)
+    choose_engine(bundle, "auto", "fp32", threads=2)
+    choose_engine(other, "auto", "fp32", threads=1)
+    assert len(fastest) == 3
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}'])
@@ -108,7 +106,7 @@ def test_damaged_memory_is_measured_over(
 ) -> None:
     cache.parent.mkdir()
     cache.write_text(content)
-    choose_engine(make_bundle(tmp_path / "b.cellseg"), "auto", "fp32", HW, threads=1)
+    choose_engine(make_bundle(tmp_path / "b.cellseg"), "auto", "fp32", threads=1)
     assert len(json.loads(cache.read_text())) >= 1
 
 
@@ -121,7 +119,7 @@ def test_engine_that_fails_to_open_is_left_out(
     broken = replace(ENGINES["openvino"], import_name="json", module="no_such_module")
     monkeypatch.setitem(ENGINES, "openvino", broken)
     bundle = make_bundle(tmp_path / "b.cellseg")
-    assert choose_engine(bundle, "auto", "fp32", HW, threads=1).engine == "onnxruntime"
+    assert choose_engine(bundle, "auto", "fp32", threads=1).engine == "onnxruntime"
     assert "openvino fp32 cannot be used" in caplog.text
 
 
@@ -151,3 +149,28 @@ def test_trial_runs_every_engine_and_gives_speeds(tmp_path: Path) -> None:
     measured = measure_speed(engines, rounds=1, round_s=0.0)
     assert np.isfinite(measured["a"].px_per_s)
     assert measured["a"].px_per_s > 0
+
+
+class TimedEngine(IdentityEngine):
+    """Takes a given time for a tile, on a clock of the test's."""
+
+    now_s = 0.0
+
+    def __init__(self, tile_s: float) -> None:
+        super().__init__(HW)
+        self.tile_s, self.tiles, self.concurrency = tile_s, 0, 1
+
+    def infer(self, tile: Any, out: Any = None) -> Any:
+        TimedEngine.now_s += self.tile_s
+        self.tiles += 1
+        return super().infer(tile, out)
+
+
+def test_an_engine_without_a_chance_gets_no_further_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: TimedEngine.now_s)
+    engines = {"fast": TimedEngine(0.01), "near": TimedEngine(0.015), "slow": TimedEngine(0.1)}
+    measured = measure_speed(engines, rounds=2, round_s=0.1)
+    assert engines["slow"].tiles == 2
+    assert min(engines["fast"].tiles, engines["near"].tiles) > 10
+    assert measured["fast"].px_per_s == pytest.approx(32 * 32 / 0.01)
+    assert measured["slow"].px_per_s == pytest.approx(32 * 32 / 0.1)

@@ -18,6 +18,8 @@ __all__ = ["Measurement", "measure_speed"]
 
 Key = TypeVar("Key")
 
+_CHANCE = 0.5  # of the fastest's speed: what is slower does not become the fastest any more
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -32,20 +34,24 @@ def measure_speed(
 ) -> dict[Key, Measurement]:
     """Measure engines by turns, so that a busy moment does not hit one of them alone.
 
+    Those that are less than half as fast as the fastest in their first turn have no further one.
+
     Parameters
     ----------
     engines : mapping of Key to Engine
         Opened engines, any tile shapes.
     rounds : int
-        Turns of each engine after one warm-up.
+        Turns of each engine after a warm-up and a first, short turn.
     round_s : float
         Least duration of a turn, in seconds.
     """
-    best = dict.fromkeys(engines, 0.0)
     for engine in engines.values():
         _run(engine, 0.0)
+    best = {key: _run(engine, 0.0) for key, engine in engines.items()}
+    limit = max(best.values()) * _CHANCE
+    promising = {key: engine for key, engine in engines.items() if best[key] >= limit}
     for _ in range(rounds):
-        for key, engine in engines.items():
+        for key, engine in promising.items():
             best[key] = max(best[key], _run(engine, round_s))
     return {key: Measurement(speed) for key, speed in best.items()}
 

@@ -1,6 +1,7 @@
 """What was measured once is remembered: a small JSON file in the user's cache folder.
 
-The file only saves time. If it cannot be read or written, the trial is run again.
+The file only saves time. If it cannot be read or written, the trial is run again; and so it is,
+once the machine is quiet, if other processes took its cores when it was measured.
 """
 
 from __future__ import annotations
@@ -11,6 +12,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from cellseg.runtime.engines.bystanders import is_busy
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 __all__ = ["cache_folder", "recall", "remember"]
 
@@ -32,15 +39,28 @@ def cache_folder() -> Path:
 
 
 def recall(key: dict[str, object]) -> str | None:
-    """Return what was remembered under the key, if anything."""
-    return _read().get(_digest(key))
+    """Return what was remembered under the key, if it can still be relied on."""
+    entry = _read().get(_digest(key))
+    if entry is None or (entry["disturbed"] and not is_busy()):
+        return None
+    return entry["value"]
 
 
-def remember(key: dict[str, object], value: str) -> None:
-    """Keep a value under the key; a folder that cannot be written is no error."""
+def remember(key: dict[str, object], value: str, *, disturbed: bool = False) -> None:
+    """Keep a value under the key; a folder that cannot be written is no error.
+
+    Parameters
+    ----------
+    key : dict
+        JSON values.
+    value : str
+        What was found.
+    disturbed : bool
+        Whether others took part of the machine meanwhile: then it serves only as long as they do.
+    """
     entries = _read()
     entries.pop(_digest(key), None)
-    entries[_digest(key)] = value
+    entries[_digest(key)] = {"value": value, "disturbed": disturbed}
     kept = dict(list(entries.items())[-_KEPT:])
     with contextlib.suppress(OSError):
         folder = cache_folder()
@@ -50,13 +70,26 @@ def remember(key: dict[str, object], value: str) -> None:
         partial.replace(folder / _FILE)
 
 
-def _read() -> dict[str, str]:
+class _Entry(TypedDict):
+    value: str
+    disturbed: bool
+
+
+def _read() -> dict[str, _Entry]:
     try:
         found = json.loads((cache_folder() / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     entries = found.items() if isinstance(found, dict) else ()
-    return {str(key): value for key, value in entries if isinstance(value, str)}
+    return {str(key): entry for key, entry in entries if _is_entry(entry)}
+
+
+def _is_entry(entry: object) -> TypeGuard[_Entry]:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("value"), str)
+        and isinstance(entry.get("disturbed"), bool)
+    )
 
 
 def _digest(key: dict[str, object]) -> str:

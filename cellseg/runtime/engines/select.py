@@ -2,8 +2,8 @@
 
 ``auto`` takes the variants whose measured quality (in the manifest) keeps at least ``min_quality``
 of fp32, runs each engine on them for a moment, and picks the fastest. The choice is kept in
-``engines.json`` in the user's cache folder, by machine, bundle, versions and size of tile, so that
-a resumed run takes the same engine.
+``engines.json`` in the user's cache folder, by machine, bundle and versions, so that every slide is
+run by the same engine.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import EngineError
 from cellseg.runtime.engines.base import Engine, EngineOptions
+from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import Measurement, measure_speed
 from cellseg.runtime.engines.memory import recall, remember
 from cellseg.runtime.engines.table import ENGINES
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "choose_engine", "open_choice", "open_engine"]
 
 _LOG = logging.getLogger(__name__)
-_TRIAL_SIDES_PX = (128, 256, 512)  # sizes of trial tiles; larger ones keep the order of engines
+_TRIAL_PX = 512  # one size for all: images of a folder are not to be run by different engines
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def open_engine(
     """
     _check_tile(tile_hw, bundle.manifest.stride)
     threads = usable_cores() if threads is None else max(1, threads)
-    choice = choose_engine(bundle, engine, precision, tile_hw, threads, min_quality)
+    choice = choose_engine(bundle, engine, precision, threads, min_quality)
     return open_choice(bundle, choice, tile_hw, threads)
 
 
@@ -80,7 +81,6 @@ def choose_engine(
     bundle: Bundle,
     engine: str,
     precision: str,
-    tile_hw: tuple[int, int],
     threads: int,
     min_quality: float = 0.99,
 ) -> Choice:
@@ -92,15 +92,16 @@ def choose_engine(
     if len(choices) == 1:
         _LOG.info("engine: %s (the only one that fits)", choices[0])
         return choices[0]
-    side_px = _trial_side(tile_hw, bundle.manifest.stride)
+    side_px = -(-_TRIAL_PX // bundle.manifest.stride) * bundle.manifest.stride
     key = _memory_key(bundle, choices, side_px, threads)
     known = recall(key)
     for choice in choices:
         if known == str(choice):
             _LOG.info("engine: %s (measured earlier on this machine)", choice)
             return choice
-    best = _fastest(bundle, choices, side_px, threads)
-    remember(key, str(best))
+    with Bystanders() as others:
+        best = _fastest(bundle, choices, side_px, threads)
+    remember(key, str(best), disturbed=others.disturbed)
     return best
 
 
@@ -190,12 +191,6 @@ def _check_tile(tile_hw: tuple[int, int], stride: int) -> None:
             f"Tile height and width must be multiples of the model's stride, {stride}. "
             f"Received: tile_hw={tile_hw}."
         )
-
-
-def _trial_side(tile_hw: tuple[int, int], stride: int) -> int:
-    largest = max(tile_hw)
-    side = next((side for side in _TRIAL_SIDES_PX if side >= largest), _TRIAL_SIDES_PX[-1])
-    return -(-side // stride) * stride
 
 
 def _memory_key(

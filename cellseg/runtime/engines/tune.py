@@ -16,6 +16,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import measure_speed
 from cellseg.runtime.engines.memory import recall, remember
 
@@ -67,10 +68,12 @@ def fastest_tile_px(
     missing = [side for side in sorted(kept_shares) if side not in known]
     # First the one that the others must beat; then small ones, which take the least time.
     missing.sort(key=lambda side: side != usual_px)
-    fresh = _measured(missing, open_tile, clock)
+    with Bystanders() as others:
+        fresh = _measured(missing, open_tile, clock)
     if fresh:
         known |= fresh
-        remember(key, ",".join(f"{side}={speed:.0f}" for side, speed in sorted(known.items())))
+        table = ",".join(f"{side}={speed:.0f}" for side, speed in sorted(known.items()))
+        remember(key, table, disturbed=others.disturbed)
     scores = {side: known[side] * share for side, share in kept_shares.items() if known[side]}
     chosen = _choose(scores, usual_px)
     _explain(scores, chosen, is_new=bool(fresh))

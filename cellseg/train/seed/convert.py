@@ -76,7 +76,10 @@ class Conversion:
     """As TOML would hold it."""
 
     notes: tuple[str, ...]
-    """Slips that were mended, and keys that were understood and have no effect."""
+    """Slips that were mended, and what is read differently from the seeds."""
+
+    unused: tuple[str, ...] = ()
+    """Keys that were understood and have no effect, each with the reason."""
 
 
 def is_config(path: Path) -> bool:
@@ -93,7 +96,7 @@ def convert_config(path: Path) -> Conversion:
         If a key is unknown (the nearest one is named), a value cannot be read or is not to be had.
     """
     file = read_ini(path)
-    notes = list(file.notes)
+    notes, unused = list(file.notes), []
     _mend_slips(file, notes)
     for section, keys in file.sections.items():
         for key, item in keys.items():
@@ -101,8 +104,9 @@ def convert_config(path: Path) -> Conversion:
             require_known(section, key, item.value, where)
             row = KEYS[section, key]
             if not row.becomes:
-                notes.append(f"[{section}] {key}: understood, has no effect: {row.why}")
-    return Conversion(_Converter(file, notes).tree(), tuple(dict.fromkeys(notes)))
+                unused.append(f"[{section}] {key}: understood, has no effect: {row.why}")
+    tree = _Converter(file, notes).tree()
+    return Conversion(tree, tuple(dict.fromkeys(notes)), tuple(unused))
 
 
 def _mend_slips(file: IniFile, notes: list[str]) -> None:
@@ -226,7 +230,10 @@ class _Converter:
     def _classes(self) -> list[Tree]:
         table = self._get("mask", "rgb_map")
         if isinstance(table, dict):
-            return [self._mapped_class(color, table[color]) for color in sorted(table, key=table.get)]
+            return [
+                self._mapped_class(color, table[color])
+                for color in sorted(table, key=lambda color: int(table[color]))
+            ]
         count = int(self._number("model", "num_classes", 1))
         if count > 2:
             return [
@@ -235,9 +242,7 @@ class _Converter:
             ]
         colors = [self._color("black", (0, 0, 0)), self._color("white", (255, 255, 255))]
         names = ("background", "foreground")
-        return [
-            {"name": name, "color": color} for name, color in zip(names, colors, strict=True)
-        ]
+        return [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)]
 
     def _mapped_class(self, color: Any, index: Any) -> Tree:
         name = "background" if index == 0 else f"class{index}"
@@ -253,7 +258,9 @@ class _Converter:
         raise self._wrong("segmentation", key, f"one of {', '.join(_COLORS)} or (r, g, b)", value)
 
     def _input(self) -> Tree:
-        size = tuple(int(self._number("model", f"image_{side}", 512)) for side in ("width", "height"))
+        size = tuple(
+            int(self._number("model", f"image_{side}", 512)) for side in ("width", "height")
+        )
         found: Tree = {"size_px": size, "fit": "whole", "color": self._input_color()}
         if (sharpen := float(self._number("image", "sharpening", 0))) > 0:
             found["sharpen"] = sharpen
@@ -396,6 +403,6 @@ class _Converter:
 
 
 def _spread(index: int) -> tuple[int, int, int]:
-    """A colour for a class without one: black, then colours far from each other."""
+    """Choose a colour for a class without one: black, then colours far from each other."""
     colors = [color for name, color in _COLORS.items() if name not in ("black", "white")]
     return (0, 0, 0) if index == 0 else colors[(index - 1) % len(colors)]

@@ -94,7 +94,10 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "base_ksize": ("", "only SharpUNet reads it"),
     },
     "dataset": {
-        "datasetclass": ("input.color", "RGB2GrayscaleImageMaskDataset: gray; the others: " + _NO_NEED),
+        "datasetclass": (
+            "input.color",
+            "RGB2GrayscaleImageMaskDataset: gray; the others: " + _NO_NEED,
+        ),
         "class_name": ("input.color", "as datasetclass"),
         "resize_interpolation": (
             "",
@@ -282,10 +285,10 @@ def require_known(section: str, key: str, value: Any, where: str) -> None:
         raise RecipeError(f"{where}: unknown section [{section}].", hint=hint)
     near = difflib.get_close_matches(key, _TABLE[section], n=1, cutoff=0.5)
     elsewhere = [other for other, rows in _TABLE.items() if key in rows]
-    if near:
-        hint = f"did you mean '{near[0]}'?"
-    elif elsewhere:
+    if elsewhere:
         hint = f"'{key}' belongs to [{elsewhere[0]}]."
+    elif near:
+        hint = f"did you mean '{near[0]}'?"
     else:
         hint = f"known keys of [{section}]: {', '.join(_TABLE[section])}."
     raise RecipeError(f"{where}: unknown key '{key}'. Received: {key}={value!r}.", hint=hint)

@@ -86,7 +86,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while place < len(text):
         found = _TOKEN.match(text, place)
         if found is None:
-            raise _wrong(text, f"{text[place:place + 12]!r}")
+            raise _wrong(text, f"{text[place : place + 12]!r}")
         tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
         place = found.end()
     return tokens
