@@ -139,11 +139,16 @@ def main() -> None:
 
 
 def draw(
-    rgb: np.ndarray, truth: np.ndarray, grey: dict[str, np.ndarray], rows: dict[str, dict[str, float]]
+    rgb: np.ndarray,
+    truth: np.ndarray,
+    grey: dict[str, np.ndarray],
+    rows: dict[str, dict[str, float]],
 ) -> None:
     """Image with its truth, then each way's result over its difference from the untiled one."""
     shown = rgb.copy()
-    outline = cv2.morphologyEx(truth.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    outline = cv2.morphologyEx(
+        truth.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
+    )
     shown[outline > 0] = (0, 255, 0)
     columns = [[labelled(shown, "image, truth"), labelled(np.full_like(rgb, 255), "")]]
     for name, row in rows.items():
