@@ -54,7 +54,10 @@ def space_to_depth(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
 
 
 def reshape(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
-    """Divide or join the last axes; the first three stay."""
+    """Divide or join the last axes; the first three stay.
+
+    By splitting and stacking: a reshape would have to ask for the sizes of the others.
+    """
     import tensorflow as tf
 
     value, shape = inputs
@@ -64,8 +67,13 @@ def reshape(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
             f"For TFLite a Reshape must keep the first three axes. Received: {node.name!r}."
         )
     if len(last) == 1:
-        return tf.reshape(value, tf.concat([[1], tf.shape(value)[:2], last], 0))
-    return tf.reshape(value, tf.concat([tf.shape(value)[1:3], last], 0))
+        joined = tf.concat(tf.unstack(value, axis=3), -1)
+        return tf.expand_dims(tf.concat(tf.unstack(joined, axis=2), -1), 0)
+    divided = tf.squeeze(value, 0)
+    for axis, count in ((2, last[0]), (3, last[1])):
+        parts = tf.split(divided, count, -1) if count > 1 else [divided]
+        divided = tf.stack(parts, axis)
+    return divided
 
 
 def transpose(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:

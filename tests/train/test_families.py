@@ -13,6 +13,7 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 from cellseg.errors import RecipeError  # noqa: E402
 from cellseg.train.families import FAMILIES, build_model, parse_params  # noqa: E402
 from cellseg.train.families.seeds import SEED_FAMILIES, seed_family  # noqa: E402
+from cellseg.train.families.summary import macs  # noqa: E402
 from tests.train.small_families import CLASSES, SMALL, WITH_BACKBONE, small  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -30,23 +31,30 @@ def seed(**changes: Any) -> dict[str, Any]:
 
 # Seed documents: 7,775,601 and 124,457,585 are printed there, the others were counted from them.
 @pytest.mark.parametrize(
-    ("section", "classes", "parameters"),
+    ("section", "classes", "parameters", "side_px", "gmac"),
     [
-        (seed(num_layers=6, dropout_rate=0.08), 1, 7_775_601),
-        (seed(num_layers=7, base_kernels=(7, 7), dilation=(2, 2)), 1, 31_226_609),
-        (seed(num_layers=8, base_kernels=(5, 5)), 1, 124_457_585),
-        (seed(num_layers=8, base_kernels=(9, 9), dilation=(3, 3)), 1, 124_996_849),
-        (seed(base_filters=32, num_layers=5), 11, 7_760_427),
+        (seed(num_layers=6, dropout_rate=0.08), 1, 7_775_601, 256, 3.75),
+        (seed(num_layers=7, base_kernels=(7, 7), dilation=(2, 2)), 1, 31_226_609, 512, 33.9),
+        (seed(num_layers=8, base_kernels=(5, 5)), 1, 124_457_585, 512, 25.2),
+        (seed(num_layers=8, base_kernels=(9, 9), dilation=(3, 3)), 1, 124_996_849, 512, 57.8),
+        (seed(base_filters=32, num_layers=5), 11, 7_760_427, 224, 9.3),
     ],
     ids=["002", "000", "004", "001", "003"],
 )
-def test_the_seeds_unets_have_their_number_of_parameters(
-    section: dict[str, Any], classes: int, parameters: int, monkeypatch: pytest.MonkeyPatch
+def test_the_seeds_unets_have_their_parameters_and_multiply_adds(
+    section: dict[str, Any],
+    classes: int,
+    parameters: int,
+    side_px: int,
+    gmac: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Random numbers take ten times as long as the rest.
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", _zeros)
     family, params = seed_family("TensorflowUNet", section)
-    assert build_model(family, params, classes).count_params() == parameters
+    model = build_model(family, params, classes)
+    assert model.count_params() == parameters
+    assert macs(model, side_px, side_px) / 1e9 == pytest.approx(gmac, rel=5e-3)
 
 
 def test_attention_unet_has_the_parameters_of_the_seeds() -> None:

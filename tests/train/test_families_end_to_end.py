@@ -20,7 +20,7 @@ import cellseg  # noqa: E402
 from cellseg.errors import ExportError  # noqa: E402
 from cellseg.export.export import ExportOptions, ExportReport, export_run  # noqa: E402
 from cellseg.layers import sees_whole_tile  # noqa: E402
-from tests.train.small_families import CLASSES, SMALL, WITH_BACKBONE, batch, trained  # noqa: E402
+from tests.train.small_families import CLASSES, SMALL, WITH_BACKBONE, batch, small, trained  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -83,6 +83,13 @@ def test_a_saved_network_comes_back_the_same(name: str, files: Any) -> None:
     np.testing.assert_array_equal(run(again, image), run(model, image))
 
 
+def test_attention_runs_in_a_traced_graph_at_any_size() -> None:
+    model = small("swin-unet")
+    for height, width in ((8, 24), (16, 8)):
+        image = np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype(np.float32)
+        np.testing.assert_allclose(model.predict_on_batch(image), run(model, image), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_both_files_compute_what_keras_computes(name: str, files: Any) -> None:
     manifest = files(name)[1].bundle.manifest
@@ -105,7 +112,7 @@ def test_tiles_give_what_the_whole_image_gives(name: str, files: Any, tmp_path: 
     cv2.imwrite(str(tmp_path / "field.png"), image[..., ::-1])
     result = cellseg.segment(
         tmp_path / "field.png", bundle.path, tmp_path / "out",
-        tile_px=tile, tissue=None, threads=1, engine="onnxruntime", outputs=("classes",),
+        tile_px=tile, tissue_mask=False, threads=1, engine="onnxruntime", precision="fp32",
     )  # fmt: skip
     classes = tifffile.imread(result.folder / "classes.ome.tif")
     whole = run(model, image[None])[0]

@@ -39,6 +39,15 @@ def test_a_thinned_network_sees_as_far(name: str) -> None:
     assert thin.count_params() < small(name).count_params()
 
 
+def test_reach_does_not_depend_on_the_range_of_the_input() -> None:
+    found = [
+        measured_reach(build_model("unet", {"levels": 2, "input_range": name}), 2)
+        for name in ("0..1", "-1..1", "0..255")
+    ]
+    assert found[0] is not None
+    assert found == [found[0]] * 3
+
+
 def test_measuring_leaves_the_weights_alone() -> None:
     model = small("attention-unet")
     before = model.get_weights()

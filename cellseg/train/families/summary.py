@@ -143,11 +143,17 @@ def measured_reach(model: keras.Model, stride_px: int) -> int | None:
     """
     before_head = keras.Model(model.inputs[0], model.get_layer("classes").input)
     weights = model.get_weights()
+    scales = [layer for layer in model.layers if isinstance(layer, layers.Rescaling)]
+    offsets = [layer.offset for layer in scales]
     try:
         _make_positive(model)
+        for layer in scales:
+            layer.offset = 0.0  # black is then 0 whatever the range
         return _step_response(before_head, stride_px)
     finally:
         model.set_weights(weights)
+        for layer, offset in zip(scales, offsets, strict=True):
+            layer.offset = offset
 
 
 def _step_response(model: keras.Model, stride_px: int) -> int | None:
