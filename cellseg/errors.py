@@ -14,6 +14,7 @@ The tree::
     ├── SourceError      a camera, video or folder of frames is not there or cannot be read
     ├── RuleError        a rule of a live run is no condition, or names what there is not
     ├── DataError        training or evaluation images do not fit together
+    ├── TrainingError    a training run cannot go on
     ├── ExportError      a model cannot be exported or misses its quality bar
     └── BenchError       a benchmark cannot be run, or its reports cannot be compared
 
@@ -38,6 +39,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "TilePlanError",
+    "TrainingError",
 ]
 
 
@@ -99,6 +101,10 @@ class RuleError(CellsegError, ValueError):
 
 class DataError(CellsegError, ValueError):
     """Images, masks and labels do not fit together."""
+
+
+class TrainingError(CellsegError, RuntimeError):
+    """A training run cannot go on: its loss is no number."""
 
 
 class ExportError(CellsegError, RuntimeError):
