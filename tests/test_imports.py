@@ -51,11 +51,13 @@ def imported_by(source: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("part", "others"),
     [
-        ("runtime", ("train", "export", "bench", "cli", "commands", "console", "live")),
-        ("live", ("train", "export", "bench", "cli", "commands", "console")),
+        ("runtime", ("train", "export", "layers", "bench", "cli", "commands", "console", "live")),
+        ("live", ("train", "export", "layers", "bench", "cli", "commands", "console")),
+        ("layers", ("runtime", "train", "export", "bench", "cli", "commands")),
         ("train", ("export", "bench", "cli", "commands")),
         ("export", ("train", "bench", "cli", "commands")),
         ("bench", ("train", "export", "cli", "commands")),
+        ("data", ("train", "export", "bench", "cli", "commands", "console")),
     ],
 )
 def test_imports_go_one_way_even_where_they_are_late(part: str, others: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ import typer
 
 from cellseg.commands import options as opt
 from cellseg.commands.common import reports_errors, show_logs
+from cellseg.commands.live_page import Page, PagePort, local_page
 
 if TYPE_CHECKING:
     from cellseg.live.run import LiveRun
@@ -46,7 +47,8 @@ def live(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="opencv:0, opencv:rtsp://…, video:FILE, mm:FILE.cfg, folder:DIR or slide:FILE.",
+            help="opencv:0, opencv:rtsp://…, video:FILE, mm:FILE.cfg, folder:DIR, slide:FILE or "
+            "ring:NAME.",
         ),
     ],
     rate: Annotated[
@@ -163,8 +165,10 @@ def live(
         ),
     ] = True,
     headless: Annotated[
-        bool, typer.Option("--headless", help="No dashboard and no local page.")
+        bool, typer.Option("--headless", help="No dashboard, and no local page without --page.")
     ] = False,
+    page: Page = None,
+    port: PagePort = None,
     as_json: opt.AsJson = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -179,6 +183,7 @@ def live(
       cellseg-cli live slide:slide.svs --rate 5 --overlap 0.1 --jitter 8
       cellseg-cli live folder:incoming --record -o results
       cellseg-cli live video:film.mp4 --frames 100 --headless --json
+      cellseg-cli live ring:scope --headless --page --port 8765
     """
     from cellseg.live.run import LiveOptions, LiveRun
     from cellseg.live.sources.slide_camera import SlideCameraOptions
@@ -186,35 +191,38 @@ def live(
 
     show_logs(verbose)
     frame_hw = parse_frame_size(frame_size)
+    is_page_wanted = False if headless and page is None else page
     played = SlideCameraOptions(frame_hw, overlap, jitter, defocus, lost, rate, frames, seed)
     opened = open_source(source, SourceOptions(rate, mpp, played))
     is_camera = not source.startswith(("folder:", "slide:")) or rate is not None
+    segmenting = {
+        "threshold": threshold,
+        "engine": engine,
+        "precision": precision,
+        "tile_px": tile_px,
+        "threads": threads,
+    }
     try:
-        run = LiveRun(
-            opened,
-            is_camera,
-            LiveOptions(frames, policy, queue, out, record, rules, mosaic),
-            model,
-            threshold=threshold,
-            engine=engine,
-            precision=precision,
-            tile_px=tile_px,
-            threads=threads,
-        )
+        how = LiveOptions(frames, policy, queue, out, record, rules, mosaic)
+        run = LiveRun(opened, is_camera, how, model, **segmenting)
     except BaseException:
         opened.close()
         raise
-    closing = _run(run, source, headless)
+    shown = local_page(run.session, is_page_wanted, port, model, **segmenting)
+    closing = _run(run, source, headless, shown)
     _print_closing(closing, as_json)
 
 
-def _run(run: LiveRun, title: str, headless: bool) -> dict[str, Any]:
+def _run(
+    run: LiveRun, title: str, headless: bool, shown: AbstractContextManager[None]
+) -> dict[str, Any]:
     """Run until the source ends or somebody stops it; both are a good end."""
     from cellseg.commands.live_display import LiveDisplay
     from cellseg.console import RunDisplay, stderr
+    from cellseg.live.service import ServiceNotifier
 
     console = stderr()
-    with run, _stopped_by_signals() as stopped:
+    with run, _stopped_by_signals() as stopped, shown, ServiceNotifier(run.session):
         with LiveDisplay(console, title, headless) as display:
             run.start()
             while not run.wait(_REFRESH_S) and not stopped.is_set():

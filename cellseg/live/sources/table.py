@@ -95,11 +95,18 @@ def _slide(rest: str, options: SourceOptions) -> Source:
     return SlideCamera(rest, options.slide, options.mpp)
 
 
+def _ring(rest: str, options: SourceOptions) -> Source:
+    from cellseg.live.sources.ring import RingSource
+
+    return RingSource(rest, options.mpp)
+
+
 SOURCES: dict[str, tuple[Callable[[str, SourceOptions], Source], str]] = {
     "opencv": (_camera, "0"),
     "video": (_video, "FILE"),
     "mm": (_micro_manager, "FILE.cfg"),
     "folder": (_folder, "DIR"),
     "slide": (_slide, "FILE"),
+    "ring": (_ring, "NAME"),
 }
 """Kind of source to who opens it, and an example of what follows the colon."""
