@@ -18,7 +18,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-__all__ = ["load_recipe", "needs_extra", "print_error", "print_json", "reports_errors", "show_logs"]
+__all__ = [
+    "load_recipe",
+    "needs_extra",
+    "print_error",
+    "print_json",
+    "progress_bar",
+    "reports_errors",
+    "show_logs",
+]
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
@@ -60,7 +68,7 @@ def show_logs(verbose: bool) -> None:
 def load_recipe(name: str, settings: list[str] | None, verbose: bool) -> Any:
     """Load a recipe by name or path, with ``--set`` settings in it."""
     show_logs(verbose)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at length
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
     with needs_extra("train"):
         from cellseg.train.recipe import load_recipe
     return load_recipe(name, dict(map(opt.parse_setting, settings or ())))
@@ -76,3 +84,22 @@ def needs_extra(extra: str) -> Iterator[None]:
             f"This command needs the {extra} extra. Received: no module {error.name!r}.",
             hint=f"pip install 'cellseg[{extra}]'",
         ) from error
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Give what shows on stderr how far a long piece of work is: what, done, of how many."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from cellseg import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console.stderr(), transient=True) as bar:
+        shown = bar.add_task("", total=None)
+        yield lambda text, done, of: bar.update(shown, description=text, completed=done, total=of)

@@ -83,6 +83,14 @@ def export(
     min_quality: Annotated[
         float, typer.Option("--min-quality", help="Share of fp32's quality int8 must keep.")
     ] = 0.99,
+    halo_tolerance: Annotated[
+        float,
+        typer.Option(
+            "--halo-tolerance",
+            metavar="P",
+            help="Largest change of a probability at a tile's border; 0: tiles are exact.",
+        ),
+    ] = 0.0,
     as_json: opt.AsJson = False,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -123,6 +131,7 @@ def export(
         evaluate=tuple(map(opt.parse_dataset, test or ())),
         keep_channels=tuple(keep) if keep else None,
         min_quality=min_quality,
+        halo_tolerance=halo_tolerance,
     )
     report = export_run(options)
     if as_json:

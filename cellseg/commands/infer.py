@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cellseg.commands import options as opt
+from cellseg.commands import pixels as pix
 from cellseg.commands.common import print_error, print_json, reports_errors
 
 if TYPE_CHECKING:
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["infer"]
 
+DEFAULT_OUT = Path("cellseg-out")
+
 
 @reports_errors
 def infer(
     inputs: opt.Inputs,
-    out: opt.Out = Path("cellseg-out"),
+    out: opt.Out = DEFAULT_OUT,
     model: opt.Model = "nuclei",
     mpp: opt.Mpp = None,
     roi: opt.Roi = None,
@@ -56,7 +59,13 @@ def infer(
       cellseg-cli infer slide.svs
       cellseg-cli infer scans/ 'more/*.tif' -o results
       cellseg-cli infer field.png --mpp 0.25 --precision fp32
+      cellseg-cli infer train_eval_infer.config      the folders that a recipe names
     """
+    if len(inputs) == 1 and pix.is_recipe_file(inputs[0]):
+        chosen = None if model == "nuclei" else model
+        folder = None if out == DEFAULT_OUT else out
+        pix.infer_recipe(inputs[0], chosen, folder, engine, precision, verbose)
+        return
     from cellseg.runtime.inputs import expand_inputs
     from cellseg.runtime.options import InferOptions
     from cellseg.runtime.tissue import TissueLimits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ from cellseg.commands import options as opt
 from cellseg.commands.common import needs_extra, print_json, reports_errors
 
 __all__ = ["doctor", "inspect"]
+
+
+_RECIPES = (".toml", ".config", ".ini")  # the seeds' files are recipes as well
 
 
 @reports_errors
@@ -27,11 +31,11 @@ def inspect(
     --------
       cellseg-cli inspect slide.svs        levels, pixel size, compression
       cellseg-cli inspect nuclei           classes, halo, quality of each variant
-      cellseg-cli inspect my-recipe.toml   every setting of a training run
+      cellseg-cli inspect my-recipe.toml   every setting of a run, and what its network costs
     """
     from cellseg.runtime import inspect as inspection
 
-    if path.endswith(".toml"):
+    if Path(path).suffix in _RECIPES:
         _inspect_recipe(path, as_json)
         return
     is_bundle = inspection.is_bundle_name(path)
@@ -44,12 +48,16 @@ def inspect(
 
 def _inspect_recipe(path: str, as_json: bool) -> None:
     with needs_extra("train"):
+        from cellseg.train.models import summarize_network
         from cellseg.train.recipe import describe_recipe, load_recipe
     recipe = load_recipe(path)
     if as_json:
-        print_json({"kind": "recipe", "path": path, "recipe": recipe.model_dump(mode="json")})
-    else:
-        typer.echo(describe_recipe(recipe))
+        network = summarize_network(recipe).as_dict()
+        plain = recipe.model_dump(mode="json")
+        print_json({"kind": "recipe", "path": path, "recipe": plain, "network": network})
+        return
+    typer.echo(describe_recipe(recipe))
+    typer.echo("\n".join(["", "network", *summarize_network(recipe).lines()]))
 
 
 @reports_errors

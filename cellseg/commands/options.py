@@ -81,6 +81,20 @@ def parse_list(texts: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers of ``0.8,0.1,0.1``.
+
+    Examples
+    --------
+    >>> parse_numbers("0.8,0.1,0.1")
+    (0.8, 0.1, 0.1)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"numbers look like 0.8,0.1,0.1. Received: {text!r}.") from None
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Return width and height of ``WIDTHxHEIGHT``.
 
@@ -292,11 +306,18 @@ MaxRam = Annotated[
 # --- training and export ---
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="TOML file, or the name of a shipped recipe.")
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="TOML file, a seed's .config file, or the name of a shipped recipe."
+    ),
 ]
 Data = Annotated[
-    Path,
-    typer.Option("--data", metavar="FOLDER", help="Folder that the recipe's paths start from."),
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Folder that the recipe's paths start from; by default the recipe file's own.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

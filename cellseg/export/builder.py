@@ -22,9 +22,18 @@ OUTPUT = "probabilities"
 
 
 class GraphBuilder:
-    """Collects nodes and constants, giving each its own name."""
+    """Collects nodes and constants, giving each its own name.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    whole_tile : bool
+        Whether layers may look at the whole tile.
+    """
+
+    def __init__(self, whole_tile: bool = False) -> None:
+        self.whole_tile = whole_tile
+        self.padding: dict[str, tuple[int, int]] = {}
+        """Rows and columns that padding added to a tensor, before a layer that adds none."""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._names: set[str] = {INPUT, OUTPUT}
@@ -32,7 +41,8 @@ class GraphBuilder:
     def constant(self, array: NDArray[Any], name: str) -> str:
         """Add a constant; returns its name."""
         name = self._unique(name)
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        # Not ascontiguousarray: it makes a scalar a vector.
+        self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def node(

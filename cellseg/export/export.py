@@ -19,7 +19,7 @@ from cellseg.export.model_file import ModelFile
 from cellseg.export.options import ExportOptions, ExportReport
 from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
 from cellseg.export.ranges import collect_distributions
-from cellseg.export.reach import total_stride
+from cellseg.export.reach import total_stride, whole_tile_nodes
 from cellseg.export.receptive_field import (
     ReceptiveField,
     choose_halo,
@@ -58,6 +58,7 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("onnx", "tflite", "tensorrt")
 _PARITY_TILES = 8
 _PROBE_PAIRS = 8
+_PROBE_PX = {"noise": 4_000_000, "real": 24_000_000}  # so many of each, in all
 
 
 def export_run(options: ExportOptions) -> ExportReport:
@@ -214,13 +215,24 @@ class _Export:
         self, graph: onnx.ModelProto, fp32: bytes, tiles: list[NDArray[np.uint8]]
     ) -> ReceptiveField:
         side_px = probe_side(graph)
-        real = [_fit(tile, (side_px, side_px)) for tile in tiles[:_PROBE_PAIRS]]
-        images = [self.noise(side_px) for _ in range(_PROBE_PAIRS)]
+        noises, reals = (
+            max(2, min(_PROBE_PAIRS, budget // (6 * side_px * min(side_px, 512))))
+            for budget in _PROBE_PX.values()  # a pair is run six times
+        )
+        real = [_fit(tile, (side_px, side_px)) for tile in tiles[:reals]]
+        images = [self.noise(side_px) for _ in range(noises)]
         # Noise beside noise, noise beside tissue, tissue beside tissue.
         pairs = [*images, *(image for pair in zip(real, images, strict=False) for image in pair)]
+        if whole_tile_nodes(graph) and len(real) > 1:
+            pairs = []  # a mean over noise is like no slide's
         runner = self.runner(fp32, "fp32")
         found = measure_reach(graph, runner, [*pairs, *real])
         runner.close()
+        if found.whole_tile:
+            _LOG.warning(
+                "%s looks at the whole tile: tiles differ from the whole image, measured up to "
+                "%.3g", found.whole_tile[0], found.change_at[found.bound_px :].max(initial=0.0),
+            )  # fmt: skip
         _LOG.info(
             "receptive field past an edge: measured %d px, at most %d px by structure",
             found.measured_px, found.bound_px,
@@ -299,7 +311,7 @@ class _Export:
     ) -> Manifest:
         halo_px = choose_halo(reach, self.options.halo_tolerance)
         stride = self.card.stride
-        exact = halo_px >= reach.exact_halo_px
+        exact = halo_px >= reach.exact_halo_px and not reach.whole_tile
         notes: dict[str, Any] = {
             "source_sha256": hashlib.sha256(self.source.file.read_bytes()).hexdigest(),
             "versions": {
@@ -312,6 +324,11 @@ class _Export:
             },
             "receptive_field_bound_px": reach.bound_px,
         }
+        if reach.whole_tile:
+            notes["whole_tile"] = {
+                "nodes": list(reach.whole_tile),
+                "largest_change": float(reach.change_at[reach.bound_px :].max(initial=0.0)),
+            }
         if self.largest is not None:
             notes["fp16"] = {"largest": self.largest.value, "at": self.largest.layer}
         for choice in choices:

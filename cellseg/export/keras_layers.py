@@ -14,6 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import ExportError
+from cellseg.export.keras_common import (
+    activate,
+    array,
+    at_most,
+    named,
+    refused,
+    require_channel_axis,
+)
+from cellseg.export.keras_norms import (
+    batch_norm,
+    global_average_pool,
+    group_norm,
+    layer_norm,
+    normalization,
+)
+from cellseg.export.window_attention import window_attention
+from cellseg.layers.whole_tile import sees_whole_tile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["convert_layer"]
 
 Converter = Callable[["GraphBuilder", Any, list[str]], str]
-
-_WHOLE_TILE = {  # layers whose output pixel depends on every pixel of the tile
-    "GroupNormalization",
-    "GlobalAveragePooling2D",
-    "GlobalMaxPooling2D",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "MultiHeadAttention",
-    "UnitNormalization",
-}
 
 
 def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
@@ -44,30 +51,31 @@ def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
         If the layer, or one of its settings, has no counterpart here.
     """
     kind = type(layer).__name__
-    if kind in _WHOLE_TILE:
+    if sees_whole_tile(layer) and not builder.whole_tile:
         raise ExportError(
             "A layer must not look at the whole tile: it makes seams that no halo mends. "
-            f"Received: {_named(layer)}.",
-            hint="Use BatchNormalization, whose statistics are fixed after training.",
+            f"Received: {named(layer)}.",
+            hint="Use BatchNormalization, whose statistics are fixed after training; or allow a "
+            "difference, which is then measured and stored: --halo-tolerance 0.05.",
         )
     converter = _CONVERTERS.get(kind)
     if converter is None:
         raise ExportError(
             f"Every layer must be one of {', '.join(sorted(_CONVERTERS))}. "
-            f"Received: {_named(layer)}."
+            f"Received: {named(layer)}."
         )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise _refused(layer, "data_format", "'channels_last'")
+        raise refused(layer, "data_format", "'channels_last'")
     return converter(builder, layer, inputs)
 
 
 def _conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    kernel = _array(layer.kernel).transpose(3, 2, 0, 1)  # (kh, kw, in, out) -> (out, in, kh, kw)
+    kernel = array(layer.kernel).transpose(3, 2, 0, 1)  # (kh, kw, in, out) -> (out, in, kh, kw)
     return _conv_node(builder, layer, inputs, kernel, group=int(layer.groups))
 
 
 def _depthwise_conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    kernel = _array(layer.kernel)  # (kh, kw, in, multiplier)
+    kernel = array(layer.kernel)  # (kh, kw, in, multiplier)
     height, width, channels, _ = kernel.shape
     kernel = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width)
     return _conv_node(builder, layer, inputs, kernel, group=channels)
@@ -84,20 +92,20 @@ def _conv_node(
         kernel_shape=list(layer.kernel_size),
         strides=list(layer.strides),
         dilations=list(layer.dilation_rate),
-        pads=_pads(layer, layer.kernel_size, layer.dilation_rate),
+        pads=_pads(builder, layer, inputs, layer.kernel_size, layer.dilation_rate),
         group=group,
     )
-    return _activate(builder, layer, output)
+    return activate(builder, layer, output)
 
 
 def _conv_transpose(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    kernel = _array(layer.kernel).transpose(3, 2, 0, 1)  # (kh, kw, out, in) -> (in, out, kh, kw)
+    kernel = array(layer.kernel).transpose(3, 2, 0, 1)  # (kh, kw, out, in) -> (in, out, kh, kw)
     if tuple(layer.dilation_rate) != (1, 1):
-        raise _refused(layer, "dilation_rate", "1")
+        raise refused(layer, "dilation_rate", "1")
     if layer.output_padding is not None:
-        raise _refused(layer, "output_padding", "None")
+        raise refused(layer, "output_padding", "None")
     if any(k < s for k, s in zip(layer.kernel_size, layer.strides, strict=True)):
-        raise _refused(layer, "kernel_size", "at least strides")
+        raise refused(layer, "kernel_size", "at least strides")
     operands = [*inputs, builder.constant(kernel, f"{layer.name}/kernel"), *_bias(builder, layer)]
     output = builder.node(
         "ConvTranspose",
@@ -105,21 +113,9 @@ def _conv_transpose(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str
         layer.name,
         kernel_shape=list(layer.kernel_size),
         strides=list(layer.strides),
-        pads=_pads(layer, layer.kernel_size),
+        pads=_pads(builder, layer, inputs, layer.kernel_size),
     )
-    return _activate(builder, layer, output)
-
-
-def _batch_norm(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    _require_channel_axis(layer)
-    mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
-    gamma = _array(layer.gamma) if layer.scale else np.ones_like(mean)
-    beta = _array(layer.beta) if layer.center else np.zeros_like(mean)
-    parts = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
-    operands = [builder.constant(array, f"{layer.name}/{key}") for key, array in parts.items()]
-    return builder.node(
-        "BatchNormalization", [*inputs, *operands], layer.name, epsilon=float(layer.epsilon)
-    )
+    return activate(builder, layer, output)
 
 
 def _max_pool(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
@@ -140,7 +136,7 @@ def _pool_node(
         layer.name,
         kernel_shape=list(layer.pool_size),
         strides=list(layer.strides),
-        pads=_pads(layer, layer.pool_size),
+        pads=_pads(builder, layer, inputs, layer.pool_size),
         **attributes,
     )
 
@@ -155,14 +151,14 @@ def _upsample(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
         "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
     }
     if layer.interpolation not in modes:
-        raise _refused(layer, "interpolation", "'nearest' or 'bilinear'")
+        raise refused(layer, "interpolation", "'nearest' or 'bilinear'")
     scales = np.array([1, 1, *layer.size], np.float32)
     operands = [*inputs, "", builder.constant(scales, f"{layer.name}/scales")]
     return builder.node("Resize", operands, layer.name, **modes[layer.interpolation])
 
 
 def _concatenate(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    _require_channel_axis(layer)
+    require_channel_axis(layer)
     return builder.node("Concat", inputs, layer.name, axis=1)
 
 
@@ -187,18 +183,18 @@ def _rescaling(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
 
 
 def _activation_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    return _activate(builder, layer, inputs[0])
+    return activate(builder, layer, inputs[0])
 
 
 def _relu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
     if layer.threshold != 0:
-        raise _refused(layer, "threshold", "0")
+        raise refused(layer, "threshold", "0")
     if layer.negative_slope != 0:
         if layer.max_value is not None:
-            raise _refused(layer, "max_value", "None beside a negative_slope")
+            raise refused(layer, "max_value", "None beside a negative_slope")
         return _leaky_relu(builder, layer, inputs)
     output = builder.node("Relu", inputs, layer.name)
-    return output if layer.max_value is None else _at_most(builder, output, layer.max_value)
+    return output if layer.max_value is None else at_most(builder, output, layer.max_value)
 
 
 def _leaky_relu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
@@ -206,8 +202,25 @@ def _leaky_relu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
 
 
 def _softmax(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
-    _require_channel_axis(layer)
+    require_channel_axis(layer)
     return builder.node("Softmax", inputs, layer.name, axis=1)
+
+
+def _zero_padding(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    (top, bottom), (left, right) = layer.padding
+    sizes = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
+    output = builder.node(
+        "Pad", [*inputs, builder.constant(sizes, f"{layer.name}/pads")], layer.name
+    )
+    builder.padding[output] = (top + bottom, left + right)
+    return output
+
+
+def _reshape(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    """Give a mean over the tile, which is kept as a map of one pixel here, its two axes back."""
+    if tuple(layer.target_shape[:-1]) != (1, 1):
+        raise refused(layer, "target_shape", "(1, 1, channels)")
+    return inputs[0]
 
 
 def _identity(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
@@ -218,18 +231,25 @@ _CONVERTERS: dict[str, Converter] = {
     "Activation": _activation_layer,
     "Add": _elementwise("Add"),
     "AveragePooling2D": _average_pool,
-    "BatchNormalization": _batch_norm,
+    "BatchNormalization": batch_norm,
     "Concatenate": _concatenate,
     "Conv2D": _conv,
     "Conv2DTranspose": _conv_transpose,
     "DepthwiseConv2D": _depthwise_conv,
+    "GlobalAveragePooling2D": global_average_pool,
+    "GroupNormalization": group_norm,
+    "LayerNormalization": layer_norm,
     "LeakyReLU": _leaky_relu,
     "MaxPooling2D": _max_pool,
     "Multiply": _elementwise("Mul"),
+    "Normalization": normalization,
     "ReLU": _relu,
     "Rescaling": _rescaling,
+    "Reshape": _reshape,
     "Softmax": _softmax,
     "UpSampling2D": _upsample,
+    "WindowAttention": window_attention,
+    "ZeroPadding2D": _zero_padding,
     # Layers that do nothing after training.
     "Dropout": _identity,
     "GaussianDropout": _identity,
@@ -238,43 +258,23 @@ _CONVERTERS: dict[str, Converter] = {
     "SpatialDropout2D": _identity,
 }
 
-_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "elu": ("Elu", {"alpha": 1.0}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
-    "relu": ("Relu", {}),
-    "relu6": ("Relu", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "softmax": ("Softmax", {"axis": 1}),
-    "tanh": ("Tanh", {}),
-}
 
-
-def _activate(builder: GraphBuilder, layer: Any, value: str) -> str:
-    """Add the layer's activation function."""
-    name = getattr(layer.activation, "__name__", str(layer.activation))
-    if name in ("linear", "None"):
-        return value
-    if name in ("silu", "swish"):
-        gate = builder.node("Sigmoid", [value], f"{layer.name}/gate")
-        return builder.node("Mul", [value, gate], f"{layer.name}/silu")
-    if name not in _ACTIVATIONS:
-        raise _refused(layer, "activation", f"one of {[*_ACTIVATIONS, 'silu', 'linear']}")
-    op, attributes = _ACTIVATIONS[name]
-    output = builder.node(op, [value], f"{layer.name}/{name}", **attributes)
-    return _at_most(builder, output, 6.0) if name == "relu6" else output
-
-
-def _at_most(builder: GraphBuilder, value: str, limit: float) -> str:
-    upper = builder.constant(np.array(limit, np.float32), f"{value}/limit")
-    return builder.node("Clip", [value, "", upper], f"{value}/clip")
-
-
-def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int] = (1, 1)) -> list[int]:
+def _pads(
+    builder: GraphBuilder,
+    layer: Any,
+    inputs: list[str],
+    kernel: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> list[int]:
     """Rows and columns of padding as ONNX lists them: top, left, bottom, right."""
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     total = [max(span - s, 0) for span, s in zip(spans, layer.strides, strict=True)]
     if layer.padding == "valid" and any(total):
-        raise _refused(layer, "padding", "'same', so that output and input fit")
+        given = builder.padding.get(inputs[0], (0, 0))
+        # A layer of stride s leaves up to s - 1 rows of padding over.
+        if all(t <= g < t + s for t, g, s in zip(total, given, layer.strides, strict=True)):
+            return [0, 0, 0, 0]
+        raise refused(layer, "padding", "'same', so that output and input fit")
     before = [size // 2 for size in total]
     return [*before, *(size - first for size, first in zip(total, before, strict=True))]
 
@@ -282,28 +282,4 @@ def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int] = (1, 1
 def _bias(builder: GraphBuilder, layer: Any) -> list[str]:
     if not layer.use_bias:
         return []
-    return [builder.constant(_array(layer.bias), f"{layer.name}/bias")]
-
-
-def _array(variable: Any) -> NDArray[np.float32]:
-    """Copy a variable of any backend."""
-    from keras import ops
-
-    return np.asarray(ops.convert_to_numpy(variable), np.float32)
-
-
-def _require_channel_axis(layer: Any) -> None:
-    axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
-    if axis not in (-1, 3):
-        raise _refused(layer, "axis", "the last")
-
-
-def _refused(layer: Any, setting: str, rule: str) -> ExportError:
-    return ExportError(
-        f"{setting} must be {rule}. "
-        f"Received: {_named(layer)} with {setting}={getattr(layer, setting)!r}."
-    )
-
-
-def _named(layer: Any) -> str:
-    return f"{layer.name!r} ({type(layer).__name__})"
+    return [builder.constant(array(layer.bias), f"{layer.name}/bias")]

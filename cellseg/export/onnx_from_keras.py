@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["onnx_from_keras"]
 
 
-def onnx_from_keras(model: Any) -> onnx.ModelProto:
+def onnx_from_keras(model: Any, whole_tile: bool = False) -> onnx.ModelProto:
     """Translate a functional (or sequential) Keras 3 model.
 
     Parameters
@@ -29,6 +29,8 @@ def onnx_from_keras(model: Any) -> onnx.ModelProto:
     model : keras.Model
         One input, float32 (N, H, W, 3) with values 0..255. Several outputs are joined along the
         channels, in their order.
+    whole_tile : bool
+        Allow layers that look at the whole tile: tiles then differ from the whole image.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def onnx_from_keras(model: Any) -> onnx.ModelProto:
     functional = _functional(model)
     _check_input(functional)
     channels = sum(_channels(tensor) for tensor in functional.outputs)
-    builder = GraphBuilder()
+    builder = GraphBuilder(whole_tile)
     planar = builder.node("Transpose", [INPUT], "input/planar", perm=[0, 3, 1, 2])
     value = builder.node("Cast", [planar], "input/float", to=TensorProto.FLOAT)
     outputs = _convert_model(builder, functional, [value])

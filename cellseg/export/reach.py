@@ -32,15 +32,18 @@ from cellseg.export.graph import Graph, attribute
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Reach", "structural_reach", "total_stride"]
+__all__ = ["Reach", "structural_reach", "total_stride", "whole_tile_nodes"]
 
 Interval = tuple[int, int]
 
 _POINTWISE = {
-    "Add", "BatchNormalization", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Elu", "Exp",
-    "Gather", "LeakyRelu", "Mul", "QuantizeLinear", "ReduceMax", "ReduceSum", "Relu", "Sigmoid",
-    "Softmax", "Sub", "Tanh", "Transpose",
+    "Add", "BatchNormalization", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Elu", "Erf",
+    "Exp", "Gather", "LeakyRelu", "Mul", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum",
+    "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub", "Tanh", "Transpose",
+    # Within the pixels that a window has become: rows and columns stay where they are.
+    "MatMul", "Reshape",
 }  # fmt: skip
+_WHOLE_TILE = {"GlobalAveragePool", "InstanceNormalization"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Reach:
 
 
 def structural_reach(model: onnx.ModelProto) -> tuple[Reach, Reach]:
-    """Bound the reach along y and x.
+    """Bound the reach along y and x, of all that is local.
+
+    What looks at the whole tile reaches any distance: see `whole_tile_nodes`.
 
     Parameters
     ----------
@@ -75,6 +80,11 @@ def structural_reach(model: onnx.ModelProto) -> tuple[Reach, Reach]:
     graph = Graph(model)
     stride = total_stride(model)
     return (_reach_along(graph, 0, stride), _reach_along(graph, 1, stride))
+
+
+def whole_tile_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the nodes that look at the whole tile, for which no bound holds."""
+    return tuple(node.name for node in model.graph.node if node.op_type in _WHOLE_TILE)
 
 
 def total_stride(model: onnx.ModelProto) -> int:
@@ -114,8 +124,14 @@ def _needed(graph: Graph, axis: int, position: int) -> Interval:
 
 def _before(graph: Graph, node: onnx.NodeProto, interval: Interval, axis: int) -> Interval:
     low, high = interval
-    if node.op_type in _POINTWISE:
+    if node.op_type in _POINTWISE or node.op_type in _WHOLE_TILE:
         return interval
+    if node.op_type == "SpaceToDepth":
+        size = attribute(node, "blocksize")
+        return low * size, high * size + size - 1
+    if node.op_type in ("Pad", "Slice"):
+        offset = _offset(graph, node, axis)
+        return low + offset, high + offset
     if node.op_type in ("Conv", "MaxPool", "AveragePool"):
         start, reach, stride = _window(node, axis)
         return low * stride - start, high * stride - start + reach
@@ -144,6 +160,19 @@ def _window(node: onnx.NodeProto, axis: int) -> tuple[int, int, int]:
     return pads[axis], (kernel - 1) * dilation, attribute(node, "strides", [1, 1])[axis]
 
 
+def _offset(graph: Graph, node: onnx.NodeProto, axis: int) -> int:
+    """Return the row or column of the input at which the output begins."""
+    numbers = graph.constant(node.input[1])
+    if numbers is None:
+        raise ExportError(f"What is added or cut must be constant. Received: {node.name!r}.")
+    if node.op_type == "Pad":
+        return -int(numbers[2 + axis])
+    axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
+    if axes is None or list(axes) != [2, 3] or min(numbers) < 0:
+        raise ExportError(f"Slice must cut rows and columns. Received: {node.name!r}.")
+    return int(numbers[axis])
+
+
 def _shrinkage(graph: Graph, node: onnx.NodeProto) -> float:
     """Input pixels per output pixel."""
     if node.op_type in ("Conv", "MaxPool", "AveragePool"):
@@ -152,6 +181,8 @@ def _shrinkage(graph: Graph, node: onnx.NodeProto) -> float:
         return 1.0 / float(max(attribute(node, "strides", [1, 1])))
     if node.op_type == "DepthToSpace":
         return 1.0 / float(attribute(node, "blocksize"))
+    if node.op_type == "SpaceToDepth":
+        return float(attribute(node, "blocksize"))
     if node.op_type == "Resize":
         return 1.0 / max(_resize_factor(graph, node, 0), _resize_factor(graph, node, 1))
     return 1.0

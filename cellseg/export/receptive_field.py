@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import ExportError
-from cellseg.export.reach import structural_reach, total_stride
+from cellseg.export.reach import structural_reach, total_stride, whole_tile_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 __all__ = ["ReceptiveField", "choose_halo", "measure_reach", "probe_side"]
+
+
+_STRIP_PX = 512  # along the edge, where the network reaches so far that whole squares take minutes
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class ReceptiveField:
     """Edges of tiles are multiples of it."""
 
     change_at: NDArray[np.float32]
-    """Largest change of an output, shape (bound_px + 1,), by distance from the edge."""
+    """Largest change of an output, by distance from the edge, at least to ``bound_px``."""
+
+    whole_tile: tuple[str, ...] = ()
+    """Nodes that look at the whole tile: no halo is exact, and the bound holds for the rest."""
 
     @property
     def exact_halo_px(self) -> int:
@@ -83,11 +89,23 @@ def measure_reach(
     ------
     ExportError
         If the output changes farther away than the structure allows: one of the two is wrong.
+
+    Notes
+    -----
+    Where a node looks at the whole tile, change is expected at any distance, and all of it is kept.
     """
+    whole_tile = whole_tile_nodes(model)
     bound = max(reach.radius_px for reach in structural_reach(model))
-    profiles = [_change_by_distance(predict, first, second) for first, second in pairwise(images)]
+    width = min(len(images[0]), -(-_STRIP_PX // total_stride(model)) * total_stride(model))
+    profiles = [
+        _change_along(predict, first, second, axis, width)
+        for axis in (0, 1)
+        for first, second in pairwise(images)
+    ]
     change = np.max(profiles, axis=0)
     measured = int(np.flatnonzero(change).max(initial=-1)) + 1
+    if whole_tile:
+        return ReceptiveField(measured, bound, total_stride(model), change, whole_tile)
     if measured > bound:
         raise ExportError(
             "A network must not be felt farther than its structure allows. "
@@ -107,29 +125,54 @@ def choose_halo(field: ReceptiveField, tolerance: float = 0.0) -> int:
     tolerance : float
         0: nothing may change, whatever the image. Else: largest change of an output, on the images
         that were measured.
+
+    Raises
+    ------
+    ExportError
+        If a node looks at the whole tile and no halo keeps the change within the tolerance.
     """
+    if field.whole_tile:
+        _check_far_change(field, tolerance)
     if tolerance == 0.0:
         return field.exact_halo_px
     too_much = int(np.flatnonzero(field.change_at > tolerance).max(initial=-1)) + 1
     return min(-(-too_much // field.stride) * field.stride, field.exact_halo_px)
 
 
-def _change_by_distance(
-    predict: Predict, first: NDArray[np.uint8], second: NDArray[np.uint8]
+def _check_far_change(field: ReceptiveField, tolerance: float) -> None:
+    """Refuse a tolerance that what looks at the whole tile exceeds past any halo."""
+    far = float(field.change_at[field.bound_px :].max(initial=0.0))
+    if far > tolerance:
+        raise ExportError(
+            "What looks at the whole tile must stay within the tolerance of the halo. Received: "
+            f"a change of {far:.3g} past any halo by {field.whole_tile[0]!r}, "
+            f"halo_tolerance={tolerance:g}.",
+            hint=f"Allow it, and it is stored with the bundle: --halo-tolerance {_above(far):g}; "
+            "or train a family that tiles exactly.",
+        )
+
+
+def _above(value: float) -> float:
+    """Round up to a hundredth."""
+    return float(np.ceil(value * 100) / 100)
+
+
+def _change_along(
+    predict: Predict,
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    axis: int,
+    width: int,
 ) -> NDArray[np.float32]:
-    """Largest change at each distance from an edge in the middle, over four sides."""
-    out_first, out_second = predict(first), predict(second)
-    edge = first.shape[0] // 2
-    profiles = []
-    for axis in (0, 1):
-        before, after = _split(second, edge, axis)[0], _split(first, edge, axis)[1]
-        mixed = predict(np.concatenate([before, after], axis))
-        past = np.abs(_split(mixed - out_first, edge, axis)[1])
-        short = np.abs(_split(mixed - out_second, edge, axis)[0])
-        profiles.append(past.max((1 - axis, 2)))
-        profiles.append(short.max((1 - axis, 2))[::-1])
-    largest: NDArray[np.float32] = np.max(profiles, axis=0)
-    return largest
+    """Largest change at each distance from an edge across the middle of an axis, on either side."""
+    first, second = (np.take(image, range(width), 1 - axis) for image in (first, second))
+    edge = first.shape[axis] // 2
+    before, after = _split(second, edge, axis)[0], _split(first, edge, axis)[1]
+    mixed = predict(np.concatenate([before, after], axis))
+    past = np.abs(_split(mixed - predict(first), edge, axis)[1])
+    short = np.abs(_split(mixed - predict(second), edge, axis)[0])
+    largest = np.maximum(past.max((1 - axis, 2)), short.max((1 - axis, 2))[::-1])
+    return np.asarray(largest, np.float32)
 
 
 def _split(

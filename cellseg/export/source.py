@@ -84,7 +84,7 @@ def _open_keras(options: ExportOptions) -> Source:
         whole = read_card(card_file)
         model = _load_keras(file)
     card, channels = keep_channels(whole, options.keep_channels)
-    plain = plain_graph(model, channels, len(whole.channels))
+    plain = plain_graph(model, channels, len(whole.channels), options.halo_tolerance > 0)
     card = _with_stride(card, plain) if options.classes else card
     return Source(file, card, plain, keras_predict(model, channels), "keras")
 
@@ -186,7 +186,9 @@ def _keras_channels(model: Any) -> int:
 def _load_keras(path: Path) -> Any:
     import keras
 
+    from cellseg.layers import in_full_precision  # registers our layers as well
+
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        return in_full_precision(keras.saving.load_model(path, compile=False, safe_mode=True))
     except (ValueError, TypeError, OSError) as error:
         raise ExportError(f"{path.name} must be a Keras 3 model. Received: {error}.") from error

@@ -19,6 +19,8 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.graph import attribute
+from cellseg.export.tflite_norms import NORM_CONVERTERS
+from cellseg.export.tflite_windows import WINDOW_CONVERTERS, WINDOW_RANK
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +31,7 @@ __all__ = ["convert_node"]
 Value = Any  # a tf.Tensor, NHWC, or a constant as ONNX has it
 Converter = Callable[["onnx.NodeProto", Sequence[Value]], Value]
 
-_TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+_TO_NHWC = [0, 2, 3, 1]
 
 
 def convert_node(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
@@ -131,11 +133,12 @@ def _pool(kind: str) -> Converter:
         import tensorflow as tf
 
         kernel, strides = attribute(node, "kernel_shape"), attribute(node, "strides", [1, 1])
-        spans_alike = _same_pads(kernel, strides, [1, 1]) == attribute(node, "pads", [0] * 4)
+        pads = attribute(node, "pads", [0] * 4)
+        spans_alike = _same_pads(kernel, strides, [1, 1]) == pads
         counts_pads = kind == "AVG" and attribute(node, "count_include_pad", 0)
-        if not spans_alike or counts_pads or attribute(node, "ceil_mode", 0):
-            raise _refused(node, "the pads of 'same', which do not count")
-        return tf.nn.pool(inputs[0], kernel, kind, strides, "SAME")
+        if not (spans_alike or not any(pads)) or counts_pads or attribute(node, "ceil_mode", 0):
+            raise _refused(node, "no pads, or those of 'same', which do not count")
+        return tf.nn.pool(inputs[0], kernel, kind, strides, "SAME" if spans_alike else "VALID")
 
     return convert
 
@@ -211,6 +214,8 @@ def _spread(value: Value) -> Value:
     """Bring a constant from ONNX's order of axes, which broadcasts from the right, to NHWC."""
     if not isinstance(value, np.ndarray) or value.ndim < 3:
         return value
+    if value.ndim == WINDOW_RANK:
+        return value[0]
     value = value.reshape(*[1] * (4 - value.ndim), *value.shape)
     return value.transpose(_TO_NHWC)
 
@@ -263,15 +268,9 @@ def _gather(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
 def _softmax(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
     import tensorflow as tf
 
-    _require_channels(node, "axis")
+    if attribute(node, "axis", -1) != -1:  # of windows, which are NHWC in ONNX too
+        _require_channels(node, "axis")
     return tf.nn.softmax(inputs[0], -1)
-
-
-def _transpose(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
-    """At the borders of the graph: the image is NHWC before and after."""
-    if attribute(node, "perm") not in (_TO_NHWC, _TO_NCHW):
-        raise _refused(node, "between NCHW and NHWC")
-    return inputs[0]
 
 
 def _cast(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
@@ -302,7 +301,8 @@ _CONVERTERS: dict[str, Converter] = {
     "Softmax": _softmax,
     "Sub": _elementwise("subtract"),
     "Tanh": _activation("tanh"),
-    "Transpose": _transpose,
+    **NORM_CONVERTERS,
+    **WINDOW_CONVERTERS,
 }
 
 

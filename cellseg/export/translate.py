@@ -11,6 +11,7 @@ from cellseg.export.passes import run_passes
 from cellseg.export.passes.conv_transpose import ConvTransposeToDepthToSpace
 from cellseg.export.passes.fold_batchnorm import FoldBatchNorm
 from cellseg.export.passes.fold_input_scale import FoldInputScale
+from cellseg.export.passes.fold_padding import FoldPadding
 from cellseg.export.passes.keep_channels import KeepChannels
 from cellseg.export.passes.sink_depth_to_space import SinkDepthToSpace
 from cellseg.export.passes.spell_out_softmax import SpellOutSoftmax
@@ -31,7 +32,9 @@ def float_graph(model: Any, channels: Sequence[int], trained_channels: int) -> o
     return for_onnx(plain_graph(model, channels, trained_channels))
 
 
-def plain_graph(model: Any, channels: Sequence[int], trained_channels: int) -> onnx.ModelProto:
+def plain_graph(
+    model: Any, channels: Sequence[int], trained_channels: int, whole_tile: bool = False
+) -> onnx.ModelProto:
     """Translate a Keras model and run the passes that serve every format.
 
     Parameters
@@ -42,13 +45,15 @@ def plain_graph(model: Any, channels: Sequence[int], trained_channels: int) -> o
         Output channels to keep, ascending.
     trained_channels : int
         Output channels the network must have.
+    whole_tile : bool
+        Allow layers that look at the whole tile.
 
     Raises
     ------
     ExportError
         If a layer has no counterpart, or the network has another number of channels.
     """
-    graph = onnx_from_keras(model)
+    graph = onnx_from_keras(model, whole_tile)
     found = graph.graph.output[0].type.tensor_type.shape.dim[3].dim_value
     if found != trained_channels:
         raise ExportError(
@@ -61,6 +66,7 @@ def plain_graph(model: Any, channels: Sequence[int], trained_channels: int) -> o
 def tidied(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Run the passes that serve every format on a graph of any origin."""
     passes = (
+        FoldPadding(),
         FoldBatchNorm(),
         FoldInputScale(),
         ConvTransposeToDepthToSpace(),

@@ -7,7 +7,6 @@ of a mask mean; without one, any value above 0 is the model's only foreground cl
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.class_file import find_class_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,19 +149,9 @@ def _read_map(path: Path, image: NDArray[np.uint8]) -> NDArray[Any] | None:
 
 def _class_table(folder: Path, class_names: Sequence[str]) -> NDArray[np.uint8]:
     """Class index of each mask value, shape (256,)."""
-    table = np.zeros(256, np.uint8)
-    found = [place / "classes.json" for place in (folder, *folder.parents[:1])]
-    source = next((path for path in found if path.is_file()), None)
-    if source is None:
-        table[1:] = 1
-        return table
-    listed = json.loads(source.read_text(encoding="utf-8"))["classes"]
-    for entry in listed:
-        name = str(entry["name"])
-        if name not in class_names:
-            raise DataError(
-                f"The classes of a folder must be among the model's, {list(class_names)}. "
-                f"Received: {name!r} in {source}."
-            )
-        table[int(entry["value"])] = list(class_names).index(name)
+    found = find_class_file(folder)
+    if found is not None:
+        return found.index_table(class_names)
+    table = np.ones(256, np.uint8)
+    table[0] = 0
     return table

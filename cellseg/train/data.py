@@ -6,7 +6,6 @@ uint8. The crops of a step depend on seed and step alone, so a resumed run sees 
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,18 +15,18 @@ import numpy as np
 from cellseg.errors import DataError
 from cellseg.runtime.labelled import LabelledImage as LabelledImage  # what `load_source` gives
 from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
-from cellseg.train.augment import jitter_intensity, random_affine, warp
+from cellseg.train.augment import jitter_intensity, random_affine
+from cellseg.train.pairs import IMAGE_SUFFIXES, selected_stems
 from cellseg.train.stain import dim_nuclei, is_bright_field, restain
 from cellseg.train.targets import contact_weights, interior_border, normalized_distance
+from cellseg.train.warp import draw_warp, sample_image, sample_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from cellseg.train.recipe import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+    from cellseg.train.sections import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
 
 
 def load_source(
@@ -51,7 +50,7 @@ def load_source(
     DataError
         If the folder is missing, an image has no labels, or their sizes differ.
     """
-    labels_dir = root / source.path / split / "labels"
+    labels_dir = root / str(source.path) / split / "labels"
     return [
         load_labelled(path, labels_dir, source.name, normalize)
         for path in source_images(source, root, split)
@@ -66,13 +65,13 @@ def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
     DataError
         If the folder is missing.
     """
-    folder = root / source.path / split / "images"
+    folder = root / str(source.path) / split / "images"
     if not folder.is_dir():
         raise DataError(
             f"a source holds {split}/images and {split}/labels. Received: {folder}.",
             hint="check --data, or the source's path in the recipe.",
         )
-    wanted = _selected_stems(source, root)
+    wanted = selected_stems(source, root)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     return [path for path in paths if wanted is None or path.stem in wanted]
 
@@ -140,16 +139,31 @@ class CropSequence(keras.utils.PyDataset):
         self._first_step = first_step
 
     def __len__(self) -> int:
-        fit = self._recipe.fit
-        return fit.epochs * fit.steps_per_epoch - self._first_step
+        return self._recipe.fit.epochs * self.steps_per_epoch - self._first_step
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        fit = self._recipe.fit
-        rng = np.random.default_rng((fit.seed, self._first_step + index))
-        pairs = [self.crop(rng, source) for source in self._sources_of_batch(rng)]
-        images, labels = zip(*pairs, strict=True)
+        images, labels = zip(*self._pairs(self._first_step + index), strict=True)
         targets = [pack_target(ids, self._recipe.target) for ids in labels]
         return np.stack(images).astype(np.float32), np.stack(targets)
+
+    def labels_of(self, step: int) -> list[NDArray[np.uint16]]:
+        """Label maps of one step's crops."""
+        return [labels for _, labels in self._pairs(step)]
+
+    def _pairs(self, step: int) -> list[tuple[NDArray[np.uint8], NDArray[np.uint16]]]:
+        rng = np.random.default_rng((self._recipe.fit.seed, step))
+        return [self.crop(rng, source) for source in self._sources_of_batch(rng)]
+
+    def names(self, step: int) -> list[str]:
+        """Name the sources of one step's crops; which of their images is drawn with the crop."""
+        rng = np.random.default_rng((self._recipe.fit.seed, step))
+        return [self._recipe.sources[i].name for i in self._sources_of_batch(rng)]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; as many crops as images where the recipe says 0."""
+        fit = self._recipe.fit
+        return fit.steps_per_epoch or -(-sum(map(len, self._images)) // fit.batch)
 
     def crop(
         self, rng: np.random.Generator, source: int
@@ -160,7 +174,10 @@ class CropSequence(keras.utils.PyDataset):
         item = group[rng.integers(len(group))]
         size = recipe.fit.crop_px
         matrix = random_affine(rng, item.labels.shape, size, recipe.augment)
-        image, labels = warp(item.image, item.labels, matrix, size)
+        warp = draw_warp(rng, recipe.augment, matrix, (size, size))
+        image, labels = sample_image(item.image, warp), sample_mask(item.labels, warp)
+        if not recipe.augment.enabled:
+            return image, labels
         if is_bright_field(item.image):
             if rng.random() < recipe.augment.restain_p:
                 image = restain(image, labels, rng)
@@ -184,14 +201,6 @@ def padded_to(array: NDArray[Any], stride: int) -> NDArray[Any]:
     height, width = array.shape[:2]
     margins = [(0, -height % stride), (0, -width % stride)] + [(0, 0)] * (array.ndim - 2)
     return np.pad(array, margins, mode="edge")
-
-
-def _selected_stems(source: SourceRecipe, root: Path) -> set[str] | None:
-    if source.table is None:
-        return None
-    path = root / source.path / source.table
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["stem"] for row in csv.DictReader(file) if row[source.column] in source.values}
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells import instances_from_probabilities
 from cellseg.runtime.evaluation.images import ImageScore, SourceScore, average, score_prediction
 from cellseg.train.data import load_source, padded_to
-from cellseg.train.recipe import NormalizeRecipe
+from cellseg.train.sections import NormalizeRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.manifest import InteriorBorder
     from cellseg.train.data import LabelledImage
-    from cellseg.train.recipe import ModelRecipe, Recipe
+    from cellseg.train.sections import ModelRecipe, Recipe
 
     Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -39,10 +39,9 @@ PANEL_PX = 300
 
 def whole_image_predictor(model: keras.Model, recipe: ModelRecipe) -> Predict:
     """Return what maps an image of any size to its probabilities, padded to the stride inside."""
-    from cellseg.train.fit import predict
-    from cellseg.train.models import network_stride
+    from cellseg.train.instance_task import predict
 
-    stride = network_stride(recipe)
+    stride = recipe.stride
 
     def whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = image.shape[:2]

@@ -1,112 +1,68 @@
-"""The networks, in Keras 3 and backend-neutral, top to bottom with shapes in comments.
-
-Input: RGB (N, H, W, 3), values 0..255, H and W multiples of ``network_stride``.
-Output: (N, H, W, C): softmax over background, interior, border, then, if asked, one sigmoid
-channel with the distance to the border.
-"""
+"""The network of a recipe, and what it costs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import keras
-from keras import layers
+
+from cellseg.errors import DataError
+from cellseg.train.families import build_model
+from cellseg.train.families.summary import ModelSummary, macs, summarize
+from cellseg.train.front import with_front
 
 if TYPE_CHECKING:
-    from cellseg.train.recipe import ModelRecipe
+    from pathlib import Path
 
-CLASS_CHANNELS = 3
+    from cellseg.train.families import Head
+    from cellseg.train.sections import Recipe
 
 
-def build_unet(recipe: ModelRecipe, distance: bool = False) -> keras.Model:
-    """UNet with BatchNorm, optionally behind a stride-2 stem.
+def build_network(recipe: Recipe) -> keras.Model:
+    """Build the network that a recipe describes, with random weights.
 
-    With the stem the whole UNet works at half resolution, which costs about a third as much a
-    pixel for the same width; a 2x2 transposed convolution brings the result back.
-
-    Parameters
-    ----------
-    recipe : ModelRecipe
-        Width, depth, stem.
-    distance : bool
-        Add the distance channel.
-
-    References
-    ----------
-    .. [1] Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015.
+    Returns
+    -------
+    keras.Model
+        RGB (N, H, W, 3), 0..255, to probabilities. For instances: softmax over background,
+        interior, border, and if asked for a sigmoid channel of distance. For classes: one sigmoid
+        channel where there are two, else softmax.
     """
-    image = layers.Input((None, None, 3), name="image")
-    x = layers.Rescaling(1 / 255, name="scale")(image)  # (N, H, W, 3) 0..1
-    if recipe.stem:
-        x = _conv(x, recipe.base_filters, "stem", strides=2)  # (N, H/2, W/2, F)
-    skips = []
-    for level in range(recipe.levels):
-        x = _double_conv(x, recipe.base_filters * 2**level, f"down{level}")
-        if level < recipe.levels - 1:
-            skips.append(x)
-            x = layers.MaxPooling2D(2, name=f"pool{level}")(x)
-    for level in reversed(range(recipe.levels - 1)):
-        filters = recipe.base_filters * 2**level
-        x = layers.Conv2DTranspose(filters, 2, strides=2, padding="same", name=f"up{level}")(x)
-        x = layers.Concatenate(name=f"skip{level}")([x, skips[level]])
-        x = _double_conv(x, filters, f"dec{level}")
-    if recipe.stem:
-        x = layers.Conv2DTranspose(
-            recipe.head_filters, 2, strides=2, padding="same", activation="relu", name="unstem"
-        )(x)  # (N, H, W, head)
-    return keras.Model(image, _head(x, distance), name="unet")
+    params = recipe.model.model_dump(exclude={"family"})
+    family = recipe.family
+    if recipe.target.kind == "instances":
+        head: Head = "softmax+distance" if recipe.target.distance else "softmax"
+        body = build_model(family, params, 3, head=head)
+    else:
+        count = len(recipe.class_list)
+        body = build_model(family, params, 1 if count == 2 else count)
+    return with_front(body, recipe.input)
 
 
-def network_stride(recipe: ModelRecipe) -> int:
-    """Total stride: heights, widths and tile origins must be multiples of it."""
-    return int(2 ** (recipe.levels - 1 + recipe.stem))
+def summarize_network(recipe: Recipe) -> ModelSummary:
+    """Count and measure the network of a recipe."""
+    thin = recipe.model.thinned()
+    twin = build_network(recipe.model_copy(update={"model": thin}))
+    return summarize(build_network(recipe), recipe.model.stride, twin)
 
 
-def kflop_per_pixel(model: keras.Model, size: int = 256) -> float:
-    """Multiply-adds of all convolutions, counted as two operations, per input pixel, in 1000s."""
-    stride_of: dict[int, float] = {}
-    total = 0.0
-    for layer in model.layers:
-        incoming = layer.input if isinstance(layer.input, list) else [layer.input]
-        before = max((stride_of.get(id(tensor), 1.0) for tensor in incoming), default=1.0)
-        after = before * _scale(layer)
-        stride_of[id(layer.output)] = after
-        if isinstance(layer, layers.Conv2DTranspose):
-            total += 2 * layer.kernel.shape[2] * layer.kernel.shape[3] * 4 / before**2
-        elif isinstance(layer, layers.Conv2D):
-            total += 2 * float(keras.ops.size(layer.kernel)) / after**2
-    return total / 1000
+def load_network(path: Path, compiled: bool = False) -> keras.Model:
+    """Load a saved network of any family.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is no Keras 3 model.
+    """
+    # Layers of our own have to be registered first.
+    import cellseg.layers  # noqa: F401
+
+    try:
+        return keras.saving.load_model(path, compile=compiled)
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(f"a model must be a Keras 3 file. Received: {path}: {error}.") from error
 
 
-def _scale(layer: keras.Layer) -> float:
-    if isinstance(layer, layers.Conv2DTranspose):
-        return 1 / float(layer.strides[0])
-    if isinstance(layer, (layers.Conv2D, layers.MaxPooling2D)):
-        return float(layer.strides[0])
-    return 1.0
-
-
-def _conv(x: keras.KerasTensor, filters: int, name: str, strides: int = 1) -> keras.KerasTensor:
-    x = layers.Conv2D(
-        filters,
-        3,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.98, name=f"{name}_bn")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
-def _double_conv(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    return _conv(_conv(x, filters, f"{name}a"), filters, f"{name}b")
-
-
-def _head(x: keras.KerasTensor, distance: bool) -> keras.KerasTensor:
-    classes = layers.Conv2D(CLASS_CHANNELS, 1, activation="softmax", name="classes")(x)
-    if not distance:
-        return classes
-    depth = layers.Conv2D(1, 1, activation="sigmoid", name="distance")(x)
-    return layers.Concatenate(name="probabilities")([classes, depth])
+def kflop_per_pixel(model: keras.Model, size: int = 1024) -> float:
+    """Multiply-adds, counted as two operations, per input pixel, in 1000s."""
+    return 2 * macs(model, size, size) / size**2 / 1000

@@ -1,148 +1,88 @@
 """The training recipe: one TOML file says everything that a run depends on.
 
-Every key has a default and its unit in the description; an unknown key is an error that names
-the nearest known one. A recipe is looked up by name among the shipped ones (``nuclei``) or by path.
+Every key has a default and its unit in the description (`cellseg.train.sections`); an unknown key
+is an error that names the nearest known one. A recipe is looked up by name among the shipped ones
+(``nuclei``) or by path; a seed's INI file is one, too (`cellseg.train.seed`).
 """
 
 from __future__ import annotations
 
 import difflib
+import json
+import logging
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cellseg.errors import RecipeError
+from cellseg.train.sections import (
+    FAMILY_MODELS,
+    AugmentRecipe,
+    FitRecipe,
+    NormalizeRecipe,
+    Recipe,
+    SourceRecipe,
+    TargetRecipe,
+)
+from cellseg.train.seed.convert import convert_config, is_config
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+__all__ = [
+    "AugmentRecipe",
+    "FitRecipe",
+    "NormalizeRecipe",
+    "Recipe",
+    "SourceRecipe",
+    "TargetRecipe",
+    "check_recipe",
+    "data_folder",
+    "describe_recipe",
+    "load_recipe",
+    "recipe_of_run",
+    "recipe_path",
+    "recipe_schema",
+    "run_folder",
+    "shipped_recipes",
+]
+
+log = logging.getLogger("cellseg.train")
+
 RECIPES_DIR = Path(__file__).parent / "recipes"
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelRecipe(_Section):
-    """The network."""
-
-    family: Literal["unet"] = Field("unet", description="model family")
-    base_filters: int = Field(24, ge=1, description="filters of the first level")
-    levels: int = Field(4, ge=1, le=8, description="resolution levels, the bridge included")
-    stem: bool = Field(True, description="stride-2 stem: the UNet works at half resolution")
-    head_filters: int = Field(16, ge=1, description="filters of the stem's full-resolution head")
-
-
-class SourceRecipe(_Section):
-    """One folder of ``train|valid|test/{images,labels}``, or the part of it that a table names."""
-
-    name: str = Field(description="name in reports")
-    path: str = Field(description="folder, relative to --data")
-    weight: float = Field(1.0, gt=0, description="share of the training crops, relative")
-    table: str | None = Field(None, description="CSV beside the splits with a `stem` column")
-    column: str | None = Field(None, description="column of that table to select by")
-    values: tuple[str, ...] = Field((), description="values of that column to take")
-
-
-class NormalizeRecipe(_Section):
-    """How intensities are brought to 0..255 before the network, as in the bundle."""
-
-    kind: Literal["none", "slide-percentile"] = Field("slide-percentile", description="method")
-    low: float = Field(0.5, ge=0, le=100, description="percentile that becomes 0")
-    high: float = Field(99.8, ge=0, le=100, description="percentile that becomes 255")
-
-
-class TargetRecipe(_Section):
-    """What the network learns to say of each pixel."""
-
-    border_px: int = Field(
-        2, ge=1, description="thickness of the border class inside a nucleus, px"
-    )
-    gap_px: int = Field(2, ge=1, description="background this near to two nuclei is border too, px")
-    contact_weight: float = Field(
-        3.0, gt=0, description="weight in the loss of pixels within gap_px of two nuclei"
-    )
-    distance: bool = Field(False, description="add a channel: distance to the border, 0..1")
-
-
-class AugmentRecipe(_Section):
-    """Random changes of a training crop; each pair is a range, each `_p` a probability."""
-
-    scale: tuple[float, float] = Field((0.7, 1.4), description="zoom, log-uniform")
-    rotate: bool = Field(True, description="any angle and mirrored")
-    gamma: tuple[float, float] = Field((0.75, 1.35), description="gamma, log-uniform")
-    contrast: tuple[float, float] = Field(
-        (0.65, 1.1), description="width of the new range, placed at random within or around 0..1"
-    )
-    colour: float = Field(0.08, ge=0, description="gain per colour channel, +-")
-    restain_p: float = Field(0.6, ge=0, le=1, description="new stains on a bright-field crop")
-    dim_p: float = Field(
-        0.5, ge=0, le=1, description="each nucleus of a dark-ground crop another brightness"
-    )
-    grey_p: float = Field(0.1, ge=0, le=1, description="colour image to grey")
-    invert_p: float = Field(0.1, ge=0, le=1, description="inverted contrast")
-    blur_p: float = Field(0.25, ge=0, le=1, description="Gaussian blur")
-    blur_sigma_px: tuple[float, float] = Field((0.4, 1.6), description="its sigma, px")
-    noise_p: float = Field(0.2, ge=0, le=1, description="Gaussian noise")
-    noise_sigma: float = Field(0.03, ge=0, description="its largest sigma, of full range")
-
-
-class FitRecipe(_Section):
-    """The optimization."""
-
-    seed: int = Field(0, description="seed of weights, order and augmentation")
-    crop_px: int = Field(192, ge=16, description="side of a training crop, px")
-    batch: int = Field(8, ge=1, description="crops a step")
-    steps_per_epoch: int = Field(100, ge=1, description="steps between two looks at validation")
-    epochs: int = Field(40, ge=1, description="epochs of the learning-rate schedule")
-    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
-    warmup_steps: int = Field(100, ge=0, description="linear warm-up, steps")
-    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
-    clipnorm: float = Field(1.0, gt=0, description="gradient clipping, global norm")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean")
-    init: str | None = Field(None, description="Keras model to start from, as a path")
-    patience: int = Field(12, ge=1, description="epochs without a better validation before a stop")
-
-
-class BundleRecipe(_Section):
-    """What the bundle says of the model."""
-
-    version: str = Field("1.0", description="version of the model")
-    description: str = Field("", description="one sentence")
-    license: str = Field("Apache-2.0", description="licence of the weights")
-    mpp: float | None = Field(0.5, description="pixel size the model expects, µm")
-    class_name: str = Field("nucleus", description="name of the foreground class")
-    class_color: tuple[int, int, int] = Field((230, 60, 60), description="its RGB colour")
-    threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
-    seed_threshold: float = Field(0.3, gt=0, lt=1, description="interior probability of a seed")
-    seed_depth: float = Field(
-        0.17, gt=0, le=1, description="fall of the interior that parts two seeds; 1: none"
-    )
-    seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
-    min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
-    min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
-
-
-class Recipe(_Section):
-    """A whole training run."""
-
-    name: str = Field(description="name of the model")
-    model: ModelRecipe = ModelRecipe()
-    sources: tuple[SourceRecipe, ...] = Field(min_length=1, description="where images come from")
-    normalize: NormalizeRecipe = NormalizeRecipe()
-    target: TargetRecipe = TargetRecipe()
-    augment: AugmentRecipe = AugmentRecipe()
-    fit: FitRecipe = FitRecipe()
-    bundle: BundleRecipe = BundleRecipe()
 
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes inside the package."""
     return sorted(path.stem for path in RECIPES_DIR.glob("*.toml"))
+
+
+def recipe_path(name_or_path: str | Path) -> Path:
+    """Find a recipe's file.
+
+    Raises
+    ------
+    RecipeError
+        If there is neither a file nor a shipped recipe of that name.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and not is_config(path):
+        path = RECIPES_DIR / f"{name_or_path}.toml"
+    if not path.is_file():
+        shipped = shipped_recipes()
+        near = difflib.get_close_matches(str(name_or_path), shipped, n=1, cutoff=0.6)
+        raise RecipeError(
+            "a recipe is a TOML file, a seed's .config file or a shipped name. "
+            f"Received: {name_or_path}.",
+            hint=f"did you mean '{near[0]}'?"
+            if near
+            else f"shipped recipes: {', '.join(shipped)}.",
+        )
+    return path
 
 
 def load_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -151,61 +91,150 @@ def load_recipe(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     Parameters
     ----------
     name_or_path : str or Path
-        A shipped recipe's name or a TOML file.
+        A shipped recipe's name, a TOML file or a seed's INI file.
     overrides : dict, optional
         Dotted keys that replace values of the file: ``{"fit.epochs": 2}``.
 
     Raises
     ------
     RecipeError
-        If the file is missing, not TOML, or a key or value is wrong.
+        If the file is missing, cannot be read, or a key or value is wrong.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = RECIPES_DIR / f"{name_or_path}.toml"
-    if not path.is_file():
-        raise RecipeError(
-            f"a recipe is a TOML file or a shipped name. Received: {name_or_path}.",
-            hint=f"shipped recipes: {', '.join(shipped_recipes())}.",
-        )
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
+    path = recipe_path(name_or_path)
+    if is_config(path):
+        conversion = convert_config(path)
+        for note in conversion.notes:
+            log.info("%s: %s", path.name, note)
+        for note in conversion.unused:
+            log.debug("%s: %s", path.name, note)
+        tree = conversion.tree
+    else:
+        tree = _read_toml(path)
     for dotted, value in (overrides or {}).items():
         _set(tree, dotted, value)
+    return check_recipe(tree, path)
+
+
+def data_folder(name_or_path: str | Path, data: Path | None) -> Path:
+    """Return the folder that a recipe's paths start from: ``--data``, else the file's own.
+
+    Raises
+    ------
+    RecipeError
+        If a shipped recipe comes without ``data``.
+    """
+    if data is not None:
+        return data
+    path = recipe_path(name_or_path)
+    if path.parent == RECIPES_DIR:
+        raise RecipeError(
+            f"a shipped recipe needs the folder of its data. Received: {name_or_path}, no --data.",
+            hint=f"cellseg-cli train {name_or_path} --data FOLDER",
+        )
+    return path.parent
+
+
+def run_folder(recipe: Recipe, root: Path, out: Path | None = None) -> Path:
+    """Return where a recipe's run lies: ``out``, else as the recipe says, else runs/<name>."""
+    if out is not None:
+        return out
+    return Path("runs") / recipe.name if recipe.run is None else root / recipe.run
+
+
+def recipe_of_run(run: Path, asked: Recipe) -> Recipe:
+    """Return the recipe that a run was trained with, applied to the images that are asked for.
+
+    Network, input and classes are the run's; sources and folders are those of ``asked``.
+
+    Raises
+    ------
+    RecipeError
+        If the run's ``recipe.json`` cannot be read.
+    """
+    path = run / "recipe.json"
+    if not path.is_file():
+        return asked
+    try:
+        trained = check_recipe(json.loads(path.read_text(encoding="utf-8")), path)
+    except ValueError as error:
+        raise RecipeError(f"a run's recipe must be JSON. Received: {path}: {error}.") from error
+    ours = {"sources": asked.sources, "infer": asked.infer, "run": asked.run}
+    return trained.model_copy(update=ours)
+
+
+def check_recipe(tree: dict[str, Any], path: Path) -> Recipe:
+    """Validate what a file holds; ``path`` is for messages."""
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise _explain(path, error) from error
+        raise _explain(path, error, tree) from error
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema of a recipe's TOML, for editors."""
+    schema = Recipe.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.") from error
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, leaf = dotted.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise RecipeError(f"a setting names a key of a section. Received: {dotted}.")
     tree[leaf] = value
 
 
-def _explain(path: Path, error: ValidationError) -> RecipeError:
+def _explain(path: Path, error: ValidationError, tree: dict[str, Any]) -> RecipeError:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    location = tuple(part for part in first["loc"] if part not in FAMILY_MODELS)
+    where = ".".join(str(part) for part in location)
+    if first["type"] == "union_tag_invalid":
+        family = str(tree["model"]["family"])
+        near = difflib.get_close_matches(family, FAMILY_MODELS, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else None
+        known = ", ".join(FAMILY_MODELS)
+        return RecipeError(
+            f"{path}: model.family must be one of {known}. Received: family={family!r}.", hint=hint
+        )
     if first["type"] != "extra_forbidden":
-        return RecipeError(f"{path}: {where}: {first['msg']}. Received: {first['input']!r}.")
-    known = _known_keys(first["loc"][:-1])
-    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+        place = f"{path}: {where}: " if where else f"{path}: "
+        received = f" Received: {first['input']!r}." if where else ""
+        if first["type"] == "value_error":
+            received = ""  # the rule says what it is about
+        return RecipeError(f"{place}{first['msg'].removeprefix('Value error, ')}.{received}")
+    known_keys = _known_keys(first["loc"][:-1], tree)
+    near = difflib.get_close_matches(str(location[-1]), known_keys, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known_keys)}."
     return RecipeError(f"{path}: unknown key '{where}'.", hint=hint)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(location: tuple[int | str, ...], tree: dict[str, Any]) -> list[str]:
     section: Any = Recipe
     for part in location:
         if isinstance(part, int):
             continue
-        annotation = section.model_fields[part].annotation
-        section = annotation if isinstance(annotation, type) else annotation.__args__[0]
+        if part in FAMILY_MODELS:
+            section = FAMILY_MODELS[str(part)]
+            continue
+        if part == "model" and section is Recipe:
+            continue
+        section = _section_of(section.model_fields[part].annotation)
     return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> Any:
+    """Return the section inside ``Section``, ``tuple[Section, ...]`` or ``Section | None``."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation
+    return _section_of(get_args(annotation)[0])
 
 
 def describe_recipe(recipe: Recipe) -> str:
@@ -214,11 +243,11 @@ def describe_recipe(recipe: Recipe) -> str:
     for name, section in recipe:
         parts = section if isinstance(section, tuple) else (section,)
         for part in parts:
-            if isinstance(part, _Section):
+            if isinstance(part, BaseModel):
                 lines += ["", f"[{name}]", *_describe_section(part)]
     return "\n".join(lines)
 
 
-def _describe_section(section: _Section) -> list[str]:
+def _describe_section(section: BaseModel) -> list[str]:
     fields = type(section).model_fields
     return [f"  {key} = {value!r}  ({fields[key].description})" for key, value in section]

@@ -139,11 +139,11 @@ def test_models_inside_models_are_unfolded() -> None:
     [
         (layers.RandomFlip(name="flip"), r"one of .* Received: 'flip' \(RandomFlip\)"),
         (layers.GroupNormalization(3, name="gn"), r"seams that no halo mends.*'gn'"),
-        (layers.LayerNormalization(name="ln"), r"seams that no halo mends.*'ln'"),
+        (layers.LayerNormalization((1, 2, 3), name="ln"), r"seams that no halo mends.*'ln'"),
         (layers.Conv2D(4, 3, name="c"), r"padding must be 'same'.*'c'"),
         (layers.MaxPooling2D(3, 2, name="p"), r"padding must be 'same'.*'p'"),
         (layers.Conv2DTranspose(4, 2, 3, name="t"), r"kernel_size must be at least strides.*'t'"),
-        (layers.Activation("gelu", name="a"), r"activation must be one of.*'a'"),
+        (layers.Activation("hard_tanh", name="a"), r"activation must be one of.*'a'"),
         (layers.ReLU(threshold=1.0, name="r"), r"threshold must be 0.*'r'"),
         (layers.BatchNormalization(axis=1, name="b"), r"axis must be the last.*'b'"),
     ],

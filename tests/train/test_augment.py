@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellseg.train.augment import jitter_intensity, random_affine, warp
+from cellseg.train.augment import jitter_intensity, jitter_stains, random_affine, sharpened
 from cellseg.train.recipe import AugmentRecipe
+from cellseg.train.warp import Positions, sample_image, sample_mask
 
 
 def test_image_and_labels_take_the_same_warp() -> None:
@@ -15,7 +16,8 @@ def test_image_and_labels_take_the_same_warp() -> None:
     image = np.repeat((disc * 255).astype(np.uint8)[..., None], 3, -1)
     for seed in range(8):
         matrix = random_affine(np.random.default_rng(seed), disc.shape, 128, AugmentRecipe())
-        warped, labels = warp(image, disc, matrix, 128)
+        warp = Positions(matrix, (128, 128))
+        warped, labels = sample_image(image, warp), sample_mask(disc, warp)
         differ = (warped[..., 0] > 127) != (labels > 0)
         assert differ.mean() < 0.004  # linear against nearest: the outline only
 
@@ -49,3 +51,33 @@ def test_the_same_generator_gives_the_same_crop() -> None:
     one = jitter_intensity(image, np.random.default_rng(1), AugmentRecipe())
     two = jitter_intensity(image, np.random.default_rng(1), AugmentRecipe())
     np.testing.assert_array_equal(one, two)
+
+
+def test_stains_of_strength_nothing_leave_the_image_as_it_was() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    same = jitter_stains(image, np.random.default_rng(1), 0.0)
+    assert np.abs(same.astype(int) - image).max() <= 1
+
+
+def test_stains_change_by_densities_as_a_numpy_twin_says() -> None:
+    image = np.random.default_rng(0).integers(20, 256, (16, 16, 3)).astype(np.uint8)
+    gains = 1 + np.random.default_rng(4).uniform(-0.2, 0.2, 3)
+    stains = np.array([(0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776)])
+    density = -np.log10((image + 1.0) / 256)
+    changed = density @ np.linalg.inv(stains) @ np.diag(gains) @ stains
+    expected = np.clip(256 * 10**-changed - 1, 0, 255)
+    found = jitter_stains(image, np.random.default_rng(4), 0.2)
+    assert np.abs(found - expected).max() <= 1.5
+
+
+def test_sharpening_keeps_a_flat_image_and_raises_an_edge() -> None:
+    flat = np.full((9, 9, 3), 90, np.uint8)
+    np.testing.assert_array_equal(sharpened(flat, 1.0), flat)
+    flat[:, 5:] = 120
+    assert sharpened(flat, 0.5).max() > 120
+
+
+def test_what_is_not_enabled_changes_nothing() -> None:
+    recipe = AugmentRecipe(enabled=False, invert_p=1, noise_p=1)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(jitter_intensity(image, np.random.default_rng(0), recipe), image)

@@ -17,8 +17,8 @@ from cellseg.errors import DataError, RecipeError  # noqa: E402
 from cellseg.train.data import CropSequence, load_source  # noqa: E402
 from cellseg.train.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
-from cellseg.train.models import build_unet, kflop_per_pixel, network_stride  # noqa: E402
-from cellseg.train.recipe import ModelRecipe, Recipe  # noqa: E402
+from cellseg.train.models import build_network, kflop_per_pixel  # noqa: E402
+from cellseg.train.recipe import Recipe  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -47,12 +47,12 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tiny(**fit: Any) -> Recipe:
+def tiny(model: dict[str, Any] | None = None, **fit: Any) -> Recipe:
     values = {"crop_px": 32, "batch": 2, "steps_per_epoch": 4, "epochs": 2, "warmup_steps": 2}
     return Recipe.model_validate(
         {
             "name": "tiny",
-            "model": {"base_filters": 4, "levels": 2, "head_filters": 4},
+            "model": model or {"base_filters": 4, "levels": 2, "head_filters": 4},
             "sources": [{"name": "discs", "path": "discs"}],
             "fit": values | fit,
         }
@@ -73,9 +73,9 @@ def test_a_resumed_run_ends_at_the_same_weights(discs: Path, tmp_path: Path) -> 
     recipe = tiny()
     whole = train(recipe, discs, tmp_path / "whole")
     (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "stop").touch()
+    (tmp_path / "parts" / "STOP").touch()
     train(recipe, discs, tmp_path / "parts")
-    (tmp_path / "parts" / "stop").unlink()
+    (tmp_path / "parts" / "STOP").unlink()
     parts = train(recipe, discs, tmp_path / "parts", resume=True)
     one, two = (keras.saving.load_model(run / "last.keras") for run in (whole, parts))
     for left, right in zip(one.get_weights(), two.get_weights(), strict=True):
@@ -142,7 +142,7 @@ def test_loss_is_small_for_the_truth_and_grows_with_error() -> None:
 
 def test_network_cost_equals_a_hand_count() -> None:
     # stem 3x3x3x4 at 1/4, down0 2 convs at 1/4, head: 4x4 deconv at 1/4, 4x3 at 1
-    model = build_unet(ModelRecipe(base_filters=4, levels=1, head_filters=4))
+    model = build_network(tiny(model={"base_filters": 4, "levels": 1, "head_filters": 4}))
     expected = 2 * (27 * 4 / 4 + 2 * 9 * 16 / 4 + 4 * 4 * 4 / 4 + 4 * 3)
     assert kflop_per_pixel(model) == pytest.approx(expected / 1000)
 
@@ -151,4 +151,4 @@ def test_network_cost_equals_a_hand_count() -> None:
     ("stem", "levels", "stride"), [(True, 4, 16), (False, 5, 16), (False, 4, 8)]
 )
 def test_stride_counts_the_stem(stem: bool, levels: int, stride: int) -> None:
-    assert network_stride(ModelRecipe(stem=stem, levels=levels)) == stride
+    assert tiny(model={"stem": stem, "levels": levels}).model.stride == stride

@@ -60,5 +60,5 @@ def test_an_unknown_name_lists_the_shipped_ones() -> None:
 
 def test_a_description_names_every_key_with_its_meaning() -> None:
     text = describe_recipe(load_recipe("nuclei"))
-    assert "learning_rate = 0.002  (peak of the cosine schedule)" in text
+    assert "learning_rate = 0.002  (peak of the schedule)" in text
     assert text.count("[sources]") == 4

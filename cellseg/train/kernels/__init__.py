@@ -1,0 +1,1 @@
+"""Numba kernels of training alone; a device that infers never compiles them."""

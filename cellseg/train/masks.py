@@ -1,0 +1,177 @@
+"""From files to arrays: RGB images, and masks as the class of each pixel.
+
+Grey masks of two classes are cut at a threshold: the recipe's, else Otsu's value over the masks of
+all training images together (one for all: an all-black mask has no Otsu value of its own). With
+more classes, values are looked up; masks of colours take the class of the nearest colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from cellseg.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellseg.train.sections import ClassRecipe, Recipe
+
+__all__ = ["MaskRule", "fit_mask_rule", "otsu_value", "read_grey", "read_image"]
+
+_UNKNOWN = 255
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """Read an image as RGB, uint8 or uint16, shape (H, W, 3).
+
+    Raises
+    ------
+    DataError
+        If it cannot be decoded.
+    """
+    array = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.ascontiguousarray(array[..., ::-1])
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Read a mask as grey values, shape (H, W); 16-bit values above 255 count as 255.
+
+    Raises
+    ------
+    DataError
+        If it cannot be decoded.
+    """
+    array = _decoded(
+        path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    )
+    return np.minimum(array, 255).astype(np.uint8)
+
+
+def _decoded(path: Path, flags: int) -> NDArray[Any]:
+    try:
+        data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every path on Windows
+        array = cv2.imdecode(data, flags) if data.size else None
+    except (OSError, cv2.error):
+        array = None
+    if array is None:
+        raise DataError(
+            f"an image or mask must be readable. Received: {path}, which is not.",
+            hint="it may be cut short or no image at all: replace it or take it out.",
+        )
+    return np.asarray(array)
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How a mask file becomes classes."""
+
+    classes: tuple[ClassRecipe, ...]
+    """Background first."""
+
+    threshold: int | None = None
+    """Foreground is above this grey value; None where values or colours are looked up."""
+
+    blur_px: int = 0
+    """Side of a Gaussian blur before the threshold, px."""
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Class index of each pixel, shape (H, W).
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, or holds a value that is no class.
+        """
+        if self.threshold is not None:
+            grey = read_grey(path)
+            if self.blur_px > 1:
+                side = self.blur_px | 1
+                grey = np.asarray(cv2.GaussianBlur(grey, (side, side), 0))
+            return (grey > self.threshold).astype(np.uint8)
+        if any(item.mask_colors for item in self.classes):
+            return self._of_colors(read_image(path))
+        return self._of_values(read_grey(path), path)
+
+    def _of_values(self, grey: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+        table = np.full(256, _UNKNOWN, np.uint8)
+        for index, item in enumerate(self.classes):
+            for value in item.values or (index,):
+                table[value] = index
+        found = table[grey]
+        if (found == _UNKNOWN).any():
+            values = sorted({int(value) for value in np.unique(grey[found == _UNKNOWN])})
+            raise DataError(
+                "every value of a mask must be a class. "
+                f"Received: {path} holds {', '.join(map(str, values[:8]))}.",
+                hint="name each value in the recipe: [[classes]] values = [...].",
+            )
+        return found
+
+    def _of_colors(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Class of the nearest colour, by squared distance; ties go to the first."""
+        known = [(c, i) for i, item in enumerate(self.classes) for c in item.mask_colors]
+        best = np.full(image.shape[:2], np.iinfo(np.int32).max, np.int32)
+        found = np.zeros(image.shape[:2], np.uint8)
+        wide = image.astype(np.int32)
+        for color, index in known:
+            distance = ((wide - np.array(color, np.int32)) ** 2).sum(-1)
+            nearer = distance < best
+            best[nearer], found[nearer] = distance[nearer], index
+        return found
+
+
+def fit_mask_rule(recipe: Recipe, masks: Sequence[Path]) -> MaskRule:
+    """Settle how masks are read; looks at all of them where a threshold has to be found.
+
+    Raises
+    ------
+    DataError
+        If a mask cannot be read, or all of them are of one value.
+    """
+    classes, mask = recipe.class_list, recipe.mask
+    looked_up = any(item.values or item.mask_colors for item in classes)
+    if looked_up or len(classes) > 2:
+        return MaskRule(classes)
+    threshold = _found_threshold(masks) if mask.threshold is None else mask.threshold
+    return MaskRule(classes, threshold, mask.blur_px)
+
+
+def _found_threshold(masks: Sequence[Path]) -> int:
+    counts = np.zeros(256, np.int64)
+    for path in masks:
+        counts += np.bincount(read_grey(path).ravel(), minlength=256)
+    if np.count_nonzero(counts) < 2:
+        value = int(np.flatnonzero(counts)[0]) if counts.any() else 0
+        raise DataError(
+            "masks must hold foreground and background. "
+            f"Received: {len(masks)} masks, all of the value {value}.",
+            hint=f"look at {masks[0].parent}: are these the right masks?" if masks else None,
+        )
+    return otsu_value(counts)
+
+
+def otsu_value(counts: NDArray[np.int64]) -> int:
+    """Grey value that splits a histogram best: largest variance between the two parts.
+
+    Parameters
+    ----------
+    counts : int64, shape (256,)
+        Pixels of each grey value; two values at least.
+
+    References
+    ----------
+    .. [1] Otsu, IEEE Trans. Systems, Man, and Cybernetics 9, 62-66 (1979).
+    """
+    below = np.cumsum(counts)[:-1].astype(float)
+    above = counts.sum() - below
+    sums = np.cumsum(counts * np.arange(256))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2 * below * above
+    return int(np.nanargmax(apart))

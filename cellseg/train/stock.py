@@ -1,0 +1,174 @@
+"""Labelled images of a class recipe, scaled as the recipe says and kept in memory up to a limit.
+
+``whole`` scales an image by one factor until it fits the input, so its aspect is kept; ``native``
+leaves it. What does not fit the memory is decoded again when it is needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from cellseg.errors import DataError
+from cellseg.train.data import normalized
+from cellseg.train.masks import read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellseg.train.masks import MaskRule
+    from cellseg.train.pairs import Pair
+    from cellseg.train.sections import NormalizeRecipe, Recipe
+
+    Scale = Literal["whole", "native"]
+
+__all__ = ["Labelled", "Stock", "fit_factor", "prepare_image", "scaled_image"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image as the network sees it, with the class of each pixel."""
+
+    pair: Pair
+    """Its files."""
+
+    image: NDArray[np.uint8]
+    """RGB, shape (H, W, 3)."""
+
+    classes: NDArray[np.uint8]
+    """Class index, shape (H, W)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays, bytes."""
+        return self.image.nbytes + self.classes.nbytes
+
+
+def prepare_image(image: NDArray[Any], normalize: NormalizeRecipe) -> NDArray[np.uint8]:
+    """Bring an image as it was read to uint8 RGB (H, W, 3) in the recipe's intensity range.
+
+    The only preparation besides scale; training, evaluation and inference all call it.
+    """
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=-1)
+    return normalized(image, normalize)
+
+
+def fit_factor(hw: tuple[int, int], size_px: tuple[int, int]) -> float:
+    """Scale that makes an image fit a size (width, height): the smaller of both ratios."""
+    return min(size_px[1] / hw[0], size_px[0] / hw[1])
+
+
+def scaled_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Scale an image: by area where it is made smaller, else linearly."""
+    hw = _scaled_hw(image.shape[:2], factor)
+    if hw == image.shape[:2]:
+        return image
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, hw[::-1], interpolation=how))
+
+
+def _scaled_hw(hw: tuple[int, ...], factor: float) -> tuple[int, int]:
+    height, width = (max(1, round(side * factor)) for side in hw[:2])
+    return height, width
+
+
+def _scaled_classes(classes: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    hw = _scaled_hw(classes.shape, factor)
+    if hw == classes.shape:
+        return classes
+    return np.asarray(cv2.resize(classes, hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+class Stock:
+    """Labelled images by index.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        The files.
+    rule : MaskRule
+        How masks are read.
+    recipe : Recipe
+        Size, intensity range and memory.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], rule: MaskRule, recipe: Recipe) -> None:
+        self.pairs, self.rule, self.recipe = tuple(pairs), rule, recipe
+        self._kept: dict[tuple[int, str], Labelled] = {}
+        self._left = recipe.fit.cache_mb * 2**20
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def original(self, index: int) -> Labelled:
+        """Image and classes at the file's own size.
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read, or the two differ in size.
+        """
+        pair = self.pairs[index]
+        image = prepare_image(read_image(pair.image), self.recipe.normalize)
+        if pair.mask is None:
+            return Labelled(pair, image, np.zeros(image.shape[:2], np.uint8))
+        classes = self.rule.read(pair.mask)
+        if classes.shape != image.shape[:2]:
+            raise DataError(
+                "a mask must have its image's size. "
+                f"Received: image={image.shape[:2]}, mask={classes.shape}, file={pair.mask}."
+            )
+        return Labelled(pair, image, classes)
+
+    def get(self, index: int, scale: Scale) -> Labelled:
+        """Image and classes at the scale that training sees; kept while memory lasts."""
+        found = self._kept.get((index, scale))
+        if found is not None:
+            return found
+        item = self.original(index)
+        if scale == "whole":
+            factor = fit_factor(item.image.shape[:2], self.recipe.input.size_px)
+            item = Labelled(
+                item.pair, scaled_image(item.image, factor), _scaled_classes(item.classes, factor)
+            )
+        with self._lock:
+            if (index, scale) not in self._kept and item.nbytes <= self._left:
+                self._kept[index, scale] = item
+                self._left -= item.nbytes
+        return item
+
+    def preload(self, progress: Callable[[int, int], None] | None = None) -> NDArray[np.int64]:
+        """Read every file once, in threads; returns the pixels of each class.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with the images read and their number.
+
+        Returns
+        -------
+        int64, shape (images, classes)
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read or does not fit.
+        """
+        scale: Scale = "native" if self.recipe.input.fit == "native" else "whole"
+        counts = np.zeros((len(self), len(self.rule.classes)), np.int64)
+        with ThreadPoolExecutor(max(2, self.recipe.fit.workers)) as pool:
+            items = pool.map(lambda index: self.get(index, scale).classes, range(len(self)))
+            for index, classes in enumerate(items):
+                counts[index] = np.bincount(classes.ravel(), minlength=counts.shape[1])
+                if progress is not None:
+                    progress(index + 1, len(self))
+        return counts
