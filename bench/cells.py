@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from contest import run_process
 
 from cellseg.bench.oracle_slide import (
     CELLS,
@@ -33,6 +32,7 @@ from cellseg.bench.oracle_slide import (
     oracle_bundle,
     regions_of,
 )
+from cellseg.bench.process import run_process
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.machine import this_machine
 from cellseg.runtime.memory import peak_rss_mb, reset_peak_rss
