@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Positions", "draw_warp", "sample_image", "sample_mask"]
 
 _BORDER = cv2.BORDER_REFLECT_101
+_LENS_STEPS = 4096
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,16 @@ def _look_through_lenses(
     signs = [1.0] * barrel + [-1.0] * pincushion
     centers = np.array([c for _ in signs for c in recipe.lens_centers], np.float32)
     centers *= np.array((width, height), np.float32)
-    amounts = np.repeat(signs, len(recipe.lens_centers)).astype(np.float32) * recipe.lens_amount
-    bend(x, y, centers, width * recipe.lens_radius, amounts.astype(np.float32))
+    ratios = [_lens_ratios(sign * recipe.lens_amount) for sign in signs]
+    tables = np.repeat(np.array(ratios, np.float32), len(recipe.lens_centers), axis=0)
+    bend(x, y, centers, float(width * recipe.lens_radius), tables)
+
+
+def _lens_ratios(amount: float) -> NDArray[np.float64]:
+    """Tabulate ``sin(pi d / 2R) ** amount`` for d / R = 0..1; at 0 nothing moves."""
+    distance = np.linspace(0, 1, _LENS_STEPS + 1)
+    distance[0] = 1 / (2 * _LENS_STEPS)
+    return np.sin(np.pi * distance / 2) ** amount
 
 
 def _elastic(
