@@ -1,4 +1,4 @@
-"""Barrel and pincushion distortion of sampling positions."""
+"""Sampling positions: barrel and pincushion distortion, affine maps."""
 
 from __future__ import annotations
 
@@ -53,3 +53,22 @@ def bend(
                 ratio = low + (high - low) * (place - index)
                 px, py = centers[lens, 0] + dx * ratio, centers[lens, 1] + dy * ratio
             x[row, column], y[row, column] = px, py
+
+
+@numba.njit(nogil=True, cache=True)
+def place(x: NDArray[np.float32], y: NDArray[np.float32], matrix: NDArray[np.float32]) -> None:
+    """Take positions through an affine map, in place.
+
+    Parameters
+    ----------
+    x, y : float32, shape (H, W)
+        Positions; written in place.
+    matrix : float32, shape (2, 3)
+        The map.
+    """
+    height, width = x.shape
+    for row in range(height):
+        for column in range(width):
+            px, py = x[row, column], y[row, column]
+            x[row, column] = matrix[0, 0] * px + matrix[0, 1] * py + matrix[0, 2]
+            y[row, column] = matrix[1, 0] * px + matrix[1, 1] * py + matrix[1, 2]
