@@ -4,7 +4,8 @@
 #   make test     install everything and run the tests
 #   make check    ruff, mypy, codespell
 #   make fmt      let ruff rewrite what it can
-#   make bench    measure engines on the demo slide
+#   make bench    measure what this machine can do: cellseg-bench/bench.html
+#   make bench-quick  ratios that guard against regressions, under three minutes
 #
 # PYTHON=python3.12 make test   picks another interpreter (for a new .venv).
 
@@ -22,7 +23,7 @@ endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test bench demo clean
+.PHONY: help setup fmt check test bench bench-quick demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,7 +62,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
-	$(BIN)/python bench/throughput.py demo=$(DEMO_SLIDE) -o runs/throughput.json
+	$(BIN)/cellseg-cli bench --slide $(DEMO_SLIDE)
+
+bench-quick: $(VENV)/.dev
+	$(BIN)/python bench/quick.py
 
 demo: $(VENV)/.core
 	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT) --restart

@@ -1,7 +1,10 @@
 """Run the same network over the same slide by ourselves and by others, in turns.
 
+    bench/peers/make_env.sh all     # a virtual environment each, in runs/peers/env
     python bench/peers.py made-4k.tif --python fast=ENV/bin/python --python monai=ENV/bin/python \
         --python tiatoolbox=ENV/bin/python --python dask=ENV/bin/python --rounds 5 --page
+    python bench/peers.py made-4k.tif --envs runs/peers/env   # all that are there
+
 
 Each contestant is a file in bench/peers/, run by the Python of its own environment as a process of
 its own. "Seconds" are from the slide's path to the finished class map, the network's opening
@@ -22,8 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from contest import ContestError, Tally, machine_words, run_process, save_record, spread
+from contest import Tally, machine_words, save_record, spread
 from pages import write_section
+
+from cellseg.bench.cell_counts import count_cells
+from cellseg.bench.process import ProcessFailed, run_process
+from cellseg.runtime.metrics import dice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +65,9 @@ class Contestant:
     precision: str = "fp32"
     """Of the network file."""
 
+    threads: int | None = None
+    """Where a contestant sets them itself; None: those of the contest."""
+
 
 OURS_FP32 = Contestant("cellseg fp32", "ours", "ours.py", "bundle")
 OURS_INT8 = Contestant("cellseg int8", "ours", "ours.py", "bundle", precision="int8")
@@ -68,6 +78,14 @@ def contestants(halo_px: int) -> tuple[Contestant, ...]:
     """List the rows; an overlap to the halo is what leaves no seam."""
     to_halo = {side: 2 * halo_px / side for side in (512, 1024)}
     patches = partial(Contestant, environment="fast", driver="fast_patches.py")
+    seeds = partial(
+        Contestant,
+        environment="seeds",
+        driver="seeds_tiled.py",
+        model="planar_fixed",
+        patch_px=512,
+        overlap=0.25,
+    )
     fixed, quantized = "planar_fixed", "planar_fixed_int8"
     return (
         OURS_FP32,
@@ -79,6 +97,9 @@ def contestants(halo_px: int) -> tuple[Contestant, ...]:
         Contestant("MONAI sliding window", "monai", "monai_window.py", "planar", 512, 0.25),
         Contestant("TIAToolbox", "tiatoolbox", "tiatoolbox_segmentor.py", "planar", 512),
         Contestant("dask map_overlap", "dask", "dask_overlap.py", "planar", 1024),
+        Contestant("LazySlide", "lazyslide", "lazyslide_semantic.py", "planar", 512),
+        seeds("seeds tiling, one thread", threads=1),
+        seeds("seeds tiling, all threads"),
     )
 
 
@@ -91,6 +112,12 @@ class Row:
     flipped_per_million: float | None = None
     flipped_inside_per_million: float | None = None
     dice: float | None = None
+    """Against the image run whole."""
+    truth_dice: float | None = None
+    """Against the slide's own truth, where it lies beside it."""
+    cells: int | None = None
+    lost: int | None = None
+    doubled: int | None = None
     failure: str | None = None
 
 
@@ -103,6 +130,9 @@ class Field:
         self.options = options
         self.halo_px = Bundle.open(options.model).manifest.halo_px
         self.pythons = {"ours": sys.executable}
+        if options.envs is not None:
+            found = options.envs.glob("*/bin/python")
+            self.pythons.update((path.parents[1].name, str(path.absolute())) for path in found)
         self.pythons.update(text.split("=", 1) for text in options.python)
         self._networks: dict[tuple[str, int], Path] = {}
 
@@ -113,7 +143,7 @@ class Field:
             "slide": str(self.options.slide),
             "model": str(self._network(contestant)),
             "out": str(out),
-            "threads": self.options.threads,
+            "threads": contestant.threads or self.options.threads,
             "patch_px": contestant.patch_px,
             "overlap": contestant.overlap,
             "precision": contestant.precision,
@@ -164,23 +194,28 @@ def compare(row: Row, found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Non
     row.flipped_inside_per_million = float(inside.mean() * 1e6)
     both = int(np.count_nonzero(found & truth))
     row.dice = 2 * both / max(1, int(found.sum(dtype=np.int64) + truth.sum(dtype=np.int64)))
+    counts = count_cells(found, truth)
+    row.cells, row.lost, row.doubled = counts.cells, counts.lost, counts.doubled
 
 
 def rounds(contest: Field, rows: list[Row]) -> None:
     """Warm each up and judge its class map, then let them take turns."""
-    truth = None
+    truth, beside = None, contest.options.slide.with_suffix(".classes.tif")
+    annotated = read_classes(beside) if beside.exists() else None
     if slide_pixels(contest.options.slide) <= contest.options.whole_px:
         truth = read_classes(contest.run(WHOLE)[1])
     for row in rows:
         try:
             _, path = contest.run(row.contestant)
-        except ContestError as error:
+        except ProcessFailed as error:
             row.failure = str(error)
             print(f"{row.contestant.name}: {error}", file=sys.stderr, flush=True)
             continue
         found = read_classes(path)
         truth = found if truth is None else truth
         compare(row, found, truth)
+        if annotated is not None:
+            row.truth_dice = dice(found[: annotated.shape[0], : annotated.shape[1]], annotated)
         print(f"{row.contestant.name}: {row.flipped_per_million:.1f} ppm", flush=True)
     for _ in range(contest.options.rounds):
         for row in rows:
@@ -205,8 +240,9 @@ def format_table(rows: list[Row], pixels: int, head: str) -> str:
         head,
         "",
         "| contestant | precision | patch, overlap | seconds | MP/s | cellseg fp32 is faster by "
-        "| cellseg int8 is faster by | peak RSS | flipped px per million (inside) | Dice |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| cellseg int8 is faster by | peak RSS | flipped px per million (inside) | Dice "
+        "| Dice against truth | cells lost, doubled |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in done.values():
         who, took = row.contestant, statistics.median(row.tally.seconds)
@@ -217,7 +253,8 @@ def format_table(rows: list[Row], pixels: int, head: str) -> str:
             f"| {pixels / 1e6 / took:.2f} | {' | '.join((*ratios, '-', '-')[:2])} "
             f"| {max(row.tally.peak_rss_mb):.0f} MB "
             f"| {row.flipped_per_million:.1f} ({row.flipped_inside_per_million:.1f}) "
-            f"| {row.dice:.5f} |"
+            f"| {row.dice:.5f} | {'-' if row.truth_dice is None else f'{row.truth_dice:.4f}'} "
+            f"| {row.lost}, {row.doubled} of {row.cells} |"
         )
     lines += [
         f"\n{row.contestant.name} did not finish: {row.failure.strip().splitlines()[-1]}"
@@ -232,6 +269,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("slide", type=Path, help="made by cellseg-cli data make-slide")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--envs", type=Path, help="folder of environments: NAME/bin/python")
     parser.add_argument("--model", default="nuclei")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.verify import VerifyReport, WayCheck
 
 __all__ = [
+    "BenchDisplay",
     "RunDisplay",
     "failure_summary",
     "format_seconds",
@@ -115,6 +116,46 @@ class RunDisplay:
         tiles = f"{state.tiles_done}/{state.tiles_total} tiles"
         parts = [f"{self._title}: {_PHASES[state.phase]}", tiles, pace_text(state)]
         self._console.print(", ".join(filter(None, parts)), markup=False, highlight=False)
+
+
+class BenchDisplay:
+    """Shows which contestant of a benchmark runs, and how long the rest will take.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is drawn; a terminal gets a live line, anything else a line a step.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = _live_line(console) if console.is_terminal else None
+        self._task = self._live.add_task("", total=None, pace="") if self._live else None
+        self._started_s = time.monotonic()
+
+    def __enter__(self) -> BenchDisplay:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Show what comes next, after so many of all steps."""
+        elapsed_s = time.monotonic() - self._started_s
+        left = f"{format_seconds(elapsed_s / done * (total - done))} left" if done else ""
+        if self._live and self._task is not None:
+            self._live.update(self._task, description=what, completed=done, total=total, pace=left)
+        else:
+            line = ", ".join(filter(None, [f"{done}/{total}", what, left]))
+            self._console.print(line, markup=False, highlight=False)
 
 
 def pace_text(state: Progress) -> str:

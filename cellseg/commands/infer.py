@@ -37,6 +37,7 @@ def infer(
     overlap: opt.Overlap = None,
     write: opt.Write = None,
     blur_px: opt.BlurPx = 5,
+    simplify_px: opt.Simplify = 0.5,
     restart: opt.Restart = False,
     engine: opt.Engine = "auto",
     precision: opt.Precision = "auto",
@@ -48,7 +49,7 @@ def infer(
     as_json: opt.AsJson = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Segment slides and images: class map, overlay picture and report.
+    """Segment slides and images: class map, cells, overlay picture and report.
 
     Nothing needs to be configured. A run that was stopped goes on where it stopped
     when the same command is given again. Neither --batch nor --workers changes a result.
@@ -90,6 +91,7 @@ def infer(
         restart=restart,
         write=opt.parse_names(write) or DEFAULT_OUTPUTS,
         blur_px=blur_px,
+        simplify_px=simplify_px,
     )
     outcomes = _infer_all(expand_inputs(inputs), out, options, as_json, verbose)
     if any(outcome.error for outcome in outcomes):

@@ -81,6 +81,20 @@ def parse_list(texts: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers of ``0.8,0.1,0.1``.
+
+    Examples
+    --------
+    >>> parse_numbers("0.8,0.1,0.1")
+    (0.8, 0.1, 0.1)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"numbers look like 0.8,0.1,0.1. Received: {text!r}.") from None
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Return width and height of ``WIDTHxHEIGHT``.
 
@@ -217,6 +231,15 @@ BlurPx = Annotated[
         "--blur",
         metavar="PIXELS",
         help="Side of the Gaussian of blurred-mask, odd.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        "--simplify",
+        metavar="PIXELS",
+        help="How far outlines of cells may lie from where they were traced; 0: pixel by pixel.",
         rich_help_panel=_RESULT,
     ),
 ]

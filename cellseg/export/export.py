@@ -15,11 +15,9 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
-from cellseg.export.labelled import LabelledImage, read_labelled
 from cellseg.export.model_file import ModelFile
 from cellseg.export.options import ExportOptions, ExportReport
 from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
-from cellseg.export.quality import ModelRunner, Runner
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.reach import total_stride, whole_tile_nodes
 from cellseg.export.receptive_field import (
@@ -28,15 +26,17 @@ from cellseg.export.receptive_field import (
     measure_reach,
     probe_side,
 )
-from cellseg.export.representative import content_hash, find_images, pick_tiles
+from cellseg.export.representative import content_hash, pick_tiles
 from cellseg.export.scoring import Scorer
 from cellseg.export.simulate import SimulatedRunner
 from cellseg.export.source import open_source
 from cellseg.export.sqnr_report import report_path, write_report
 from cellseg.export.translate import for_onnx
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
+from cellseg.runtime.labelled import LabelledImage, find_images, read_labelled
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.normalize import Normalize
+from cellseg.runtime.quality import ModelRunner, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -388,14 +388,20 @@ def _check_disjoint(
     select: dict[str, list[LabelledImage]], evaluate: dict[str, list[LabelledImage]]
 ) -> None:
     """Refuse to choose by the very images that quality is then reported on."""
-    reported = {content_hash(item.path) for images in evaluate.values() for item in images}
+    reported = {digest for images in evaluate.values() for digest in _files(images)}
     for name, images in select.items():
-        shared = [item.path.name for item in images if content_hash(item.path) in reported]
+        shared = [file for digest, file in _files(images).items() if digest in reported]
         if shared:
             raise ExportError(
                 "Images that choose must not be those that quality is reported on. "
                 f"Received: {len(shared)} of {name!r} in both, e.g. {shared[0]}."
             )
+
+
+def _files(images: list[LabelledImage]) -> dict[str, str]:
+    """Name of each image's file, by its content."""
+    paths = (item.path for item in images if item.path is not None)
+    return {content_hash(path): path.name for path in paths}
 
 
 def _fit(tile: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
-from cellseg.export.quality import Prediction, agreement, score_images, versus_fp32
+from cellseg.export.quality import agreement, versus_fp32
 from cellseg.export.quantize import quantize_u8s8
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.s8s8 import quantize_s8s8
 from cellseg.export.sqnr import LayerNoise, measure_noise, worst_first
+from cellseg.runtime.quality import Prediction, score_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from cellseg.export.labelled import LabelledImage
-    from cellseg.export.quality import Runner
     from cellseg.export.ranges import Distribution
     from cellseg.runtime.bundle import ModelCard
+    from cellseg.runtime.labelled import LabelledImage
+    from cellseg.runtime.quality import Runner
 
     RunnerFactory = Callable[[bytes, str], Runner]
     Judge = Callable[[Runner], float]

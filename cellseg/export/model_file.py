@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellseg.export.int8 import Int8Choice
-    from cellseg.export.quality import Score
     from cellseg.runtime.bundle import VersusFp32
+    from cellseg.runtime.quality import Score
 
 __all__ = ["ModelFile"]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import ExportError, SlideError
+from cellseg.runtime.labelled import find_images, read_normalized
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.normalize import Normalize
 
-__all__ = ["RepresentativeTile", "content_hash", "find_images", "pick_tiles", "read_normalized"]
+__all__ = ["RepresentativeTile", "content_hash", "pick_tiles"]
 
 _LOG = logging.getLogger(__name__)
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-_NOT_IMAGES = {"masks", "labels", "points"}
 _TILES_PER_IMAGE = 3
 _BLANK_STD = 4.0  # of 255; noise on an empty field stays below
 _THUMB_PX = 16
@@ -121,31 +120,9 @@ def pick_tiles(
     return picked
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files below a folder, sorted; annotations are passed over."""
-    if not folder.is_dir():
-        raise ExportError(f"A folder of images must exist. Received: {folder}.")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    return sorted(p for p in found if not _NOT_IMAGES.intersection(p.relative_to(folder).parts))
-
-
 def content_hash(path: Path) -> str:
     """Hash of a file's bytes: the same image under another name is the same image."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def read_normalized(path: Path, normalize: Normalize) -> NDArray[np.uint8]:
-    """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does."""
-    from cellseg.runtime.normalize import measure_range
-    from cellseg.runtime.slide import open_slide
-    from cellseg.runtime.working import WorkingView
-
-    slide = open_slide(path)
-    try:
-        view = WorkingView(slide, None, measure_range(slide, normalize))
-        return view.read(0, 0, *view.hw)
-    finally:
-        slide.close()
 
 
 def _allowed_images(folders: Sequence[Path], exclude: Collection[str]) -> list[tuple[int, Path]]:

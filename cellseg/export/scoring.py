@@ -12,16 +12,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from cellseg.export.quality import ModelRunner, Runner, Score, score_images, versus_fp32
+from cellseg.export.quality import versus_fp32
 from cellseg.export.simulate import SIMULATED, SimulatedRunner
 from cellseg.runtime.engines import ENGINES
+from cellseg.runtime.quality import ModelRunner, Runner, Score, score_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cellseg.export.labelled import LabelledImage
     from cellseg.export.model_file import ModelFile
     from cellseg.runtime.bundle import ModelCard, Variant
+    from cellseg.runtime.labelled import LabelledImage
 
 __all__ = ["Scorer"]
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from cellseg.runtime.file_cells import FileCells
 from cellseg.runtime.file_labels import FileLabels
 from cellseg.runtime.finished import FinishedRun
-from cellseg.runtime.results import RUN_JSON, write_outputs
+from cellseg.runtime.measure import CellMeasurer
+from cellseg.runtime.results import RUN_JSON
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.facts import output_facts
 from cellseg.runtime.writers.run_json import write_run_json
 from cellseg.runtime.writers.table import OUTPUTS
+from cellseg.runtime.writing import write_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -59,6 +62,8 @@ def sources_for(
     needs: set[str] = {"classes", *(output.needs for output in missing)}
     if any(output.draws_cells(job) for output in missing):
         needs.add("cells")
+    if "cells" in needs and _FILES["probability"] in report["outputs"]:
+        needs.add("probability")  # a cell's class probability is made from it
     paths = {need: folder / _FILES[need] for need in sorted(needs)}
     made_anew = {output.file for output in missing}
     for path in paths.values():
@@ -98,7 +103,13 @@ def add_outputs(
         maps = {need: FileLabels(path) for need, path in sources.items()}
         for each in maps.values():
             stack.callback(each.close)
-        write_outputs(folder, FinishedRun(job, options, **maps), missing)
+        measured = None
+        if "cells" in maps:
+            measurer = CellMeasurer.of(
+                job, maps["classes"], maps.get("probability"), options.simplify_px
+            )
+            measured = FileCells(maps["cells"], measurer, sum(report["cells"].values()))
+        write_outputs(folder, FinishedRun(job, options, **maps, measured=measured), missing)
     for output in missing:
         facts = output_facts(folder / output.file) | output.settings_of(options)
         report["outputs"][output.file] = facts

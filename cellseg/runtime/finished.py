@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.labels import windows
 from cellseg.runtime.overview import ClassSurvey, halvings_to_fit
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.measure import MeasuredSource
     from cellseg.runtime.options import InferOptions
 
 __all__ = ["FinishedRun"]
@@ -33,6 +37,8 @@ class FinishedRun:
         Number of the cell at every pixel; None where cells were not told apart.
     probability : LabelSource, optional
         Probability of foreground, uint8: 255 is certain; None where no output needs it.
+    measured : MeasuredSource, optional
+        The cells themselves; None as for ``cells``.
 
     Notes
     -----
@@ -47,9 +53,11 @@ class FinishedRun:
         classes: LabelSource,
         cells: LabelSource | None = None,
         probability: LabelSource | None = None,
+        measured: MeasuredSource | None = None,
     ) -> None:
         self.job, self.options = job, options
         self.classes, self.cells, self._probability = classes, cells, probability
+        self._measured = measured
         self._survey: ClassSurvey | None = None
 
     @property
@@ -57,6 +65,18 @@ class FinishedRun:
         """Probability of foreground, for an output whose entry says that it needs it."""
         assert self._probability is not None
         return self._probability
+
+    @property
+    def measured(self) -> MeasuredSource:
+        """Cells with their measurements, for an output whose entry says that it needs cells."""
+        assert self._measured is not None
+        return self._measured
+
+    def with_cells(self, wrap: Callable[[Any], Any]) -> FinishedRun:
+        """Return the same run with its sources of cells wrapped."""
+        other = copy(self)
+        other.cells, other._measured = wrap(self.cells), wrap(self._measured)
+        return other
 
     @property
     def survey(self) -> ClassSurvey:

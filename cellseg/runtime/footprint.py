@@ -22,7 +22,7 @@ from cellseg.runtime.memory import (
     resident_bytes,
 )
 from cellseg.runtime.overview import halvings_to_fit
-from cellseg.runtime.regions import GROWN_BYTES
+from cellseg.runtime.regions import CORE_PX, GROWN_BYTES
 from cellseg.runtime.slide_cells import REGION_BYTES
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
@@ -41,6 +41,7 @@ _FILE_TABLE_BYTES = 3 * 160  # offset and size of a written tile, as numbers and
 _FILE_TILE_PX = 512 * 512
 _PX_A_CELL = 400  # 8000 cells a mm² at 0.5 microns a pixel: dense
 _CELL_BYTES = 8
+_ROW_BYTES = CORE_PX * 300 // _PX_A_CELL  # a row of regions' cells are held while they are sorted
 _OVERVIEW_BYTES = 16  # slide, class map and painted picture; reversed for the encoder; encoded
 _BLOCK_BYTES = 3 * 2048 * 2048 * 3  # a block of the slide is read, mapped, reduced
 _WRITERS_BYTES = 64 << 20  # tiles, bands and shards on their way through the encoders
@@ -71,6 +72,8 @@ def files_bytes(job: Job) -> int:
         height * width * _OVERVIEW_BYTES + _BLOCK_BYTES * job.slide.dtype.itemsize + _WRITERS_BYTES
     )
     cells = 2 * REGION_BYTES + GROWN_BYTES if job.tells_cells else 0
+    if job.tells_cells:
+        pictures += job.view.hw[1] * _ROW_BYTES
     caches = 2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1]) + MIN_CACHE_BYTES
     return caches + max(pictures, cells)
 

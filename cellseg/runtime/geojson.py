@@ -12,7 +12,7 @@ import gzip
 import json
 import logging
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_BYTES = 512 << 20
 _HINT = "Export annotations from QuPath as GeoJSON (File > Export objects as GeoJSON)."
 _MOST_DEPTH = 16
+_MOST_PAIRS = 50_000_000
+_SCAN_LINES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +48,22 @@ class Region:
     polygons : tuple of tuples of float64 arrays, shape (n, 2)
         Rings of each polygon, outline first, then holes; (x, y) in level-0 pixels. The last point
         leads back to the first, which is not repeated.
+    crosses : bool
+        Whether a ring crosses itself. What lies within it an even number of times is outside then.
+    doubts : tuple of str
+        What had to be mended, for the user.
     """
 
     name: str | None
     polygons: tuple[tuple[NDArray[np.float64], ...], ...]
+    crosses: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def l0_area_px(self) -> float:
         """Area in level-0 pixels: outlines less their holes."""
+        if self.crosses:
+            return sum(_even_odd_area(rings) for rings in self.polygons)
         return sum(
             _area(rings[0]) - sum(_area(hole) for hole in rings[1:]) for rings in self.polygons
         )
@@ -110,19 +120,41 @@ def parse_regions(value: Any, name: str = "<regions>") -> tuple[Region, ...]:
     """
     others: list[str] = []
     try:
-        regions = tuple(_regions(value, None, others, 0))
+        found = tuple(_regions(value, None, others, 0))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         text = str(error) if isinstance(error, RegionError) else f"{type(error).__name__}: {error}"
         raise RegionError(f"{name}: a region file must be GeoJSON: {text}", hint=_HINT) from error
-    if not regions:
-        found = ", ".join(sorted(set(others))) or "no geometry"
+    if not found:
+        kinds = ", ".join(sorted(set(others))) or "no geometry"
         raise RegionError(
-            f"{name}: a region file must hold a polygon. Received: {found}.",
+            f"{name}: a region file must hold a polygon. Received: {kinds}.",
             hint="Points and lines have no inside: draw areas around what is to be run.",
         )
     if others:
         _LOG.warning("%s: %d points or lines have no inside and are left out", name, len(others))
-    return regions
+    return tuple(map(_checked, found))
+
+
+def _checked(region: Region) -> Region:
+    """Note a region that crosses itself."""
+    for rings in region.polygons:
+        for ring in rings:
+            if (corner := _crossing(ring)) is not None:
+                doubt = (
+                    f"crosses itself near x={corner[0]:g}, y={corner[1]:g}; what lies within it "
+                    "an even number of times is taken as outside"
+                )
+                return replace(region, crosses=True, doubts=(*region.doubts, doubt))
+    return region
+
+
+def _crossing(ring: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return a corner beside which a ring crosses itself; None if it does not."""
+    from cellseg.runtime.kernels.polygon import find_crossing
+
+    order = np.argsort(np.minimum(ring[:, 0], np.roll(ring[:, 0], -1)), kind="stable")
+    edge = find_crossing(ring, order, _MOST_PAIRS)
+    return None if edge < 0 else ring[edge]
 
 
 def _content(path: Path) -> bytes:
@@ -158,8 +190,10 @@ def _regions(value: Any, name: str | None, others: list[str], depth: int) -> Ite
     elif kind in ("Polygon", "MultiPolygon"):
         many = value["coordinates"] if kind == "MultiPolygon" else [value["coordinates"]]
         polygons = tuple(tuple(map(_ring, rings)) for rings in many if rings)
+        is_closed = all(points[0] == points[-1] for rings in many for points in rings)
         if polygons:
-            yield Region(name, polygons)
+            doubts = () if is_closed else ("is not closed; its ends are joined",)
+            yield Region(name, polygons, doubts=doubts)
     elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         others.append(kind)
     else:
@@ -183,6 +217,19 @@ def _ring(points: list[list[float]]) -> NDArray[np.float64]:
     if len(ring) < 3:
         raise RegionError(f"a polygon's ring must have at least 3 points. Received: {len(ring)}.")
     return ring
+
+
+def _even_odd_area(rings: tuple[NDArray[np.float64], ...]) -> float:
+    """Area of what lies within rings an odd number of times, to a few parts in ten thousand."""
+    ends = [np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings]
+    x0, y0, x1, y1 = np.concatenate(ends).T
+    edges = np.linspace(y0.min(), y0.max(), _SCAN_LINES + 1)
+    total = 0.0
+    for y in (edges[1:] + edges[:-1]) / 2:
+        cut = (y0 <= y) != (y1 <= y)
+        x = np.sort(x0[cut] + (y - y0[cut]) * (x1[cut] - x0[cut]) / (y1[cut] - y0[cut]))
+        total += float((x[1::2] - x[::2]).sum())
+    return total * float(edges[1] - edges[0])
 
 
 def _area(ring: NDArray[np.float64]) -> float:

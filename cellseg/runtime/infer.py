@@ -233,7 +233,9 @@ class _Run:
                 _check_damage(len(store.damaged()), self.options, self.folder)
                 if finished is not None:
                     _forget(self.folder, finished)
-                session = TileSession(job, engine, store, self.started_s)
+                # Within a budget, cells wait until the engine's memory is free.
+                feed = self.options.simplify_px if self.options.max_ram_bytes is None else None
+                session = TileSession(job, engine, store, self.started_s, feed)
                 self._run_tiles(job, session, memory)
                 report = write_results(
                     self.folder, job, engine, store, session, self.options, outputs, self._tell

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from cellseg.runtime.plan import Tile, TilePlan
     from cellseg.runtime.store import Plane, ResultStore
 
-__all__ = ["ArrayLabels", "LabelSource", "StoredPlane", "halved", "mean_halved", "windows"]
+__all__ = [
+    "ArrayLabels",
+    "LabelSource",
+    "StoredPlane",
+    "halved",
+    "mean_halved",
+    "read_padded",
+    "windows",
+]
 
 CACHE_BYTES = 64 << 20
 
@@ -70,6 +78,8 @@ class StoredPlane:
         Stays open and in the caller's hands.
     plane : {"classes", "probability", "interior"}
         Which of what the store keeps of a tile.
+    is_there : bool, shape (tiles,), optional
+        Which tiles the store has; may become more meanwhile. By default those of this moment.
     """
 
     dtype = np.dtype(np.uint8)
@@ -79,21 +89,24 @@ class StoredPlane:
         plan: TilePlan,
         store: ResultStore,
         plane: Plane = "classes",
+        is_there: NDArray[np.bool_] | None = None,
     ) -> None:
         self._plan = plan
         self._store, self._name = store, plane
         # Neighbouring windows touch the same tiles; without room for a whole row of tiles each
         # of them is unpacked a few times, which costs far less than it did to compute it.
         self._cache = TileCache(CACHE_BYTES)
-        self._done = np.zeros(len(plan), bool)
-        self._done[store.done()] = True
+        if is_there is None:
+            is_there = np.zeros(len(plan), bool)
+            is_there[store.done()] = True
+        self._is_there = is_there
         self.hw = plan.extent_hw
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint8]:
         """Return a window; see `LabelSource`."""
         window = np.zeros((h, w), np.uint8)
         for tile in self._plan.tiles_in(y0, x0, y0 + h, x0 + w):
-            if self._done[tile.index]:
+            if self._is_there[tile.index]:
                 paste(window, self._tile(tile), (tile.keep_yx[0] - y0, tile.keep_yx[1] - x0))
         return window
 
@@ -104,6 +117,16 @@ class StoredPlane:
                 self._store.plane(self._name, tile.index) or b"", tile.keep_hw, np.uint8
             ),
         )
+
+
+def read_padded(source: LabelSource, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
+    """Read a window that may reach beyond a map; there it is 0."""
+    window = np.zeros((h, w), source.dtype)
+    top, left = max(0, y0), max(0, x0)
+    bottom, right = min(source.hw[0], y0 + h), min(source.hw[1], x0 + w)
+    if bottom > top and right > left:
+        paste(window, source.read(top, left, bottom - top, right - left), (top - y0, left - x0))
+    return window
 
 
 def windows(hw: tuple[int, int], side_px: int) -> Iterator[tuple[int, int, int, int]]:

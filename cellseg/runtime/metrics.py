@@ -25,6 +25,16 @@ class Matches:
     """True objects without one."""
 
     @property
+    def predicted(self) -> int:
+        """Objects found."""
+        return self.true_positives + self.false_positives
+
+    @property
+    def truth(self) -> int:
+        """Objects there are."""
+        return self.true_positives + self.false_negatives
+
+    @property
     def f1(self) -> float:
         """2 TP / (2 TP + FP + FN); 1 where there is nothing on either side."""
         both = 2 * self.true_positives + self.false_positives + self.false_negatives

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.blend import check_blend
+from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
 from cellseg.runtime.tissue import TissueLimits
 from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, check_names
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["InferOptions", "Phase", "Progress", "ProgressCallback"]
 
 DEFAULT_LIMITS = TissueLimits()
+_COARSEST_PX = 10
 Phase = Literal["open", "tissue", "tiles", "cells", "write"]
 
 
@@ -90,6 +92,10 @@ class InferOptions:
     blur_px: int = 5
     """Side of the Gaussian that ``blurred-mask`` is blurred by, odd; 1 leaves it sharp."""
 
+    simplify_px: float = DEFAULT_TOLERANCE_PX
+    """How far an outline of a cell may lie from where it was traced, in pixels of the working
+    level; 0 keeps to the sides of pixels."""
+
     def __post_init__(self) -> None:
         for name in ("threads", "tile_px", "batch", "workers", "max_ram_bytes"):
             value = getattr(self, name)
@@ -104,6 +110,11 @@ class InferOptions:
         if self.blur_px < 1 or self.blur_px % 2 == 0:
             raise CellsegError(
                 f"A blur is an odd number of pixels. Received: blur_px={self.blur_px}."
+            )
+        if not 0 <= self.simplify_px <= _COARSEST_PX:
+            raise CellsegError(
+                f"Outlines are simplified by 0 to {_COARSEST_PX} pixels. "
+                f"Received: simplify_px={self.simplify_px}."
             )
         check_names(self.write)
         if self.on_error not in ("stop", "skip"):

@@ -12,9 +12,9 @@ reaches a margin past the core::
     +---------------------+
 
 A cell that reaches into the core but is cut by the window makes the window grow, up to 512 pixels
-past the core; what reaches further is no cell, and would take memory without bound. First pixels
-are the cells' names while regions are worked on in any order; sorted, they are numbered 1..n as in
-a run over the whole image.
+past the core. What reaches further still is kept in pieces, one a core, which are put together when
+all regions are done (`cellseg.runtime.joins`). First pixels are the cells' names while regions are
+worked on in any order; sorted, they are numbered 1..n as in a run over the whole image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.manifest import InteriorBorder
 
-__all__ = ["CORE_PX", "GROWN_BYTES", "MARGIN_PX", "RegionCells", "RegionGrid", "find_cells"]
+__all__ = [
+    "CORE_PX",
+    "GROWN_BYTES",
+    "MARGIN_PX",
+    "FinishedLabeller",
+    "Labeller",
+    "RegionCells",
+    "RegionGrid",
+    "SeededLabeller",
+    "find_cells",
+]
 
 CORE_PX = 1024
 MARGIN_PX = 128
@@ -91,32 +101,118 @@ class RegionCells:
     """Local ids 1..n of the core's pixels, shape (h, w); 0 = background."""
 
     first: NDArray[np.int64]
-    """First pixel ``y * W + x`` of each cell in the whole image, shape (n,)."""
+    """Name of each cell: its first pixel ``y * W + x`` in the whole image, or of a piece that was
+    cut its first pixel in this core, shape (n,)."""
 
     is_own: NDArray[np.bool_]
-    """Whether that pixel lies in this core, shape (n,)."""
+    """Whether the cell is whole and that pixel lies in this core, shape (n,)."""
 
-    cut: int = 0
-    """Cells of this core that are larger than the largest window, and cut by it."""
+    is_cut: NDArray[np.bool_]
+    """Whether it is a piece of a cell that even the largest window cuts, shape (n,)."""
+
+    links: NDArray[np.int64]
+    """Names of such pieces, and pixels ``y * W + x`` of their cells just outside this core:
+    shape (k, 2)."""
+
+    window_labels: NDArray[np.uint32]
+    """Ids of the window's own, shape (wh, ww)."""
+
+    window_yx: tuple[int, int]
+    """Where the window lies."""
+
+    own: NDArray[np.uint32]
+    """Ids in ``window_labels`` of the cells for which ``is_own`` holds, in the same order."""
+
+
+class Labeller(Protocol):
+    """Tells cells of any window apart, and so that they do not depend on the window."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        ...
+
+    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
+        """Tell whether a window holds no cell."""
+        ...
+
+    def label(
+        self, y0: int, x0: int, h: int, w: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Return the labels 1..n of a window and their first pixels in it, ``y * w + x``."""
+        ...
+
+
+@dataclass(frozen=True)
+class SeededLabeller:
+    """Cells from the maps of a run: `cellseg.runtime.cells.label_cells`."""
+
+    classes: LabelSource
+    """Class map of the slide, 0 = background."""
+
+    interior: LabelSource
+    """Interior channel of the slide, uint8; see `cellseg.runtime.cells.interior_steps`."""
+
+    rule: InteriorBorder
+    """The manifest's ``head.instances``."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """See `Labeller`."""
+        return self.classes.hw
+
+    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
+        """See `Labeller`."""
+        return not self.classes.read(y0, x0, h, w).any()
+
+    def label(
+        self, y0: int, x0: int, h: int, w: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """See `Labeller`."""
+        from cellseg.runtime.cells import label_cells
+
+        window = y0, x0, h, w
+        return label_cells(self.classes.read(*window) > 0, self.interior.read(*window), self.rule)
+
+
+@dataclass(frozen=True)
+class FinishedLabeller:
+    """Cells from a map in which they have their numbers."""
+
+    labels: LabelSource
+    """Number of the cell at every pixel."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """See `Labeller`."""
+        return self.labels.hw
+
+    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
+        """See `Labeller`."""
+        return not self.labels.read(y0, x0, h, w).any()
+
+    def label(
+        self, y0: int, x0: int, h: int, w: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """See `Labeller`."""
+        from cellseg.runtime.cells import renumber
+
+        found = self.labels.read(y0, x0, h, w).astype(np.uint32)
+        is_cell = found > 0
+        # Numbers of a window lie close together, but may begin in the millions.
+        found[is_cell] -= found[is_cell].min(initial=2**32 - 1) - 1
+        return renumber(found)
 
 
 def find_cells(
-    classes: LabelSource,
-    interior: LabelSource,
-    rule: InteriorBorder,
-    core: tuple[int, int, int, int],
-    margin_px: int = MARGIN_PX,
+    labeller: Labeller, core: tuple[int, int, int, int], margin_px: int = MARGIN_PX
 ) -> RegionCells:
     """Tell the cells of one core apart.
 
     Parameters
     ----------
-    classes : LabelSource
-        Class map of the slide, 0 = background.
-    interior : LabelSource
-        Interior channel of the slide, uint8; see `cellseg.runtime.cells.interior_steps`.
-    rule : InteriorBorder
-        The manifest's ``head.instances``.
+    labeller : Labeller
+        Tells those of a window apart.
     core : (int, int, int, int)
         y0, x0, height, width.
     margin_px : int
@@ -127,34 +223,22 @@ def find_cells(
     RegionCells
     """
     (y0, x0, h, w), first_margin_px = core, margin_px
-    if not classes.read(*core).any():
-        empty = np.zeros(0, np.int64)
-        return RegionCells(np.zeros((h, w), np.uint32), empty, np.zeros(0, bool))
+    if labeller.is_blank(*core):
+        return _no_cells(core)
     with ExitStack() as growing:
         while True:
-            window = _grown(core, margin_px, classes.hw)
-            labels, first = _label(classes, interior, rule, window)
+            window = _grown(core, margin_px, labeller.hw)
+            labels, first = labeller.label(*window)
             inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
             present = np.bincount(inside.ravel(), minlength=len(first) + 1) > 0
             present[0] = False
-            cut = present & _touches_border(labels, window, classes.hw, len(first))
+            cut = present & _touches_border(labels, window, labeller.hw, len(first))
             if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
                 break
             if margin_px == first_margin_px:
                 growing.enter_context(_ONE_GROWS)
             margin_px *= 2
-        return _local(inside, first, present, window, core, classes.hw[1], int(cut.sum()))
-
-
-def _label(
-    classes: LabelSource,
-    interior: LabelSource,
-    rule: InteriorBorder,
-    window: tuple[int, int, int, int],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    from cellseg.runtime.cells import label_cells
-
-    return label_cells(classes.read(*window) > 0, interior.read(*window), rule)
+        return _local(labels, first, present, cut, window, core, labeller.hw)
 
 
 def _grown(
@@ -184,19 +268,70 @@ def _touches_border(
     return found
 
 
+def _no_cells(core: tuple[int, int, int, int]) -> RegionCells:
+    blank, none, false = np.zeros(core[2:], np.uint32), np.zeros(0, np.uint32), np.zeros(0, bool)
+    links = np.zeros((0, 2), np.int64)
+    first = np.zeros(0, np.int64)
+    return RegionCells(blank, first, false, false, links, blank, core[:2], none)
+
+
 def _local(
-    inside: NDArray[np.uint32],
+    labels: NDArray[np.uint32],
     first: NDArray[np.int64],
     present: NDArray[np.bool_],
+    cut: NDArray[np.bool_],
     window: tuple[int, int, int, int],
     core: tuple[int, int, int, int],
-    image_width: int,
-    cut: int,
+    hw: tuple[int, int],
 ) -> RegionCells:
     """Give the core's cells ids 1..n, and name them by their place in the whole image."""
     table = np.where(present, np.cumsum(present), 0).astype(np.uint32)
-    y, x = np.divmod(first[present[1:]], window[3])
-    y, x = y + window[0], x + window[1]
     y0, x0, h, w = core
-    is_own = (y0 <= y) & (y < y0 + h) & (x0 <= x) & (x < x0 + w)
-    return RegionCells(table[inside], y * image_width + x, is_own, cut)
+    top, left = y0 - window[0], x0 - window[1]
+    inside = labels[top : top + h, left : left + w]
+    first, is_cut = first[present[1:]].copy(), cut[present]
+    for place in np.flatnonzero(is_cut):
+        pixel = int(np.argmax(inside == np.flatnonzero(present)[place]))
+        first[place] = (top + pixel // w) * window[3] + left + pixel % w
+    y, x = np.divmod(first, window[3])
+    y, x = y + window[0], x + window[1]
+    is_own = ~is_cut & (y0 <= y) & (y < y0 + h) & (x0 <= x) & (x < x0 + w)
+    own = np.flatnonzero(present)[is_own].astype(np.uint32)
+    name = y * hw[1] + x
+    names = np.zeros(len(present), np.int64)
+    names[present] = name
+    links = _links(labels, np.where(cut, names, -1), window, core, hw)
+    return RegionCells(table[inside], name, is_own, is_cut, links, labels, window[:2], own)
+
+
+def _links(
+    labels: NDArray[np.uint32],
+    names: NDArray[np.int64],
+    window: tuple[int, int, int, int],
+    core: tuple[int, int, int, int],
+    hw: tuple[int, int],
+) -> NDArray[np.int64]:
+    """Find where pieces that were cut go on beyond the core: one pixel a run is enough."""
+    y0, x0, h, w = core
+    top, left = y0 - window[0], x0 - window[1]
+    found = [np.zeros((0, 2), np.int64)]
+    for inner, outer, is_row in (
+        (top, top - 1, True),
+        (top + h - 1, top + h, True),
+        (left, left - 1, False),
+        (left + w - 1, left + w, False),
+    ):
+        if not 0 <= outer + window[0 if is_row else 1] < hw[0 if is_row else 1]:
+            continue
+        lines = labels if is_row else labels.T
+        along = slice(left, left + w) if is_row else slice(top, top + h)
+        a, b = lines[inner, along], lines[outer, along]
+        goes_on = (a == b) & (names[a] >= 0)
+        begins = np.flatnonzero(
+            goes_on & ~np.concatenate(([False], goes_on[:-1] & (a[1:] == a[:-1])))
+        )
+        across = np.full(len(begins), outer)
+        y, x = (across, begins + left) if is_row else (begins + top, across)
+        pixels = (y + window[0]) * hw[1] + x + window[1]
+        found.append(np.stack([names[a[begins]], pixels], axis=1))
+    return np.concatenate(found)

@@ -10,12 +10,12 @@ from cellseg.runtime.finished import FinishedRun
 from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import peak_rss_mb
-from cellseg.runtime.writers.atomic import PARTIAL_PREFIX, replacing
-from cellseg.runtime.writers.facts import remove_output
+from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.run_json import Measured, run_report, write_run_json
+from cellseg.runtime.writing import write_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from cellseg.runtime.engines import Engine
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         def __call__(self, phase: Phase, done: Progress | None = None) -> None: ...
 
 
-__all__ = ["RUN_JSON", "write_outputs", "write_results"]
+__all__ = ["RUN_JSON", "write_results"]
 
 RUN_JSON = "run.json"
 
@@ -76,14 +76,15 @@ def write_results(
     cells = None
     if "interior" in job.planes:
         with session.clock.busy("cells"):
-            cells = _tell_apart(job, store, session, partial(tell, "cells"))
+            cells = _tell_apart(job, store, session, options, partial(tell, "cells"))
     tell("write", done)
     probability = None
     if "probability" in job.planes:
         probability = StoredPlane(job.plan, store, "probability")
-    run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability)
+    run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability, cells)
     with session.clock.busy("write"):
-        write_outputs(folder, run, outputs.values())
+        # A budget is divided on the understanding that one file is written at a time.
+        write_outputs(folder, run, outputs.values(), at_once=options.max_ram_bytes is None)
         class_px = run.survey.counts
     measured = Measured(
         wall_s=session.wall_s,
@@ -94,6 +95,7 @@ def write_results(
         source_tiles=session.source_counts,
         damaged=session.damaged(),
         cells=None if cells is None else cells.counts,
+        cells_summary=None if cells is None else cells.summary(),
         peak_rss_mb=peak_rss_mb(),
     )
     files = {folder / output.file: output.settings_of(options) for output in outputs.values()}
@@ -103,17 +105,12 @@ def write_results(
     return report
 
 
-def write_outputs(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:
-    """Write some outputs of a run, each under another name until it is complete."""
-    for left in folder.glob(f"{PARTIAL_PREFIX}*"):  # by a run that was killed; the folder is held
-        remove_output(left)
-    for output in outputs:
-        with replacing(folder / output.file) as target:
-            output.load()(target, run)
-
-
 def _tell_apart(
-    job: Job, store: ResultStore, session: TileSession, tell: Callable[[Progress], None]
+    job: Job,
+    store: ResultStore,
+    session: TileSession,
+    options: InferOptions,
+    tell: Callable[[Progress], None],
 ) -> SlideCells:
     from cellseg.runtime.slide_cells import REGION_BYTES, tell_apart
 
@@ -123,4 +120,4 @@ def _tell_apart(
         tell(replace(state, tiles_done=done, tiles_total=total))
 
     threads = max(1, min(usable_cores(), session.spare_bytes // REGION_BYTES))
-    return tell_apart(job, store, threads, session.commit, progress)
+    return tell_apart(job, store, threads, session.commit, progress, options.simplify_px)

@@ -9,6 +9,7 @@ the same for any window and any tile.
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from cellseg.errors import RegionError
 from cellseg.runtime.geojson import read_regions
+from cellseg.runtime.outlines import edges_of
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.plan import TilePlan
 
 __all__ = ["Roi", "read_roi"]
+
+_LOG = logging.getLogger(__name__)
+_LEAST_PX = 1.0
+_BESIDE_PX = 2.0  # what is drawn along the border may lie a little beside it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,7 @@ class Roi:
         """
         rings = [polygon for region in regions for polygon in region.polygons]
         edges = tuple(
-            np.concatenate([_edges(ring / l0_per_wl) for ring in polygon]) for polygon in rings
+            np.concatenate([edges_of(ring / l0_per_wl) for ring in polygon]) for polygon in rings
         )
         boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
         roi = cls(path, tuple(regions), edges, boxes / l0_per_wl)
@@ -142,6 +148,33 @@ class Roi:
                 part |= filled
         return found.view(bool)
 
+    def holds(
+        self, ys: NDArray[np.float64], xs: NDArray[np.float64]
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield for each region which points of the working level lie in it.
+
+        Parameters
+        ----------
+        ys, xs : float64, shape (n,)
+
+        Yields
+        ------
+        bool, shape (n,)
+        """
+        from cellseg.runtime.kernels.polygon import points_inside
+
+        index = 0
+        for region in self.regions:
+            found = np.zeros(len(ys), bool)
+            for _ in region.polygons:
+                left, top, right, bottom = self.boxes[index]
+                near = np.flatnonzero((xs >= left) & (xs < right) & (ys >= top) & (ys < bottom))
+                inside = np.empty(len(near), bool)
+                points_inside(self.edges[index], ys[near], xs[near], inside)
+                found[near] |= inside
+                index += 1
+            yield found
+
     def blank_outside(self, plane: NDArray[Any], y0: int, x0: int) -> None:
         """Set what lies outside all regions to 0, in place.
 
@@ -164,29 +197,47 @@ class Roi:
     def _check_inside(
         self, wl_hw: tuple[int, int], l0_boxes: NDArray[np.float64], l0_per_wl: float
     ) -> None:
+        """Refuse polygons of another slide or in other units; say which reach beyond the slide."""
+        height, width = (round(side * l0_per_wl) for side in wl_hw)
+        x0, y0, x1, y1 = l0_boxes.T
+        if (index := _first((x1 - x0 < _LEAST_PX) & (y1 - y0 < _LEAST_PX))) is not None:
+            raise RegionError(
+                f"{self.path}: every polygon must be larger than a pixel. Received: "
+                f"{_placed(l0_boxes, index)}.",
+                hint="Coordinates are pixels of the full resolution: not parts of the slide's "
+                "sides, millimetres or degrees.",
+            )
         left, top, right, bottom = self.boxes.T
         inside = (left < wl_hw[1]) & (right > 0) & (top < wl_hw[0]) & (bottom > 0)
-        if inside.all():
-            return
-        first = int(np.flatnonzero(~inside)[0])
-        x0, y0, x1, y1 = l0_boxes[first]
-        height, width = (round(side * l0_per_wl) for side in wl_hw)
-        raise RegionError(
-            f"{self.path}: every polygon must lie on the slide of {width} x {height} px. Received: "
-            f"polygon {first + 1} of {len(self.edges)} with x={x0:g}..{x1:g}, y={y0:g}..{y1:g}.",
-            hint="Coordinates are pixels of the full resolution, and (0, 0) is the upper left "
-            "corner. Was the file drawn on another slide?",
-        )
+        if (index := _first(~inside)) is not None:
+            raise RegionError(
+                f"{self.path}: every polygon must lie on the slide of {width} x {height} px. "
+                f"Received: {_placed(l0_boxes, index)}.",
+                hint="Coordinates are pixels of the full resolution, and (0, 0) is the upper left "
+                "corner. Was the file drawn on another slide?",
+            )
+        beyond = np.maximum(-np.minimum(x0, y0), np.maximum(x1 - width, y1 - height))
+        if (index := _first(beyond > _BESIDE_PX)) is not None:
+            _LOG.warning(
+                "%s: %s reaches beyond the slide of %d x %d px; what lies outside counts in its "
+                "area and so in its density",
+                *(self.path, _placed(l0_boxes, index), width, height),
+            )
+
+
+def _first(which: NDArray[np.bool_]) -> int | None:
+    return int(np.argmax(which)) if which.any() else None
+
+
+def _placed(boxes: NDArray[np.float64], index: int) -> str:
+    x0, y0, x1, y1 = boxes[index]
+    return f"polygon {index + 1} of {len(boxes)} with x={x0:g}..{x1:g}, y={y0:g}..{y1:g}"
 
 
 def read_roi(path: str | os.PathLike[str], l0_per_wl: float, wl_hw: tuple[int, int]) -> Roi:
     """Read a GeoJSON file and lay it over a working level; see `read_regions` and `Roi.of`."""
-    return Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path))
-
-
-def _edges(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of a closed ring, shape (n, 4), each from its upper to its lower end."""
-    ends = np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1)
-    is_upward = ends[:, 1] > ends[:, 3]
-    ends[is_upward] = ends[is_upward][:, [2, 3, 0, 1]]
-    return ends
+    roi = Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path))
+    for number, region in enumerate(roi.regions, start=1):
+        for doubt in region.doubts:
+            _LOG.warning("%s: region %d (%s) %s", path, number, region.name or "no name", doubt)
+    return roi

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.cell_files import CellFile
+from cellseg.runtime.cell_table import CellFrame, CellTable
 from cellseg.runtime.engines.shelf import EngineShelf
 from cellseg.runtime.job import open_engine_for, prepare
+from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.lazy import LazyLabels
+from cellseg.runtime.measure import CellMeasurer
 from cellseg.runtime.memory import TileCost, plan_memory
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.pipeline import Limits, run_tiles
@@ -20,6 +25,7 @@ from cellseg.runtime.stages import StageClock
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -55,8 +61,17 @@ class Segmentation:
     channel_names: tuple[str, ...]
     """Name of each channel of ``probabilities``."""
 
-    cells: Any = None
-    """A table with one row a cell; None so far."""
+    measure: Callable[[], CellTable] | None = field(default=None, repr=False)
+    """Measures the cells; `cells` calls it once."""
+
+    @cached_property
+    def cells(self) -> CellTable | None:
+        """Table of the cells, columns by name; measured when it is asked for first.
+
+        None if the model does not tell cells apart. ``id`` is the number in ``labels``; columns are
+        those of `cellseg.runtime.cell_table.COLUMNS`.
+        """
+        return None if self.measure is None else self.measure()
 
     @property
     def cell_count(self) -> int | None:
@@ -145,6 +160,7 @@ class Segmenter:
             probabilities=_to_image_smoothly(channels, job),
             class_names=tuple(item.name for item in card.classes),
             channel_names=tuple(item.name for item in card.channels),
+            measure=None if labels is None else partial(_measured, job, labels, classes),
         )
 
     def close(self) -> None:
@@ -196,8 +212,11 @@ class SlideSegmentation:
         return self._files["overlay.jpg"]
 
     @property
-    def cells(self) -> Any:
-        """A table with one row a cell; None so far."""
+    def cells(self) -> CellFile | None:
+        """Table of cells: columns by name, each read when it is asked for; None without one."""
+        for name in ("cells.parquet", "cells.csv"):
+            if name in self._files:
+                return CellFile(self._files[name])
         return None
 
 
@@ -321,13 +340,22 @@ def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | 
     return instances_from_probabilities(channels, rule, job.rule.threshold)
 
 
+def _measured(job: Job, labels: NDArray[np.uint32], classes: NDArray[np.uint8]) -> CellTable:
+    from cellseg.runtime.cells import renumber
+
+    measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
+    first = renumber(labels)[1]
+    wanted = np.arange(1, len(first) + 1, dtype=np.uint32)
+    return CellTable.of(measurer.measure(labels, wanted, first, (0, 0)), CellFrame.of(job))
+
+
 def _to_image(labels: NDArray[Any], job: Job) -> NDArray[Any]:
     """Bring a label map from the working level to the image's pixels: the nearest one's."""
     if job.view.scale == 1.0:
         return labels
     base = job.slide.levels[0]
-    rows = _nearest(base.height_px, labels.shape[0])
-    columns = _nearest(base.width_px, labels.shape[1])
+    rows = nearest(base.height_px, labels.shape[0])
+    columns = nearest(base.width_px, labels.shape[1])
     return labels[np.ix_(rows, columns)]
 
 
@@ -341,7 +369,7 @@ def _to_image_smoothly(channels: NDArray[np.float32], job: Job) -> NDArray[np.fl
     return np.asarray(resized, np.float32).reshape(base.height_px, base.width_px, -1)
 
 
-def _nearest(count: int, extent: int) -> NDArray[np.int64]:
-    """Working pixel under the centre of each of ``count`` image pixels."""
+def nearest(count: int, extent: int) -> NDArray[np.int64]:
+    """Return the working pixel under the centre of each of ``count`` image pixels."""
     centres = (np.arange(count) + 0.5) * extent / count
     return np.minimum(centres.astype(np.int64), extent - 1)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.cell_feed import CellFeed
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.job import Job
     from cellseg.runtime.memory import MemoryPlan
@@ -47,6 +48,8 @@ class TileSession:
         Begun; gets the tiles.
     started_s : float
         ``time.perf_counter()`` when this session began.
+    feed_tolerance_px : float, optional
+        Tolerance of outlines, if cells are to be told apart while tiles still run.
 
     Attributes
     ----------
@@ -60,7 +63,14 @@ class TileSession:
         What regions may hold whose cells are told apart, once all tiles are done.
     """
 
-    def __init__(self, job: Job, engine: Engine, store: ResultStore, started_s: float) -> None:
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        store: ResultStore,
+        started_s: float,
+        feed_tolerance_px: float | None = None,
+    ) -> None:
         self._job, self._engine, self._store = job, engine, store
         self._started_s = started_s
         self.sessions, self._earlier_wall_s, earlier_stages_s = store.earlier_sessions()
@@ -77,6 +87,11 @@ class TileSession:
         self._done_px = 0
         self.spare_bytes = 0
         self._tiles_started_s = time.perf_counter()
+        self._feed: CellFeed | None = None
+        if feed_tolerance_px is not None and "interior" in job.planes:
+            from cellseg.runtime.cell_feed import CellFeed
+
+            self._feed = CellFeed(job, store, feed_tolerance_px, self.clock)
 
     @property
     def wall_s(self) -> float:
@@ -115,7 +130,11 @@ class TileSession:
 
         if self._source is not None:
             self._source.begin_pass(self._job.view.level)
-        run_tiles(tiles, self, limits, self.clock, tick)
+        try:
+            run_tiles(tiles, self, limits, self.clock, tick)
+        finally:
+            if self._feed is not None:
+                self._feed.stop()
         if self._source is not None:
             self.source_counts = self._source.pass_counts()
 
@@ -157,6 +176,8 @@ class TileSession:
         self._keep_damage()  # first: no tile is kept without what was damaged in it
         for final, packed in result:
             self._store.put(final.index, packed)
+            if self._feed is not None:
+                self._feed.tile_stored(final.index)
             self._done += 1
             self._done_px += final.keep_hw[0] * final.keep_hw[1]
 

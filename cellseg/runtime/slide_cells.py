@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.cell_summary import summarize_cells
+from cellseg.runtime.joins import join_pieces, measure_large
 from cellseg.runtime.labels import StoredPlane
-from cellseg.runtime.regions import RegionGrid, find_cells
-from cellseg.runtime.store import pack, unpack
+from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, even_lots, merged
+from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
+from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
+from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
 from cellseg.runtime.tilecache import TileCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from cellseg.runtime.job import Job
-    from cellseg.runtime.labels import LabelSource
-    from cellseg.runtime.regions import RegionCells
+    from cellseg.runtime.joins import Joins
+    from cellseg.runtime.regions import Labeller
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["REGION_BYTES", "SlideCells", "tell_apart"]
+__all__ = ["REGION_BYTES", "RegionWork", "SlideCells", "tell_apart"]
 
 REGION_BYTES = 80 << 20
 """What a thread holds while it tells the cells of a region apart: about 45 bytes a pixel."""
 
+_LOG = logging.getLogger(__name__)
 _CACHE_BYTES = 48 << 20
 _UNCOMMITTED = 16
 # What the store keeps of each cell that reaches into a region.
-_CELL = np.dtype([("first", "<i8"), ("is_own", "?"), ("class", "u1")])
+_CELL = np.dtype([("first", "<i8"), ("is_own", "?"), ("is_cut", "?")])
 
 
 class SlideCells:
@@ -47,25 +53,42 @@ class SlideCells:
         What was run.
     store : ResultStore
         Holds all regions; stays open and in the caller's hands.
+    measurer : CellMeasurer
+        Measures cells that no region's window held whole.
 
     Attributes
     ----------
     counts : dict
-        Cells of each class, by its name; a cell's class is that of its first pixel.
+        Cells of each class, by its name; a cell's class is that of most of its pixels.
+    large_count : int
+        Cells that no region's window held whole.
     """
 
     dtype = np.dtype(np.uint32)
 
-    def __init__(self, job: Job, store: ResultStore) -> None:
+    def __init__(self, job: Job, store: ResultStore, measurer: CellMeasurer) -> None:
         self.hw = job.view.hw
         self._store, self._grid = store, RegionGrid(job.view.hw)
+        self._job = job
         self._cache = TileCache(_CACHE_BYTES)
-        own = [cells[cells["is_own"]] for cells in map(_cells, store.region_cells())]
-        merged = np.concatenate([*own, np.zeros(0, _CELL)])
+        self._joins = self._joined()
+        self.large_count = len(self._joins.roots)
+        firsts = [lot["first"].copy() for lot in self._region_records()]
         # Eight bytes a cell: the one thing here that grows with what the slide holds.
-        self._first = np.sort(merged["first"])
-        by_class = np.bincount(merged["class"], minlength=len(job.class_names)).tolist()
-        self.counts: Mapping[str, int] = dict(zip(job.class_names[1:], by_class[1:], strict=True))
+        self._first = np.sort(np.concatenate([self._joins.roots, *firsts]))
+        self._large = [
+            measure_large(self, int(number), int(first), self._grid, measurer)
+            for number, first in zip(
+                self._numbers(self._joins.roots), self._joins.roots, strict=True
+            )
+        ]
+        by_class = sum(
+            (np.bincount(lot["class"], minlength=len(job.class_names)) for lot in self.records()),
+            np.zeros(len(job.class_names), np.int64),
+        )
+        self.counts: Mapping[str, int] = dict(
+            zip(job.class_names[1:], by_class.tolist()[1:], strict=True)
+        )
 
     def __len__(self) -> int:
         return len(self._first)
@@ -80,19 +103,82 @@ class SlideCells:
             paste(window, self._region(index), (top - y0, left - x0))
         return window
 
+    def records(self) -> Iterator[NDArray[Any]]:
+        """Yield the records of all cells, in any order."""
+        yield from self._region_records()
+        yield from (cell.records for cell in self._large)
+
+    def summary(self) -> dict[str, Any]:
+        """Return ``cells_summary`` of run.json."""
+        found = summarize_cells(self.records, self._job)
+        return {**found, "larger_than_a_region": self.large_count}
+
+    def batches(self) -> Iterator[MeasuredCells]:
+        """Yield all cells in the order of their numbers; see `MeasuredSource`."""
+        yield from even_lots(self._sorted())
+
+    def _sorted(self) -> Iterator[MeasuredCells]:
+        rows, columns = self._grid.shape
+        for row in range(rows):
+            parts = [self._measured(row * columns + column) for column in range(columns)]
+            parts += [cell for cell in self._large if self._row_of(cell) == row]
+            # A row of cores holds the first pixels of consecutive numbers.
+            yield from merged([part for part in parts if len(part)])
+
+    def _row_of(self, cell: MeasuredCells) -> int:
+        return int(cell.records["first"][0]) // self.hw[1] // self._grid.core_px
+
+    def _measured(self, index: int) -> MeasuredCells:
+        found = MeasuredCells.from_packed(*self._store.measured(index))
+        kept = self._is_whole(found.records)
+        return found if kept.all() else found.taken(np.flatnonzero(kept))
+
+    def _region_records(self) -> Iterator[NDArray[Any]]:
+        for packed in self._store.region_records():
+            found = unpack_all(packed, MEASURED)
+            yield found[self._is_whole(found)]
+
+    def _is_whole(self, records: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which cells are no part of one that was put together from pieces."""
+        return np.isin(records["first"], self._joins.names, invert=True)
+
     def _region(self, index: int) -> NDArray[np.uint32]:
         return self._cache.get(index, lambda: self._numbered(index))
 
     def _numbered(self, index: int) -> NDArray[np.uint32]:
-        labels, cells = self._store.region(index)
-        first = _cells(cells)["first"]
-        number = np.zeros(len(first) + 1, np.uint32)
+        labels, cells = self._named(index)
+        number = np.zeros(len(cells) + 1, np.uint32)
+        number[1:] = self._numbers(self._joins.resolved(cells["first"]))
+        return np.asarray(number[labels])
+
+    def _numbers(self, first: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the numbers of cells by their first pixels; 0 for what is the name of none."""
         place = np.searchsorted(self._first, first)
-        # A piece too large for any window has another first pixel in each region that it reaches:
-        # outside its own it is no cell, and must not take the number of one.
         is_known = np.append(self._first, -1)[place] == first
-        number[1:] = np.where(is_known, place + 1, 0)
-        return np.asarray(number[unpack(labels, self._grid.core(index)[2:], np.uint32)])
+        return np.where(is_known, place + 1, 0).astype(np.uint32)
+
+    def _named(self, index: int) -> tuple[NDArray[np.uint32], NDArray[Any]]:
+        labels, cells = self._store.region(index)
+        return unpack(labels, self._grid.core(index)[2:], np.uint32), unpack_all(cells, _CELL)
+
+    def _joined(self) -> Joins:
+        """Put the pieces of cells together that no region's window held whole."""
+        pieces: list[int] = []
+        links: list[tuple[int, int]] = []
+        for index, packed in self._store.region_links():
+            cells = self._named(index)[1]
+            pieces += cells["first"][cells["is_cut"]].tolist()
+            links += map(tuple, unpack_all(packed, np.dtype(np.int64)).reshape(-1, 2).tolist())
+        cache = TileCache(_CACHE_BYTES)
+
+        def name_at(pixel: int) -> int | None:
+            y, x = divmod(pixel, self.hw[1])
+            index = next(self._grid.touching(y, x, 1, 1))
+            labels = cache.get(index, lambda: self._named(index)[0])
+            label = int(labels[y % self._grid.core_px, x % self._grid.core_px])
+            return int(self._named(index)[1]["first"][label - 1]) if label else None
+
+        return join_pieces(pieces, links, name_at)
 
 
 def tell_apart(
@@ -101,6 +187,7 @@ def tell_apart(
     threads: int,
     commit: Callable[[], None],
     progress: Callable[[int, int], None] | None = None,
+    tolerance_px: float = DEFAULT_TOLERANCE_PX,
 ) -> SlideCells:
     """Tell the cells of a run apart; regions that are in the store already are not done again.
 
@@ -116,78 +203,97 @@ def tell_apart(
         Makes what was put into the store last.
     progress : callable, optional
         Called with regions done and all regions.
+    tolerance_px : float
+        Of outlines.
 
     Returns
     -------
     SlideCells
     """
-    rule = job.bundle.manifest.head.instances
-    assert rule is not None
     grid = RegionGrid(job.view.hw)
-    lock = Lock()  # the store is for one thread at a time
-    classes = _Locked(StoredPlane(job.plan, store, "classes"), lock)
-    interior = _Locked(StoredPlane(job.plan, store, "interior"), lock)
-
-    def work(index: int) -> tuple[int, bytes, bytes]:
-        core = grid.core(index)
-        found = find_cells(classes, interior, rule, core)
-        return index, pack(found.labels), pack(_table(found, classes.read(*core), core, grid.hw))
-
-    left = np.setdiff1d(np.arange(len(grid)), store.regions_done(), assume_unique=True)
+    work = RegionWork(job, store, tolerance_px)
+    there = store.begin_regions(work.made_with)
+    left = np.setdiff1d(np.arange(len(grid)), there, assume_unique=True)
     done = len(grid) - len(left)
-    for index, labels, cells in _in_threads(work, left.tolist(), threads):
-        with lock:
-            store.put_region(index, labels, cells)
-            done += 1
-            if done % _UNCOMMITTED == 0:
-                commit()
+    for index, found in _in_threads(work, left.tolist(), threads):
+        store.put_region(index, found)
+        done += 1
+        if done % _UNCOMMITTED == 0:
+            commit()
         if progress is not None:
             progress(done, len(grid))
     commit()
-    return SlideCells(job, store)
+    cells = SlideCells(job, store, work.measurer)
+    if cells.large_count:
+        _LOG.info("%d cells are larger than a region and were put together", cells.large_count)
+    return cells
 
 
-class _Locked:
-    """A label source that threads take turns in."""
+class RegionWork:
+    """Tells the cells of one region apart and measures them; called from several threads.
 
-    def __init__(self, source: LabelSource, lock: Lock) -> None:
-        self._source, self._lock = source, lock
-        self.hw, self.dtype = source.hw, source.dtype
+    Parameters
+    ----------
+    job : Job
+        Of a model that tells cells apart.
+    store : ResultStore
+        Holds the tiles.
+    tolerance_px : float
+        Of outlines.
+    is_there : bool, shape (tiles,), optional
+        Which tiles the store has; see `StoredPlane`.
 
-    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
-        with self._lock:
-            return self._source.read(y0, x0, h, w)
+    Attributes
+    ----------
+    made_with : dict
+        What regions depend on besides the run's identity, as JSON values.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        store: ResultStore,
+        tolerance_px: float,
+        is_there: NDArray[np.bool_] | None = None,
+    ) -> None:
+        rule = job.bundle.manifest.head.instances
+        assert rule is not None
+        self._grid = RegionGrid(job.view.hw)
+        plane = partial(StoredPlane, job.plan, store, is_there=is_there)
+        classes = plane("classes")
+        self.labeller: Labeller = SeededLabeller(classes, plane("interior"), rule)
+        probability = plane("probability") if "probability" in job.planes else None
+        self.measurer = CellMeasurer.of(job, classes, probability, tolerance_px)
+        self.made_with = {
+            "planes": list(job.planes),
+            "tolerance_px": tolerance_px,
+            "record_bytes": MEASURED.itemsize,
+        }
+
+    def __call__(self, index: int) -> tuple[int, PackedRegion]:
+        """Return a region's index and what the store keeps of it."""
+        found = find_cells(self.labeller, self._grid.core(index))
+        cells = np.zeros(len(found.first), _CELL)
+        cells["first"], cells["is_own"], cells["is_cut"] = found.first, found.is_own, found.is_cut
+        measured = self.measurer.measure_own(found)
+        return index, PackedRegion(
+            labels=pack(found.labels),
+            cells=pack(cells),
+            records=pack(measured.records),
+            outlines=measured.packed_outlines(),
+            links=pack(found.links) if found.is_cut.any() else None,
+        )
 
 
 def _in_threads(
-    work: Callable[[int], tuple[int, bytes, bytes]], indices: list[int], threads: int
-) -> Any:
+    work: Callable[[int], tuple[int, PackedRegion]], indices: list[int], threads: int
+) -> Iterator[tuple[int, PackedRegion]]:
     """Yield results as they come, a bounded number of them ahead."""
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[tuple[int, bytes, bytes]]] = deque()
+        waiting: deque[Future[tuple[int, PackedRegion]]] = deque()
         for index in indices:
             waiting.append(pool.submit(work, index))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _table(
-    found: RegionCells,
-    classes: NDArray[np.uint8],
-    core: tuple[int, int, int, int],
-    hw: tuple[int, int],
-) -> NDArray[Any]:
-    """Make what the store keeps of a region's cells; the class only of its own."""
-    table = np.zeros(len(found.first), _CELL)
-    table["first"], table["is_own"] = found.first, found.is_own
-    y, x = np.divmod(found.first[found.is_own], hw[1])
-    table["class"][found.is_own] = classes[y - core[0], x - core[1]]
-    return table
-
-
-def _cells(packed: bytes) -> NDArray[Any]:
-    import imagecodecs
-
-    return np.frombuffer(imagecodecs.zstd_decode(packed), _CELL)

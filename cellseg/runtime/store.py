@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STORE_NAME",
+    "PackedRegion",
     "Plane",
     "ResultStore",
     "check_same_run",
@@ -38,6 +41,7 @@ __all__ = [
     "stored_identity",
     "stored_owed",
     "unpack",
+    "unpack_all",
 ]
 
 STORE_NAME = ".cellseg-run.sqlite"
@@ -48,6 +52,9 @@ CREATE TABLE IF NOT EXISTS probability (tile INTEGER PRIMARY KEY, data BLOB NOT 
 CREATE TABLE IF NOT EXISTS interior (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS regions (
     region INTEGER PRIMARY KEY, labels BLOB NOT NULL, cells BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS measured (
+    region INTEGER PRIMARY KEY, records BLOB NOT NULL, outlines BLOB NOT NULL, links BLOB
 );
 CREATE TABLE IF NOT EXISTS damaged (place TEXT PRIMARY KEY, facts TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
@@ -68,6 +75,26 @@ Plane: TypeAlias = Literal["classes", "probability", "interior"]
 _CLASSES: tuple[Plane, ...] = ("classes",)
 
 
+@dataclass(frozen=True)
+class PackedRegion:
+    """What the store keeps of a region's cells."""
+
+    labels: bytes
+    """Local ids of the core's pixels."""
+
+    cells: bytes
+    """Every cell that reaches into the core, and whether it is the region's own."""
+
+    records: bytes
+    """Measurements of its own cells."""
+
+    outlines: bytes
+    """Outlines of the same."""
+
+    links: bytes | None = None
+    """How pieces of cells go on in other regions; None where there are no pieces."""
+
+
 class ResultStore:
     """Tiles of one unfinished run.
 
@@ -83,12 +110,13 @@ class ResultStore:
 
     Notes
     -----
-    May be used from several threads, but only by one at a time.
+    May be used from several threads; they take turns.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / STORE_NAME
         self._session: int | None = None
+        self._turn = RLock()
         with self._explained():
             # Transactions are ours: BEGIN before the first row, COMMIT in `commit`.
             self._db = sqlite3.connect(
@@ -160,18 +188,32 @@ class ResultStore:
             row = self._db.execute(query, (tile,)).fetchone()
         return None if row is None else row[0]
 
-    def regions_done(self) -> NDArray[np.int64]:
-        """Return the indices of the regions whose cells are there, ascending."""
-        with self._explained():
-            rows = self._db.execute("SELECT region FROM regions ORDER BY region")
-            return np.fromiter((row[0] for row in rows), np.int64)
+    def begin_regions(self, made_with: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Return the regions whose cells are there, ascending; forget those made otherwise.
 
-    def put_region(self, region: int, labels: bytes, cells: bytes) -> None:
-        """Add a region's packed labels and cells; they are kept from the next `commit` on."""
+        Parameters
+        ----------
+        made_with : mapping
+            JSON values; what measurements depend on besides the run's identity.
+        """
+        text = json.dumps(dict(made_with))
+        with self._explained():
+            row = self._db.execute("SELECT value FROM facts WHERE name = 'regions'").fetchone()
+            if row is None or row[0] != text:
+                self._begin()
+                self._db.execute("DELETE FROM measured")
+                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('regions', ?)", (text,))
+            query = "SELECT region FROM regions JOIN measured USING (region) ORDER BY region"
+            return np.fromiter((row[0] for row in self._db.execute(query)), np.int64)
+
+    def put_region(self, region: int, found: PackedRegion) -> None:
+        """Add a region's cells; they are kept from the next `commit` on."""
         with self._explained():
             self._begin()
-            row = (region, labels, cells)
+            row = (region, found.labels, found.cells)
             self._db.execute("INSERT OR REPLACE INTO regions VALUES (?, ?, ?)", row)
+            measured = (region, found.records, found.outlines, found.links)
+            self._db.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?)", measured)
 
     def region(self, region: int) -> tuple[bytes, bytes]:
         """Return the packed labels and cells of a region that is there."""
@@ -180,11 +222,25 @@ class ResultStore:
             row = self._db.execute(query, (region,)).fetchone()
         return row[0], row[1]
 
-    def region_cells(self) -> Iterator[bytes]:
-        """Yield the packed cells of all regions, in order."""
+    def region_records(self) -> Iterator[bytes]:
+        """Yield the packed records of all regions, in order."""
         with self._explained():
-            for row in self._db.execute("SELECT cells FROM regions ORDER BY region"):
-                yield row[0]
+            rows = self._db.execute("SELECT region FROM measured ORDER BY region").fetchall()
+        for (region,) in rows:
+            yield self.measured(region)[0]
+
+    def region_links(self) -> list[tuple[int, bytes]]:
+        """Return the regions that hold pieces of cells, and their packed links, in order."""
+        with self._explained():
+            query = "SELECT region, links FROM measured WHERE links IS NOT NULL ORDER BY region"
+            return self._db.execute(query).fetchall()
+
+    def measured(self, region: int) -> tuple[bytes, bytes]:
+        """Return the packed records and outlines of a region that is there."""
+        with self._explained():
+            query = "SELECT records, outlines FROM measured WHERE region = ?"
+            row = self._db.execute(query, (region,)).fetchone()
+        return row[0], row[1]
 
     def put_damaged(self, tiles: Iterable[DamagedTile]) -> None:
         """Note stored tiles that were taken for background; kept from the next `commit` on."""
@@ -242,7 +298,8 @@ class ResultStore:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
+            with self._turn:
+                yield
         except sqlite3.Error as error:
             raise _store_error(error, self._path) from error
 
@@ -326,6 +383,25 @@ def unpack(data: bytes, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any
     except (ValueError, RuntimeError) as error:
         raise StoreError(
             f"A stored tile must unpack to shape {shape}. Received: {len(data)} damaged bytes.",
+            hint="Start over with --restart.",
+        ) from error
+
+
+def unpack_all(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return all values that `pack` was given, however many, read-only, shape (n,).
+
+    Raises
+    ------
+    StoreError
+        If the data is damaged.
+    """
+    import imagecodecs
+
+    try:
+        return np.frombuffer(imagecodecs.zstd_decode(data), dtype)
+    except (ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"Stored cells must unpack. Received: {len(data)} damaged bytes.",
             hint="Start over with --restart.",
         ) from error
 

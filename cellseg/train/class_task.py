@@ -13,7 +13,7 @@ from cellseg.train.class_crops import ClassCrops, validation_crops
 from cellseg.train.instance_task import predict
 from cellseg.train.masks import fit_mask_rule, read_image
 from cellseg.train.objectives import make_loss
-from cellseg.train.pairs import check_sizes, find_pairs, image_files
+from cellseg.train.pairs import check_sizes, find_pairs, image_files, masks_of
 from cellseg.train.pixel_metrics import confusion_matrix
 from cellseg.train.predict import as_classes, class_map
 from cellseg.train.stock import Stock
@@ -47,7 +47,7 @@ class ClassTask:
                     hint="name a folder of them, or set sources.valid_part above 0.",
                 )
             check_sizes(found)
-        self.rule = fit_mask_rule(recipe, [pair.mask for pair in pairs["train"]])
+        self.rule = fit_mask_rule(recipe, masks_of(pairs["train"]))
         self.stock = Stock(pairs["train"], self.rule, recipe)
         self.validation = Stock(pairs["valid"], self.rule, recipe)
         self.pixels = _count_pixels(self.stock, progress)
@@ -155,12 +155,12 @@ def _count_pixels(stock: Stock, progress: Progress | None) -> NDArray[np.int64]:
     if missing := [name for name, count in zip(names, pixels, strict=True) if count == 0]:
         raise DataError(
             "every class must have pixels in the training masks. Received: none of "
-            f"{', '.join(missing)} in {len(stock)} masks of {stock.pairs[0].mask.parent}.",
+            f"{', '.join(missing)} in {len(stock)} masks of {stock.pairs[0].image.parent.parent}.",
             hint="look at the masks, or at the recipe's mask.threshold and classes.",
         )
     empty = np.flatnonzero(counts[:, 1:].sum(1) == 0)
     if len(empty):
-        first = stock.pairs[int(empty[0])].mask
+        first = stock.pairs[int(empty[0])].image
         log.warning(
             "%d of %d training masks hold background only: %s", len(empty), len(stock), first
         )

@@ -6,7 +6,6 @@ uint8. The crops of a step depend on seed and step alone, so a resumed run sees 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.labelled import LabelledImage as LabelledImage  # what `load_source` gives
 from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
 from cellseg.train.augment import jitter_intensity, random_affine
 from cellseg.train.pairs import IMAGE_SUFFIXES, selected_stems
@@ -27,20 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.train.sections import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image with its instances."""
-
-    source: str
-    """Name of the source it belongs to."""
-    stem: str
-    """File name without suffix."""
-    image: NDArray[np.uint8]
-    """RGB, shape (H, W, 3), intensities brought to 0..255."""
-    labels: NDArray[np.uint16]
-    """Instance ids, shape (H, W), 0 = background."""
 
 
 def load_source(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
@@ -16,7 +16,7 @@ import numpy as np
 
 from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells import instances_from_probabilities
-from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
+from cellseg.runtime.evaluation.images import ImageScore, SourceScore, average, score_prediction
 from cellseg.train.data import load_source, padded_to
 from cellseg.train.sections import NormalizeRecipe
 
@@ -35,42 +35,6 @@ if TYPE_CHECKING:
 
 WORST_SHOWN = 4
 PANEL_PX = 300
-
-
-@dataclass(frozen=True)
-class ImageScore:
-    """What one image got."""
-
-    source: str
-    """Source of the image."""
-    stem: str
-    """Its file name without suffix."""
-    dice: float
-    """Foreground Dice."""
-    f1: float
-    """F1 of objects at IoU 0.5."""
-    matches: Matches
-    """Objects found, missed and made up."""
-    predicted: int
-    """Objects found."""
-    truth: int
-    """Objects there are."""
-
-
-@dataclass(frozen=True)
-class SourceScore:
-    """Means over the images of one source."""
-
-    images: int
-    """Number of images."""
-    dice: float
-    """Mean per-image foreground Dice."""
-    f1: float
-    """Mean per-image F1 of objects at IoU 0.5."""
-    f1_pooled: float
-    """F1 with the objects of all images counted together."""
-    count_error: float
-    """|found - true| / true, over all objects of the source."""
 
 
 def whole_image_predictor(model: keras.Model, recipe: ModelRecipe) -> Predict:
@@ -95,16 +59,7 @@ def score_image(
     """Score one prediction (H, W, C) against the image's labels (H, W)."""
     labels = instances_from_probabilities(probabilities, rule, threshold)
     foreground = 1.0 - probabilities[..., 0] >= (0.5 if threshold is None else threshold)
-    matches = match_objects(labels, item.labels)
-    return ImageScore(
-        source=item.source,
-        stem=item.stem,
-        dice=dice(foreground, item.labels > 0),
-        f1=matches.f1,
-        matches=matches,
-        predicted=matches.true_positives + matches.false_positives,
-        truth=matches.true_positives + matches.false_negatives,
-    )
+    return score_prediction(item, foreground.astype(np.uint8), labels)
 
 
 def score_images(
@@ -122,7 +77,7 @@ def summarize(scores: list[ImageScore]) -> dict[str, SourceScore]:
     groups: dict[str, list[ImageScore]] = {}
     for score in scores:
         groups.setdefault(score.source, []).append(score)
-    return {name: _average(group) for name, group in groups.items()}
+    return {name: average(group) for name, group in groups.items()}
 
 
 def write_scores(scores: list[ImageScore], folder: Path) -> dict[str, SourceScore]:
@@ -245,22 +200,6 @@ def load_split(recipe: Recipe, data_root: Path, split: str) -> list[LabelledImag
     if not images:
         raise DataError(f"a split to score on holds images. Received: none in {split}.")
     return images
-
-
-def _average(group: list[ImageScore]) -> SourceScore:
-    totals = np.array(
-        [
-            (s.matches.true_positives, s.matches.false_positives, s.matches.false_negatives)
-            for s in group
-        ]
-    ).sum(0)
-    return SourceScore(
-        images=len(group),
-        dice=float(np.mean([s.dice for s in group])),
-        f1=float(np.mean([s.f1 for s in group])),
-        f1_pooled=Matches(*(int(value) for value in totals)).f1,
-        count_error=count_error(sum(s.predicted for s in group), sum(s.truth for s in group)),
-    )
 
 
 def _panel(

@@ -29,6 +29,7 @@ __all__ = [
     "check_sizes",
     "find_pairs",
     "image_files",
+    "masks_of",
     "selected_stems",
 ]
 
@@ -46,8 +47,8 @@ class Pair:
     image: Path
     """The image."""
 
-    mask: Path
-    """Its mask."""
+    mask: Path | None
+    """Its mask; None for an image that is all background."""
 
     @property
     def stem(self) -> str:
@@ -97,6 +98,11 @@ def find_pairs(recipe: Recipe, root: Path, split: str) -> list[Pair]:
     return [pair for source in recipe.sources for pair in _pairs_of(source, root, split)]
 
 
+def masks_of(pairs: Iterable[Pair]) -> list[Path]:
+    """List the mask files of pairs that have one."""
+    return [pair.mask for pair in pairs if pair.mask is not None]
+
+
 def check_sizes(pairs: Iterable[Pair]) -> None:
     """Check that every file is an image and every mask has its image's size, by their headers.
 
@@ -106,6 +112,8 @@ def check_sizes(pairs: Iterable[Pair]) -> None:
         It names the first file that is not.
     """
     for pair in pairs:
+        if pair.mask is None:
+            continue
         sizes = [_header_size(path) for path in (pair.image, pair.mask)]
         if sizes[0] != sizes[1]:
             raise DataError(
@@ -139,15 +147,30 @@ def _size_by_decoding(path: Path) -> tuple[int, int]:
 
 
 def _pairs_of(source: SourceRecipe, root: Path, split: str) -> list[Pair]:
-    folders = _folders(source, root)
     wanted = selected_stems(source, root)
+    if source.background:
+        return _backgrounds(source, root, wanted) if split == "train" else []
+    folders = _folders(source, root)
     own = folders.get(split)
     files = None if own is None else _paired(source, own, root)
     if files is None:
         files = _part(source, _paired(source, folders["train"], root), folders, split)
     elif split == "train":
         files = _part(source, files, folders, split)
-    return [pair for pair in files if wanted is None or pair.stem in wanted]
+    return [pair for pair in files if _is_taken(pair, source, wanted)]
+
+
+def _is_taken(pair: Pair, source: SourceRecipe, wanted: set[str] | None) -> bool:
+    return pair.stem not in source.without and (wanted is None or pair.stem in wanted)
+
+
+def _backgrounds(source: SourceRecipe, root: Path, wanted: set[str] | None) -> list[Pair]:
+    """Training images without masks."""
+    folder = root / source.train.images if source.train else root / str(source.path)
+    for inside in ("train/images", "images"):
+        folder = folder / inside if (folder / inside).is_dir() else folder
+    pairs = [Pair(source.name, image, None) for image in image_files(folder)]
+    return [pair for pair in pairs if _is_taken(pair, source, wanted)]
 
 
 def _folders(source: SourceRecipe, root: Path) -> dict[str, tuple[Path, Path]]:

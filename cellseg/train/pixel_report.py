@@ -21,7 +21,7 @@ import numpy as np
 from cellseg.errors import DataError
 from cellseg.train.class_task import palette
 from cellseg.train.masks import fit_mask_rule, read_image
-from cellseg.train.pairs import check_sizes, find_pairs
+from cellseg.train.pairs import check_sizes, find_pairs, masks_of
 from cellseg.train.pixel_metrics import (
     PixelScores,
     confusion_matrix,
@@ -203,10 +203,12 @@ def labelled_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[in
         )
     check_sizes(pairs)
     trained_on = find_pairs(recipe, root, "train") if recipe.mask.threshold is None else []
-    rule = fit_mask_rule(recipe, [pair.mask for pair in trained_on])
+    rule = fit_mask_rule(recipe, masks_of(trained_on))
     for pair in pairs:
         image = read_image(pair.image)
-        yield len(pairs), Truth(pair.source, pair.image.name, image, rule.read(pair.mask))
+        nothing = np.zeros(image.shape[:2], np.uint8)
+        classes = nothing if pair.mask is None else rule.read(pair.mask)
+        yield len(pairs), Truth(pair.source, pair.image.name, image, classes)
 
 
 def _instance_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[int, Truth]]:

@@ -24,9 +24,9 @@ _HEAD = """# Recipes
 
 A recipe is one TOML file that says everything a training run depends on. Every key has a default;
 an unknown key is an error that names the nearest one. `cellseg-cli recipe check FILE` sets out a
-recipe with all defaults, `recipe schema` prints the [JSON Schema](schema/recipe.schema.json) for editors,
-`recipe list` names the recipes in the package, and `recipe convert` makes one of a [seed's INI
-file](seeds.md). Paths start from `--data`, by default from the file's folder.
+recipe with all defaults, `recipe schema` prints the [JSON Schema](schema/recipe.schema.json) for
+editors, `recipe list` names the recipes in the package, and `recipe convert` makes one of a [seed's
+INI file](seeds.md). Paths start from `--data`, by default from the file's folder.
 
 This page is made from the code by `python bench/recipe_pages.py`.
 """

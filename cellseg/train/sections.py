@@ -74,6 +74,12 @@ class SourceRecipe(Section):
     table: str | None = Field(None, description="CSV beside the splits with a `stem` column")
     column: str | None = Field(None, description="column of that table to select by")
     values: tuple[str, ...] = Field((), description="values of that column to take")
+    without: tuple[str, ...] = Field((), description="file names, without suffix, to leave out")
+    background: bool = Field(
+        False,
+        description="its training images show none of the classes: no masks, no other split "
+        "(target.kind classes)",
+    )
 
     @model_validator(mode="after")
     def _has_a_place(self) -> SourceRecipe:
@@ -322,7 +328,7 @@ class BundleRecipe(Section):
     )
     seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
     min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
-    min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
+    min_area_px: int = Field(40, ge=0, description="smallest nucleus kept, px")
 
 
 class Recipe(Section):

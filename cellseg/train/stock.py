@@ -119,6 +119,8 @@ class Stock:
         """
         pair = self.pairs[index]
         image = prepare_image(read_image(pair.image), self.recipe.normalize)
+        if pair.mask is None:
+            return Labelled(pair, image, np.zeros(image.shape[:2], np.uint8))
         classes = self.rule.read(pair.mask)
         if classes.shape != image.shape[:2]:
             raise DataError(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cellseg.export.labelled import LabelledImage
-from cellseg.export.quality import (
-    ModelRunner,
-    Prediction,
-    Score,
-    agreement,
-    score_images,
-    versus_fp32,
-)
+from cellseg.export.quality import agreement, versus_fp32
 from cellseg.runtime.bundle import ModelCard, Quality
+from cellseg.runtime.labelled import LabelledImage
+from cellseg.runtime.quality import ModelRunner, Prediction, Score, score_images
 from tests.bundles import card_fields, tiny_onnx
 from tests.export.graphs import noise
 from tests.export.images import draw_discs
@@ -49,7 +43,7 @@ def labelled(seed: int) -> LabelledImage:
     for index, y in enumerate((5, 25, 45), start=1):
         labels[y : y + 10, seed : seed + 12] = index
     image[labels > 0] = 200
-    return LabelledImage(Path(f"{seed}.png"), image, (labels > 0).astype(np.uint8), labels)
+    return LabelledImage("discs", str(seed), image, labels)
 
 
 def test_perfect_model_scores_one_and_counts_every_cell() -> None:
@@ -70,7 +64,7 @@ def test_missing_cells_show_in_every_number() -> None:
 
 def test_image_without_labels_counts_for_dice_only() -> None:
     item = labelled(0)
-    plain = LabelledImage(item.path, item.image, item.classes, None)
+    plain = replace(item, labels=np.zeros_like(item.labels), mask=item.classes, has_cells=False)
     quality = score_images(Oracle(), [plain], CARD, "discs").quality
     assert (quality.object_f1, quality.count_error) == (None, None)
 

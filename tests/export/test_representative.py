@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from cellseg.errors import ExportError
-from cellseg.export.representative import content_hash, find_images, pick_tiles
+from cellseg.errors import DataError, ExportError
+from cellseg.export.representative import content_hash, pick_tiles
+from cellseg.runtime.labelled import find_images
 from cellseg.runtime.normalize import Normalize
 from tests.export.images import draw_discs, write_labelled, write_png
 
@@ -88,7 +89,7 @@ def test_damaged_image_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_nothing_to_pick_from_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="A folder of images must exist"):
+    with pytest.raises(DataError, match="A folder of images must exist"):
         pick_tiles([tmp_path / "none"], PLAIN)
     with pytest.raises(ExportError, match="none left"):
         pick_tiles([tmp_path], PLAIN)

@@ -6,10 +6,14 @@ import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.geometry import LinearRing
 
 from cellseg.errors import RegionError
-from cellseg.runtime.geojson import read_regions
+from cellseg.runtime.geojson import parse_regions, read_regions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,3 +110,30 @@ def test_a_missing_file_and_a_broken_archive_are_refused(tmp_path: Path) -> None
     path.write_bytes(gzip.compress(json.dumps(POLYGON).encode())[:30])
     with pytest.raises(RegionError, match="cannot be read"):
         read_regions(path)
+
+
+def test_a_ring_that_crosses_itself_is_taken_by_even_and_odd() -> None:
+    bow_tie = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
+    (region,) = parse_regions({"type": "Polygon", "coordinates": [bow_tie]})
+    assert region.crosses
+    assert region.l0_area_px == pytest.approx(50, rel=1e-3)  # two triangles, not their difference
+    assert "crosses itself near" in region.doubts[0]
+
+
+def test_a_ring_that_is_not_closed_is_closed() -> None:
+    ring = [[0, 0], [10, 0], [10, 10]]
+    (region,) = parse_regions({"type": "Polygon", "coordinates": [ring]})
+    assert (region.l0_area_px, region.crosses) == (50, False)
+    assert region.doubts == ("is not closed; its ends are joined",)
+    (closed,) = parse_regions({"type": "Polygon", "coordinates": [[*ring, ring[0]]]})
+    assert closed.doubts == ()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 12))
+@settings(max_examples=40, deadline=None)
+def test_rings_cross_themselves_where_shapely_says_so(seed: int, corners: int) -> None:
+    ring = np.random.default_rng(seed).uniform(0, 100, (corners, 2))
+    (region,) = parse_regions(
+        {"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}
+    )
+    assert region.crosses != LinearRing(ring).is_simple

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cellseg.runtime.cells import label_cells
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.manifest import InteriorBorder
-from cellseg.runtime.regions import RegionGrid, find_cells
+from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
 
 RULE = InteriorBorder(
     interior_channel=1, seed_threshold=0.6, seed_blur_px=1.0, min_seed_px=6, min_area_px=8
@@ -43,8 +43,8 @@ def by_regions(
     classes: np.ndarray, interior: np.ndarray, core_px: int, margin_px: int
 ) -> np.ndarray:
     grid = RegionGrid(classes.shape, core_px)
-    planes = ArrayLabels(classes), ArrayLabels(interior)
-    regions = [find_cells(*planes, RULE, grid.core(i), margin_px) for i in range(len(grid))]
+    labeller = SeededLabeller(ArrayLabels(classes), ArrayLabels(interior), RULE)
+    regions = [find_cells(labeller, grid.core(i), margin_px) for i in range(len(grid))]
     names = np.sort(np.concatenate([r.first[r.is_own] for r in regions]))
     assert len(np.unique(names)) == len(names)
     labels = np.zeros(classes.shape, np.uint32)
@@ -74,7 +74,7 @@ def test_a_cell_larger_than_its_region_is_kept_whole() -> None:
 
 def test_a_region_without_foreground_is_empty() -> None:
     blank = ArrayLabels(np.zeros((64, 64), np.uint8))
-    found = find_cells(blank, blank, RULE, (0, 0, 32, 32))
+    found = find_cells(SeededLabeller(blank, blank, RULE), (0, 0, 32, 32))
     assert found.labels.shape == (32, 32)
     assert len(found.first) == 0
 

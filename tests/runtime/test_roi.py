@@ -122,6 +122,28 @@ def test_a_polygon_beside_the_slide_is_refused_with_its_place() -> None:
     assert "full resolution" in str(caught.value.hint)
 
 
+def test_a_polygon_in_another_frame_is_refused_or_said(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(RegionError, match="larger than a pixel") as refused:
+        Roi.of([region(box(0.1, 0.1, 0.9, 0.8))], 1.0, HW, "r")
+    assert "millimetres" in str(refused.value.hint)
+    Roi.of([region(box(-50, 5, 20, 20))], 1.0, HW, "r")
+    assert "reaches beyond the slide" in caplog.text
+
+
+def test_what_had_to_be_mended_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ring = [[0, 0], [10, 10], [10, 0], [0, 10]]
+    drawn = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"name": "tumour"},
+    }
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(drawn), encoding="utf-8")
+    read_roi(path, 1.0, HW)
+    assert f"{path}: region 1 (tumour) is not closed" in caplog.text
+    assert f"{path}: region 1 (tumour) crosses itself" in caplog.text
+
+
 def test_the_digest_is_that_of_the_geometry() -> None:
     first, same = (Roi.of([region(box(0, 0, 9, 9), name=n)], 1.0, HW, n) for n in "ab")
     other = Roi.of([region(box(0, 0, 9, 8))], 1.0, HW, "a")

@@ -95,6 +95,10 @@ def test_cells_are_numbered(tmp_path: Path) -> None:
     assert found.cell_count == 2
     assert found.labels is not None
     assert (found.labels[12, 12], found.labels[45, 65]) == (1, 2)
+    assert found.cells is not None
+    assert found.cells["area_px"].tolist() == [100, 100]
+    assert found.cells["x_px"].tolist() == [15, 65]
+    assert found.cells is found.cells  # measured once
 
 
 def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None:
@@ -108,6 +112,26 @@ def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None
     wrong = np.count_nonzero((found.classes > 0) != (image > 0))
     assert wrong < 4 * 41 * 2  # the outline, at half the resolution
     assert found.probabilities[60, 60].tolist() == [0, 1]
+    assert found.cells is not None
+    assert found.cells["x_px"][0] == pytest.approx(60.5, abs=1)  # in the image's pixels
+    assert found.cells["area_um2"][0] == pytest.approx(41**2 / 16, rel=0.1)
+
+
+def test_a_finished_runs_cells_are_those_of_one_image(tmp_path: Path) -> None:
+    path = fake_bundle(tmp_path / "m.cellseg", head=INSTANCES).path
+    image = nuclei_picture(150, 170)
+    run = infer_slide(
+        ArraySlide(image, 0.5),
+        tmp_path / "out",
+        InferOptions(model=path, tile_px=64),
+        open_engine=lambda _, __, hw: IdentityEngine(hw),
+    )
+    expected = segmenter_for(path, IdentityEngine)[0](image, mpp=0.5).cells
+    found = SlideSegmentation(run).cells
+    assert found is not None
+    assert expected is not None
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, bool])

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import cellseg.runtime.file_cells as file_cells
 import cellseg.runtime.slide_cells as slide_cells
 from cellseg.runtime.cells import label_cells
+from cellseg.runtime.file_cells import FileCells
+from cellseg.runtime.labels import ArrayLabels
+from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.regions import RegionGrid
+from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.store import ResultStore, pack
+from cellseg.runtime.working import WorkingView
 from tests.runtime.test_regions import RULE, field_of_nuclei
+from tests.slides import scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,15 +34,24 @@ class FakeJob:
     """What cells need of a job."""
 
     plan: Any
+    slide: Any
     class_names = ("background", "nucleus")
+    planes = ("classes", "interior")
+    value_range = (0, 255)
+    roi = None
+
+    @property
+    def todo(self) -> np.ndarray:
+        return np.arange(len(self.plan))
 
     @property
     def view(self) -> Any:
-        return SimpleNamespace(hw=self.plan.extent_hw)
+        return WorkingView(self.slide, None)
 
     @property
     def bundle(self) -> Any:
-        return SimpleNamespace(manifest=SimpleNamespace(head=SimpleNamespace(instances=RULE)))
+        head = SimpleNamespace(instances=RULE)
+        return SimpleNamespace(manifest=SimpleNamespace(head=head, mpp=None))
 
 
 @pytest.fixture
@@ -48,7 +64,8 @@ def planes(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
 
 def run(folder: Path, planes: tuple[np.ndarray, np.ndarray], tile_px: int) -> tuple[Any, Any]:
     folder.mkdir(exist_ok=True)
-    job: Any = FakeJob(plan_tiles(HW, tile_px=tile_px, halo_px=16, stride_px=4))
+    plan = plan_tiles(HW, tile_px=tile_px, halo_px=16, stride_px=4)
+    job: Any = FakeJob(plan, ArraySlide(scene(*HW)))
     store = ResultStore(folder)
     store.begin({"slide": "a"})
     for tile in job.plan:
@@ -106,18 +123,67 @@ def test_a_slide_without_cells_has_none(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_piece_too_large_for_any_window_takes_no_other_cells_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slide_cells, "RegionGrid", lambda hw: RegionGrid(hw, core_px=64))
-    monkeypatch.setattr("cellseg.runtime.regions.MARGIN_PX", 16)
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cells of more than some 90 px reach beyond every window."""
+    for module in (slide_cells, file_cells):
+        monkeypatch.setattr(module, "RegionGrid", lambda hw: RegionGrid(hw, core_px=64))
     monkeypatch.setattr("cellseg.runtime.regions._LARGEST_MARGIN_PX", 16)
+    monkeypatch.setattr("cellseg.runtime.regions.find_cells.__defaults__", (16,))
+
+
+def large_and_small() -> np.ndarray:
+    """Classes of a ring, a bar beside it, a worm around corners, and specks."""
     classes = np.zeros(HW, np.uint8)
-    classes[20:280, 20:200] = 1
-    classes[100:110, 300:310] = 1
+    y, x = np.mgrid[: HW[0], : HW[1]]
+    away = np.hypot(y - 150, x - 130)
+    classes[(away < 115) & (away > 60)] = 1
+    classes[20:280, 270:276] = 1
+    classes[10:14, 280:400] = classes[10:200, 396:400] = classes[196:200, 300:400] = 1
+    classes[140:160, 120:140] = classes[100:110, 300:310] = classes[120:131, 250:259] = 1
+    return classes
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("most_px", [1 << 24, 4000], ids=["whole", "reduced"])
+def test_cells_larger_than_any_window_are_kept_whole_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_px: int
+) -> None:
+    monkeypatch.setattr("cellseg.runtime.joins._MOST_PX", most_px)
+    classes = large_and_small()
     job, store = run(tmp_path, (classes, classes * np.uint8(255)), 96)
-    labels = slide_cells.tell_apart(job, store, 1, commit(store)).read(0, 0, *HW)
-    nucleus = labels[105, 305]
-    assert nucleus > 0
-    assert (labels == nucleus).sum() == 100
+    cells = slide_cells.tell_apart(job, store, 2, commit(store))
+    expected, first = label_cells(classes > 0, classes * np.uint8(255), RULE)
+    np.testing.assert_array_equal(cells.read(0, 0, *HW), expected)
+    assert (len(cells), cells.large_count) == (len(first), 3)
+    assert cells.counts == {"nucleus": len(first)}
+    measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
+    numbers = np.arange(1, len(first) + 1, dtype=np.uint32)
+    whole = measurer.measure(expected, numbers, first, (0, 0))
+    later = FileCells(ArrayLabels(expected), measurer, len(first))
+    for source in (cells, later):
+        found = MeasuredCells.sorted(list(source.batches()))
+        exact = MEASURED.names if most_px > 4000 else ("first", "area_px", "box", "touches_border")
+        for name in exact:
+            np.testing.assert_array_equal(found.records[name], whole.records[name], err_msg=name)
+        np.testing.assert_allclose(found.records["centroid_yx"], whole.records["centroid_yx"])
+        if most_px > 4000:
+            np.testing.assert_array_equal(found.outlines.points, whole.outlines.points)
+        areas = found.outlines.areas
+        assert len(found) == len(whole)
+        assert areas.sum() / 4 == pytest.approx(expected.astype(bool).sum(), rel=0.1)
+    store.close()
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_touching_cells_beside_a_large_one_stay_cells_of_their_own(tmp_path: Path) -> None:
+    classes, interior = field_of_nuclei(4, HW, 300)
+    classes[60:240, 100:300] = 1
+    interior[60:240, 100:300] = 255
+    job, store = run(tmp_path, (classes, interior), 96)
+    cells = slide_cells.tell_apart(job, store, 1, commit(store))
+    expected, first = label_cells(classes > 0, interior, RULE)
+    np.testing.assert_array_equal(cells.read(0, 0, *HW), expected)
+    assert len(cells) == len(first)
+    assert cells.large_count >= 1
     store.close()

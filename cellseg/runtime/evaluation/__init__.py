@@ -1,5 +1,6 @@
-"""How well cells were told apart: predicted label images against true ones.
+"""How good predictions are: label images and classes against true ones.
 
+``images``        pixels and objects of labelled images, as bundles are measured
 ``overlap``       which objects share pixels
 ``instances``     what one image scores
 ``summary``       what many images score together, with intervals

@@ -135,8 +135,8 @@ def read_label_image(path: Path) -> NDArray[Any]:
             "A label image has one channel: the number of the object at each pixel. "
             f"Received: shape={labels.shape} for {path}."
         )
-    whole = labels.astype(np.int64)
-    if not np.array_equal(whole, labels) or whole.min(initial=0) < 0:
+    whole = labels if labels.dtype.kind == "u" else labels.astype(np.int64)
+    if labels.dtype.kind != "u" and (not np.array_equal(whole, labels) or whole.min(initial=0) < 0):
         raise DataError(
             "The values of a label image are whole numbers from 0 on. "
             f"Received: {labels.dtype}, {labels.min()} to {labels.max()} for {path}."
@@ -177,18 +177,18 @@ def _decode(path: Path) -> Any:
     return found
 
 
-def _warn_of_mask(path: Path, labels: NDArray[np.int64]) -> None:
+def _warn_of_mask(path: Path, labels: NDArray[Any]) -> None:
     """Say so where all objects have one number: pieces of it count as one object."""
     import cv2
 
-    values = np.unique(labels)
-    if len(values) != 2 or values[0] != 0:
+    top = labels.max(initial=0)
+    if top == 0 or not ((labels == 0) | (labels == top)).all():
         return
     pieces = cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=8)[0] - 1
     if pieces > 1:
         _LOG.warning(
             "%s holds one number, %d, in %d pieces: they count as one object. Is it a mask?",
-            path, values[1], pieces,
+            path, top, pieces,
         )  # fmt: skip
 
 

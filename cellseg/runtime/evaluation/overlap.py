@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlap"]
 
+_BAND_PX = 1 << 22
+_MOST_KEYS = 1 << 63
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -55,12 +58,12 @@ class Overlap:
                 "Label maps that are compared have one shape. "
                 f"Received: predicted={predicted.shape}, truth={truth.shape}."
             )
-        rows, predicted_px = _numbered(predicted)
-        columns, truth_px = _numbered(truth)
-        both = (rows >= 0) & (columns >= 0)
-        keys, shared_px = np.unique(rows[both] * len(truth_px) + columns[both], return_counts=True)
-        pairs = np.divmod(keys, max(1, len(truth_px)))
-        return cls(predicted_px, truth_px, *pairs, shared_px.astype(np.int64))
+        keys, span, counts = _joint_counts(predicted, truth)
+        rows, columns = np.divmod(keys, span)
+        found, predicted_px = _numbered(rows, counts)
+        true, truth_px = _numbered(columns, counts)
+        both = (found >= 0) & (true >= 0)
+        return cls(predicted_px, truth_px, found[both], true[both], counts[both])
 
     @cached_property
     def iou(self) -> NDArray[np.float64]:
@@ -92,11 +95,51 @@ class Overlap:
         return sum(ends) - int(np.count_nonzero(near))
 
 
-def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Object index of each pixel, -1 for background, and the area of each object."""
-    flat = labels.reshape(-1)
-    index = np.full(flat.size, -1, np.int64)
-    inside = np.flatnonzero(flat)
-    _, inverse, counts = np.unique(flat[inside], return_inverse=True, return_counts=True)
-    index[inside] = inverse.reshape(-1)
-    return index, counts.astype(np.int64)
+def _joint_counts(
+    predicted: NDArray[Any], truth: NDArray[Any]
+) -> tuple[NDArray[np.uint64], np.uint64, NDArray[np.int64]]:
+    """Count each pair of ids that some pixel has: ``predicted * span + truth``, span, pixels.
+
+    Bands of rows are counted one by one, and runs of equal pairs at once: a whole slide takes
+    little more memory than its maps.
+    """
+    predicted, truth = predicted.reshape(-1), truth.reshape(-1)
+    if (int(predicted.max(initial=0)) + 1) * (int(truth.max(initial=0)) + 1) > _MOST_KEYS:
+        predicted, truth = _renumbered(predicted), _renumbered(truth)
+    span = np.uint64(int(truth.max(initial=0)) + 1)
+    keys, counts = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for start in range(0, predicted.size, _BAND_PX):
+        band = slice(start, start + _BAND_PX)
+        joint = predicted[band].astype(np.uint64) * span + truth[band].astype(np.uint64)
+        ends = np.append(np.flatnonzero(joint[1:] != joint[:-1]), joint.size - 1)
+        found, sums = _summed(joint[ends], np.diff(ends, prepend=-1))
+        keys.append(found)
+        counts.append(sums)
+    found, sums = _summed(np.concatenate(keys), np.concatenate(counts))
+    return found, span, sums
+
+
+def _renumbered(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a label map with ids 1..n in their order; 0 stays background."""
+    ids, inverse = np.unique(labels, return_inverse=True)
+    return np.asarray(inverse.reshape(-1) + int(ids[0] != 0), np.int64)
+
+
+def _summed(
+    keys: NDArray[np.uint64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Sum the counts of equal keys."""
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], counts[order]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if keys.size else order
+    return keys[starts], np.add.reduceat(counts, starts) if keys.size else counts
+
+
+def _numbered(
+    ids: NDArray[np.uint64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Object index of each pair, -1 for background, and the area of each object."""
+    known, inverse = np.unique(ids, return_inverse=True)
+    has_ground = int(known.size > 0 and known[0] == 0)
+    areas = np.bincount(inverse.reshape(-1), counts, known.size).astype(np.int64)
+    return inverse.reshape(-1).astype(np.int64) - has_ground, areas[has_ground:]

@@ -16,7 +16,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fill_even_odd", "mark_touched"]
+__all__ = ["fill_even_odd", "find_crossing", "mark_touched", "points_inside"]
 
 
 @njit(nogil=True, cache=True)
@@ -98,3 +98,73 @@ def mark_touched(
             stop = min(np.searchsorted(x_edges, right, side="right") - 1, columns - 1)
             for column in range(start, stop + 1):
                 out[row, column] = 1
+
+
+@njit(nogil=True, cache=True)
+def points_inside(
+    edges: NDArray[np.float64],
+    ys: NDArray[np.float64],
+    xs: NDArray[np.float64],
+    out: NDArray[np.bool_],
+) -> None:
+    """Tell which points lie inside one polygon; points on edges are as in `fill_even_odd`.
+
+    Parameters
+    ----------
+    edges : float64, shape (n, 4)
+        x0, y0, x1, y1 of every edge of every ring, y0 <= y1.
+    ys, xs : float64, shape (p,)
+        The points.
+    out : bool, shape (p,)
+        Written.
+    """
+    for point in range(ys.shape[0]):
+        inside = False
+        for index in range(edges.shape[0]):
+            x0, y0, x1, y1 = edges[index]
+            if (
+                y0 <= ys[point] < y1
+                and x0 + (ys[point] - y0) * ((x1 - x0) / (y1 - y0)) <= xs[point]
+            ):
+                inside = not inside
+        out[point] = inside
+
+
+@njit(nogil=True, cache=True)
+def find_crossing(ring: NDArray[np.float64], order: NDArray[np.int64], most: int) -> int:
+    """Find an edge of a closed ring that crosses another.
+
+    Parameters
+    ----------
+    ring : float64, shape (n, 2)
+        Corners; the last leads back to the first.
+    order : int64, shape (n,)
+        Edges by the smaller x of their ends.
+    most : int
+        Pairs to look at before giving up.
+
+    Returns
+    -------
+    int
+        The edge's index; -1 where none crosses, or none was found in time.
+    """
+    count, looked = ring.shape[0], 0
+    for place in range(count):
+        one = order[place]
+        ax, ay = ring[one]
+        bx, by = ring[(one + 1) % count]
+        for other in order[place + 1 :]:
+            cx, cy = ring[other]
+            dx, dy = ring[(other + 1) % count]
+            if min(cx, dx) > max(ax, bx) or looked > most:
+                break
+            looked += 1
+            if max(cy, dy) < min(ay, by) or min(cy, dy) > max(ay, by):
+                continue
+            first = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+            second = (bx - ax) * (dy - ay) - (by - ay) * (dx - ax)
+            third = (dx - cx) * (ay - cy) - (dy - cy) * (ax - cx)
+            fourth = (dx - cx) * (by - cy) - (dy - cy) * (bx - cx)
+            if first * second < 0 and third * fourth < 0:
+                return int(one)
+    return -1

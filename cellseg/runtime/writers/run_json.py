@@ -63,6 +63,9 @@ class Measured:
     cells: Mapping[str, int] | None
     """Cells of each class; None if they were not told apart."""
 
+    cells_summary: Mapping[str, Any] | None
+    """Counts, densities and histograms of cells; None if they were not told apart."""
+
     peak_rss_mb: float | None
     """Largest memory of the process in this session, MiB."""
 
@@ -135,6 +138,7 @@ def run_report(
             for name, pixels in zip(job.class_names, measured.class_px, strict=True)
         },
         "cells": None if measured.cells is None else dict(measured.cells),
+        "cells_summary": None if measured.cells_summary is None else dict(measured.cells_summary),
         "outputs": {path.name: output_facts(path) | dict(made) for path, made in files.items()},
         "provenance": {
             "cellseg": cellseg.__version__,

@@ -78,6 +78,12 @@ class Output:
     extra: str | None = None
     """Extra of cellseg that brings it."""
 
+    without_package: str | None = None
+    """Output that takes its place where that package is not installed."""
+
+    brings: tuple[str, ...] = ()
+    """Outputs that are made with it, under one name of ``--write``."""
+
     settings: tuple[str, ...] = ()
     """Fields of `InferOptions` that its content depends on."""
 
@@ -105,10 +111,42 @@ OUTPUTS: dict[str, Output] = {
         "number of the cell at every pixel",
         needs="cells",
     ),
+    "geojson": Output(
+        "cells.geojson.gz",
+        "cells_geojson:write_cells_geojson",
+        "outline and measurements of each cell, for QuPath",
+        needs="cells",
+        settings=("simplify_px",),
+    ),
+    "cells": Output(
+        "cells.parquet",
+        "cells_parquet:write_cells_parquet",
+        "table of cells with outlines (GeoParquet); cells.csv where pyarrow is missing",
+        needs="cells",
+        package="pyarrow",
+        extra="parquet",
+        without_package="csv",
+        settings=("simplify_px",),
+    ),
+    "csv": Output(
+        "cells.csv",
+        "cells_csv:write_cells_csv",
+        "table of cells as text",
+        needs="cells",
+    ),
     "ome-zarr": Output(
         "classes.ome.zarr",
         "ome_zarr:write_classes_zarr",
         "class of every pixel as OME-Zarr 0.5, a folder",
+        package="zarr",
+        least_major=3,
+        extra="zarr",
+    ),
+    "ome-zarr-labels": Output(
+        "labels.ome.zarr",
+        "ome_zarr:write_labels_zarr",
+        "number of the cell at every pixel as OME-Zarr 0.5",
+        needs="cells",
         package="zarr",
         least_major=3,
         extra="zarr",
@@ -124,6 +162,31 @@ OUTPUTS: dict[str, Output] = {
         "overlay_pyramid:write_overlay_pyramid",
         "the same at full resolution: a pyramidal JPEG TIFF",
         cells_up_to_px=math.inf,
+    ),
+    "heatmap": Output(
+        "density.png",
+        "density:write_density",
+        "where cells are dense, as a picture; density.ome.tif comes with it",
+        needs="cells",
+        brings=("density",),
+    ),
+    "density": Output(
+        "density.ome.tif",
+        "density:write_density_map",
+        "cells per mm² as a pyramidal map",
+        needs="cells",
+    ),
+    "gallery": Output(
+        "gallery.jpg",
+        "gallery:write_gallery",
+        "cells of each class side by side, from small to large",
+        needs="cells",
+    ),
+    "histogram": Output(
+        "histogram.svg",
+        "gallery:write_histogram",
+        "how many cells have which area",
+        needs="cells",
     ),
     "probability": Output(
         "probability.ome.tif",
@@ -164,7 +227,7 @@ OUTPUTS: dict[str, Output] = {
 }
 """Outputs by the name that ``--write`` takes, in the order in which they are made."""
 
-DEFAULT_OUTPUTS = ("classes", "labels", "overlay")
+DEFAULT_OUTPUTS = ("classes", "labels", "geojson", "cells", "overlay")
 """What is made where nothing is asked for."""
 
 
@@ -201,7 +264,8 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
     CellsegError
         If the slide is too large for one of them, or a package is missing.
     """
-    wanted = set(names)
+    named = [each for name in names for each in (name, *OUTPUTS[name].brings)]
+    wanted = {_with_package(name) for name in named}
     found = {name: output for name, output in OUTPUTS.items() if name in wanted}
     for name, output in found.items():
         _check_size(name, output, job.view.hw)
@@ -238,16 +302,28 @@ def _check_size(name: str, output: Output, hw: tuple[int, int]) -> None:
     )
 
 
+def _with_package(name: str) -> str:
+    """Return the output itself, or what takes its place without its package."""
+    output = OUTPUTS[name]
+    if output.without_package is None or _installed(output.package) is not None:
+        return name
+    return output.without_package
+
+
+def _installed(package: str | None) -> str | None:
+    """Return the version of a package; None if it is not installed."""
+    try:
+        return None if package is None else version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _check_package(name: str, output: Output) -> None:
     if output.package is None:
         return
-    try:
-        found = version(output.package)
-    except PackageNotFoundError:
-        found = "not installed"
-    else:
-        if int(found.partition(".")[0]) >= output.least_major:
-            return
+    found = _installed(output.package) or "not installed"
+    if found[0].isdigit() and int(found.partition(".")[0]) >= output.least_major:
+        return
     wanted = output.package + (f" {output.least_major} or newer" if output.least_major else "")
     raise StoreError(
         f"Output {name!r} needs {wanted}. Received: {found}.",

@@ -18,7 +18,7 @@ from cellseg.train.seed.keys import KEYS, SLIPS, require_known
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Conversion", "convert_config", "is_config"]
+__all__ = ["AUGMENT_OFF", "Conversion", "convert_config", "is_config"]
 
 Tree = dict[str, Any]
 
@@ -50,7 +50,7 @@ _CONVERTERS = {
     "COLOR_BGR2YUV": "yuv",
     "COLOR_RGB2YUV": "yuv",
 }
-_AUGMENT_OFF: Tree = {
+AUGMENT_OFF: Tree = {
     "scale": (1.0, 1.0),
     "rotate": False,
     "gamma": (1.0, 1.0),
@@ -355,8 +355,8 @@ class _Converter:
 
     def _augment(self) -> Tree:
         if not self._augments:
-            return {"enabled": False, **_AUGMENT_OFF}
-        found = {"enabled": True, **_AUGMENT_OFF}
+            return {"enabled": False, **AUGMENT_OFF}
+        found = {"enabled": True, **AUGMENT_OFF}
         for key, chance in (("hflip", 0.5), ("vflip", 0.5)):
             found[f"{key}_p"] = chance if self._flag("augmentor", key, True) else 0.0
         if self._flag("augmentor", "rotation", True):

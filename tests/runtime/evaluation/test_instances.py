@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 from skimage.metrics import adapted_rand_error, variation_of_information
 
+from cellseg.runtime.evaluation import overlap as overlap_module
 from cellseg.runtime.evaluation.instances import THRESHOLDS, score_instances
 from cellseg.runtime.evaluation.overlap import Overlap
 
@@ -116,6 +117,20 @@ def test_images_without_objects_have_a_score(
 ) -> None:
     score = score_instances(np.full((2, 2), found), np.full((2, 2), true))
     assert (score.ap, score.f1(), score.pq, score.count_error) == expected
+
+
+@given(PAIRS, st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_bands_and_large_ids_change_nothing(
+    pair: tuple[np.ndarray, np.ndarray], band_px: int
+) -> None:
+    whole = Overlap.of(*pair)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap_module, "_BAND_PX", band_px)
+        patch.setattr(overlap_module, "_MOST_KEYS", 100)  # so that 700 is renumbered
+        banded = Overlap.of(*pair)
+    for name in ("predicted_px", "truth_px", "predicted", "truth", "shared_px"):
+        assert np.array_equal(getattr(whole, name), getattr(banded, name)), name
 
 
 def test_labels_beyond_32_bits_are_told_apart() -> None:

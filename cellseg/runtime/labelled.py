@@ -7,7 +7,6 @@ of a mask mean; without one, any value above 0 is the model's only foreground cl
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.export.representative import find_images, read_normalized
+from cellseg.runtime.class_file import find_class_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,24 +24,41 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.normalize import Normalize
 
-__all__ = ["LabelledImage", "read_labelled"]
+__all__ = ["LabelledImage", "find_images", "read_labelled", "read_normalized"]
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+_NOT_IMAGES = {"masks", "labels", "points"}
 
 
 @dataclass(frozen=True)
 class LabelledImage:
     """One image with its truth."""
 
-    path: Path
-    """The image file."""
+    source: str
+    """Name of the data set it belongs to."""
+
+    stem: str
+    """File name without suffix."""
 
     image: NDArray[np.uint8]
     """RGB, shape (H, W, 3), intensity range applied."""
 
-    classes: NDArray[np.uint8]
-    """Class index of each pixel, shape (H, W)."""
+    labels: NDArray[Any]
+    """Instance ids, shape (H, W), 0 = background; all 0 where cells were not told apart."""
 
-    labels: NDArray[Any] | None
-    """Instance ids, shape (H, W), 0 = background; None where cells were not told apart."""
+    mask: NDArray[np.uint8] | None = None
+    """Class index of each pixel, shape (H, W); None: whatever is an object is of class 1."""
+
+    has_cells: bool = True
+    """Whether cells were told apart."""
+
+    path: Path | None = None
+    """The image file; None for an image made in memory."""
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """Class index of each pixel, shape (H, W)."""
+        return (self.labels > 0).astype(np.uint8) if self.mask is None else self.mask
 
 
 def read_labelled(
@@ -74,6 +90,28 @@ def read_labelled(
     return [_read_one(folder, path, table, normalize) for path in paths]
 
 
+def find_images(folder: Path) -> list[Path]:
+    """Image files below a folder, sorted; annotations are passed over."""
+    if not folder.is_dir():
+        raise DataError(f"A folder of images must exist. Received: {folder}.")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    return sorted(p for p in found if not _NOT_IMAGES.intersection(p.relative_to(folder).parts))
+
+
+def read_normalized(path: Path, normalize: Normalize) -> NDArray[np.uint8]:
+    """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does."""
+    from cellseg.runtime.normalize import measure_range
+    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.working import WorkingView
+
+    slide = open_slide(path)
+    try:
+        view = WorkingView(slide, None, measure_range(slide, normalize))
+        return view.read(0, 0, *view.hw)
+    finally:
+        slide.close()
+
+
 def _read_one(
     folder: Path, path: Path, table: NDArray[np.uint8], normalize: Normalize
 ) -> LabelledImage:
@@ -85,12 +123,15 @@ def _read_one(
             f"Every image must have a mask. Received: none for {path}.",
             hint=f"Put it at {folder / 'masks' / path.stem}.png.",
         )
-    if mask is None:
-        assert labels is not None  # checked just above
-        classes = (labels > 0).astype(np.uint8)
-    else:
-        classes = table[np.minimum(mask, 255)]
-    return LabelledImage(path, image, classes, labels)
+    return LabelledImage(
+        source=folder.name,
+        stem=path.stem,
+        image=image,
+        labels=np.zeros(image.shape[:2], np.uint8) if labels is None else labels,
+        mask=None if mask is None else table[np.minimum(mask, 255)],
+        has_cells=labels is not None,
+        path=path,
+    )
 
 
 def _read_map(path: Path, image: NDArray[np.uint8]) -> NDArray[Any] | None:
@@ -108,19 +149,9 @@ def _read_map(path: Path, image: NDArray[np.uint8]) -> NDArray[Any] | None:
 
 def _class_table(folder: Path, class_names: Sequence[str]) -> NDArray[np.uint8]:
     """Class index of each mask value, shape (256,)."""
-    table = np.zeros(256, np.uint8)
-    found = [place / "classes.json" for place in (folder, *folder.parents[:1])]
-    source = next((path for path in found if path.is_file()), None)
-    if source is None:
-        table[1:] = 1
-        return table
-    listed = json.loads(source.read_text(encoding="utf-8"))["classes"]
-    for entry in listed:
-        name = str(entry["name"])
-        if name not in class_names:
-            raise DataError(
-                f"The classes of a folder must be among the model's, {list(class_names)}. "
-                f"Received: {name!r} in {source}."
-            )
-        table[int(entry["value"])] = list(class_names).index(name)
+    found = find_class_file(folder)
+    if found is not None:
+        return found.index_table(class_names)
+    table = np.ones(256, np.uint8)
+    table[0] = 0
     return table

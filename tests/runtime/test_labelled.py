@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cellseg.errors import DataError
-from cellseg.export.labelled import read_labelled
+from cellseg.runtime.labelled import read_labelled
 from cellseg.runtime.normalize import Normalize
 from tests.export.images import draw_discs, write_labelled, write_png
 
@@ -24,7 +24,7 @@ def test_image_mask_and_labels_are_read(tmp_path: Path) -> None:
     image, labels = draw_discs(0)
     np.testing.assert_array_equal(item.image, image)
     np.testing.assert_array_equal(item.classes, labels > 0)
-    assert item.labels is not None
+    assert item.has_cells
     np.testing.assert_array_equal(item.labels, labels)
 
 
@@ -50,7 +50,9 @@ def test_labels_alone_mean_the_only_foreground_class(tmp_path: Path) -> None:
 def test_masks_without_labels_have_no_cells(tmp_path: Path) -> None:
     write_labelled(tmp_path, range(1))
     (tmp_path / "labels" / "0.png").unlink()
-    assert read_labelled(tmp_path, NAMES, Normalize())[0].labels is None
+    (item,) = read_labelled(tmp_path, NAMES, Normalize())
+    assert not item.has_cells
+    assert item.classes.any()
 
 
 def test_folder_without_images_is_refused(tmp_path: Path) -> None:

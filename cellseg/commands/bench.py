@@ -1,0 +1,343 @@
+"""``cellseg-cli bench ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cellseg.commands import options as opt
+from cellseg.commands.common import print_json, reports_errors
+from cellseg.errors import BenchError
+
+if TYPE_CHECKING:
+    from cellseg.bench.record import Report
+
+__all__ = ["bench", "compare", "merge", "report"]
+
+_WHAT, _LONG, _JUDGED = "What is measured", "For how long", "How it is judged"
+_FILE = "A report: bench.json, or the folder that holds it."
+
+ReportFile = Annotated[Path, typer.Argument(metavar="A", help=_FILE)]
+OtherFile = Annotated[Path, typer.Argument(metavar="B", help=_FILE)]
+ReportFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help=_FILE)]
+
+
+def _names(name: str, words: str, panel: str = _WHAT) -> Any:
+    return typer.Option(name, metavar="NAME,...", help=words, rich_help_panel=panel)
+
+
+def _integers(texts: list[str] | None, name: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(text) for text in opt.parse_list(texts))
+    except ValueError as error:
+        raise typer.BadParameter(f"{name} takes whole numbers, parted by commas: {error}") from None
+
+
+@reports_errors
+def bench(
+    context: typer.Context,
+    models: Annotated[
+        list[str] | None, _names("--model", "Shipped models or .cellseg files, may be repeated.")
+    ] = None,
+    engines: Annotated[
+        list[str] | None, _names("--engine", "Engines; by default all that work here.")
+    ] = None,
+    precisions: Annotated[
+        list[str] | None, _names("--precision", "By default all that an engine runs.")
+    ] = None,
+    tiles: Annotated[
+        list[str] | None, _names("--tile", "Sides of tiles, pixels; by default the model's.")
+    ] = None,
+    batches: Annotated[
+        list[str] | None, _names("--batch", "Tiles of a query (kept in flight, kept ready).")
+    ] = None,
+    threads: Annotated[
+        list[str] | None, _names("--threads", "Threads of the engine; by default every core.")
+    ] = None,
+    scenarios: Annotated[
+        list[str] | None,
+        _names("--scenario", "tile-single, tile-offline, slide, stream, cold; by default all."),
+    ] = None,
+    slide: Annotated[
+        Path | None,
+        typer.Option(
+            "--slide",
+            metavar="FILE",
+            rich_help_panel=_WHAT,
+            help="Slide to run, and to take tiles from; by default a small one is made.",
+        ),
+    ] = None,
+    mpp: opt.Mpp = None,
+    fps: Annotated[
+        float,
+        typer.Option("--fps", help="Frames a second, scenario stream.", rich_help_panel=_WHAT),
+    ] = 5.0,
+    frame: Annotated[
+        Any,
+        typer.Option(
+            "--frame",
+            metavar="WxH",
+            parser=opt.parse_size,
+            rich_help_panel=_WHAT,
+            help="Size of a frame, scenario stream.",
+        ),
+    ] = "1024x1024",
+    accuracy_sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accuracy-set",
+            metavar="NAME=FOLDER",
+            rich_help_panel=_JUDGED,
+            help="Labelled images (images/, masks/ or labels/) to score every variant on, may be "
+            "repeated; by default what the bundle states is shown.",
+        ),
+    ] = None,
+    min_duration: Annotated[
+        float,
+        typer.Option(
+            "--min-duration",
+            metavar="SECONDS",
+            help="Of a contestant, all rounds together.",
+            rich_help_panel=_LONG,
+        ),
+    ] = 10.0,
+    min_samples: Annotated[
+        int,
+        typer.Option(
+            "--min-samples",
+            help="Of a contestant: 29 for p90, 299 for p99.",
+            rich_help_panel=_LONG,
+        ),
+    ] = 29,
+    rounds: Annotated[
+        int,
+        typer.Option("--rounds", help="Turns that contestants take.", rich_help_panel=_LONG),
+    ] = 5,
+    no_roofline: Annotated[
+        bool,
+        typer.Option(
+            "--no-roofline",
+            rich_help_panel=_JUDGED,
+            help="Do not measure how fast this machine multiplies matrices.",
+        ),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            rich_help_panel=_LONG,
+            help="A round that takes longer counts as failed.",
+        ),
+    ] = 3600.0,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="OUT", help="Folder, or a .json file in one."),
+    ] = Path("cellseg-bench"),
+    as_json: opt.AsJson = False,
+) -> None:
+    """Measure speed, memory, energy and accuracy: a matrix of models, engines and tiles.
+
+    Contestants take turns, each round is a process of its own, and every number comes with its
+    95 % interval. Writes bench.json (raw samples inside), bench.md and bench.html. A run that a
+    hot, sleeping or busy machine disturbed is marked invalid.
+
+    Examples
+    --------
+      cellseg-cli bench
+      cellseg-cli bench --engine openvino,onnxruntime --precision fp32,int8 --tile 512,1024
+      cellseg-cli bench --scenario slide --slide slide.svs --accuracy-set test=DATA/test -o today
+      cellseg-cli bench compare before after --fail-if 'p99>+5%'
+    """  # fmt: skip
+    if context.invoked_subcommand is not None:
+        return
+    from cellseg.bench.options import SCENARIO_NAMES, BenchOptions
+    from cellseg.bench.runner import run_bench
+    from cellseg.console import BenchDisplay, stderr
+
+    options = BenchOptions(
+        models=opt.parse_list(models) or ("nuclei",),
+        engines=_all_or(opt.parse_list(engines)),
+        precisions=_all_or(opt.parse_list(precisions)),
+        tiles_px=_integers(tiles, "--tile"),
+        batches=_integers(batches, "--batch") or (1,),
+        threads=_integers(threads, "--threads"),
+        scenarios=opt.parse_list(scenarios) or SCENARIO_NAMES,
+        slide=slide,
+        mpp=mpp,
+        fps=fps,
+        frame_wh=frame,
+        accuracy_sets=dict(opt.parse_dataset(text) for text in accuracy_sets or ()),
+        min_duration_s=min_duration,
+        min_samples=min_samples,
+        rounds=rounds,
+        roofline=not no_roofline,
+        timeout_s=timeout,
+    )
+    with BenchDisplay(stderr()) as display:
+        found = run_bench(options, display)
+    written = _write(found, out)
+    _print(found, written, as_json)
+    if found.status == "interrupted":
+        typer.echo("interrupted; finished rounds are in the report", err=True)
+        raise typer.Exit(130)
+    if all(row.status != "done" for row in found.rows):
+        raise BenchError("At least one contestant must finish. Received: none; see the report.")
+
+
+@reports_errors
+def report(
+    files: ReportFiles,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="By default beside each file."),
+    ] = None,
+    fill: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--fill",
+            metavar="PAGE.md",
+            help="Put the table between the page's <!-- bench:begin --> and <!-- bench:end -->.",
+        ),
+    ] = None,
+) -> None:
+    """Write the Markdown and HTML of reports again; fill tables in other pages.
+
+    Examples
+    --------
+      cellseg-cli bench report today/bench.json
+      cellseg-cli bench report today laptop jetson --fill README.md
+    """  # fmt: skip
+    from cellseg.bench.markdown import merged_table, rows_by_scenario
+    from cellseg.bench.record import load_report
+
+    found = [load_report(path) for path in files]
+    for path, each in zip(files, found, strict=True):
+        folder = out or (path if path.is_dir() else path.parent)
+        for written in _write_pages(each, folder, path.stem if path.is_file() else "bench"):
+            typer.echo(written)
+    table = rows_by_scenario(found[0]) if len(found) == 1 else merged_table(found)
+    for page in fill or ():
+        _fill(page, table)
+
+
+@reports_errors
+def compare(
+    before: ReportFile,
+    after: OtherFile,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="Such as 'p99>+5%' or 'slide:throughput<-3%,dice<-0.005'; metrics: p50, p90, p99, "
+            "throughput, rss, energy, misses, dice, f1. A change within the noise does not fail, "
+            "unless a ! stands behind the condition.",
+        ),
+    ] = None,
+    other_machine: Annotated[
+        bool,
+        typer.Option("--other-machine", help="Judge by --fail-if across machines, too."),
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Hold two reports against each other; exit code 1 if a condition is met.
+
+    Examples
+    --------
+      cellseg-cli bench compare before.json after.json
+      cellseg-cli bench compare main today --fail-if 'p99>+5%' --fail-if 'dice<-0.002'
+    """  # fmt: skip
+    from cellseg.bench.compare import compare_reports
+    from cellseg.bench.condition import parse_conditions
+    from cellseg.bench.markdown import comparison_text
+    from cellseg.bench.record import load_report
+
+    conditions = parse_conditions(fail_if or ())
+    found = compare_reports(load_report(before), load_report(after))
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    regressions = found.regressions(conditions)
+    if as_json:
+        print_json(found.as_dict(regressions))
+    else:
+        typer.echo(comparison_text(found, conditions))
+    if not conditions:
+        return
+    found.check_machine(other_machine)
+    found.check_covered(conditions)
+    if regressions or found.failed:
+        what = [f"{change.key} {condition.text}" for change, condition in regressions]
+        raise BenchError(
+            f"No condition may be met. Received: {len(what) + len(found.failed)} "
+            f"regressions ({'; '.join([*what, *found.failed][:3])})."
+        )
+
+
+@reports_errors
+def merge(
+    files: ReportFiles,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE.md", help="By default stdout.")
+    ] = None,
+) -> None:
+    """Put reports of many machines into one table.
+
+    Example:
+      cellseg-cli bench merge laptop.json jetson.json server.json -o machines.md
+    """
+    from cellseg.bench.markdown import merged_table
+    from cellseg.bench.record import load_report
+
+    table = merged_table([load_report(path) for path in files])
+    if out is None:
+        typer.echo(table)
+    else:
+        out.write_text(f"{table}\n", encoding="utf-8")
+        typer.echo(out)
+
+
+def _all_or(names: tuple[str, ...]) -> tuple[str, ...]:
+    return () if names == ("all",) else names
+
+
+def _write(found: Report, out: Path) -> list[Path]:
+    """Write all three forms; the JSON first, since it holds everything."""
+    is_file = out.suffix == ".json"
+    folder, stem = (out.parent, out.stem) if is_file else (out, "bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}.json"
+    path.write_text(found.to_json(), encoding="utf-8")
+    return [path, *_write_pages(found, folder, stem)]
+
+
+def _write_pages(found: Report, folder: Path, stem: str) -> list[Path]:
+    from cellseg.bench.markdown import report_markdown
+    from cellseg.bench.page import report_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {".md": report_markdown, ".html": report_page}
+    for suffix, make in pages.items():
+        (folder / f"{stem}{suffix}").write_text(make(found), encoding="utf-8")
+    return [folder / f"{stem}{suffix}" for suffix in pages]
+
+
+def _print(found: Report, written: list[Path], as_json: bool) -> None:
+    from cellseg.bench.markdown import report_markdown
+
+    typer.echo(found.to_json() if as_json else report_markdown(found))
+    for path in written:
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _fill(page: Path, table: str) -> None:
+    from cellseg.bench.markdown import fill_section
+
+    if not page.is_file() or not fill_section(page, "bench", table):
+        raise BenchError(
+            f"A page to fill must have the marks. Received: none in {page}.",
+            hint="Put <!-- bench:begin --> and <!-- bench:end --> where the table belongs.",
+        )
+    typer.echo(page)

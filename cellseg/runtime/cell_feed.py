@@ -1,0 +1,145 @@
+"""Cells of finished parts of a slide, told apart while other tiles still run.
+
+A region can be done as soon as all tiles are there that its window reaches into. One that must be
+looked at in a larger window than that is left for the end; so is whatever is not done when the last
+tile is. A region gives the same cells whenever it is done.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellseg.runtime.regions import MARGIN_PX, RegionGrid
+from cellseg.runtime.slide_cells import RegionWork
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.job import Job
+    from cellseg.runtime.plan import TilePlan
+    from cellseg.runtime.regions import Labeller
+    from cellseg.runtime.stages import StageClock
+    from cellseg.runtime.store import ResultStore
+
+__all__ = ["CellFeed"]
+
+
+class CellFeed:
+    """Is told of tiles as they are stored, and tells cells apart behind them.
+
+    Parameters
+    ----------
+    job : Job
+        Of a model that tells cells apart.
+    store : ResultStore
+        Gets the regions; what it holds of tiles counts as stored.
+    tolerance_px : float
+        Of outlines.
+    clock : StageClock
+        Is told how long it took.
+    threads : int
+        Regions at a time.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        store: ResultStore,
+        tolerance_px: float,
+        clock: StageClock,
+        threads: int = 1,
+    ) -> None:
+        self._plan, self._store, self._clock = job.plan, store, clock
+        self._grid = RegionGrid(job.view.hw)
+        self._is_there, self._awaited = (np.zeros(len(job.plan), bool) for _ in range(2))
+        self._is_there[store.done(job.planes)] = True
+        self._awaited[job.todo] = True
+        self._awaited &= ~self._is_there
+        self._work = RegionWork(job, store, tolerance_px, self._is_there)
+        self._work.labeller = _PatientLabeller(self._work.labeller, job.plan, self._awaited)
+        done = store.begin_regions(self._work.made_with)
+        self._todo = set(range(len(self._grid))).difference(done.tolist())
+        self._missing = self._count_missing()
+        self._pool = ThreadPoolExecutor(threads)
+        self._running: list[Future[None]] = []
+
+    def tile_stored(self, index: int) -> None:
+        """Note that a tile is in the store, and begin the regions that waited for it alone.
+
+        Raises
+        ------
+        BaseException
+            What a region raised.
+        """
+        if not self._awaited[index]:
+            return
+        self._is_there[index], self._awaited[index] = True, False
+        for region in self._regions_of(index):
+            self._missing[region] -= 1
+            if self._missing[region] == 0 and region in self._todo:
+                self._running.append(self._pool.submit(self._run, region))
+        ended = [future for future in self._running if future.done()]
+        self._running = [future for future in self._running if not future.done()]
+        for future in ended:
+            future.result()
+
+    def stop(self) -> None:
+        """Begin no more regions, and wait for those under way."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, region: int) -> None:
+        with self._clock.busy("cells"):
+            try:
+                _, found = self._work(region)
+            except _TilesMissingError:
+                return
+            self._store.put_region(region, found)
+
+    def _count_missing(self) -> NDArray[np.int32]:
+        missing = np.zeros(len(self._grid), np.int32)
+        for index in np.flatnonzero(self._awaited):
+            for region in self._regions_of(int(index)):
+                missing[region] += 1
+        return missing
+
+    def _regions_of(self, index: int) -> list[int]:
+        """Return the regions whose first window reaches into what a tile keeps."""
+        tile, (height, width) = self._plan.tile(index), self._grid.hw
+        top, left = (max(0, origin - MARGIN_PX) for origin in tile.keep_yx)
+        bottom = min(height, tile.keep_yx[0] + tile.keep_hw[0] + MARGIN_PX)
+        right = min(width, tile.keep_yx[1] + tile.keep_hw[1] + MARGIN_PX)
+        return list(self._grid.touching(top, left, bottom - top, right - left))
+
+
+class _TilesMissingError(Exception):
+    """A window reaches into tiles that are not stored yet."""
+
+
+@dataclass(frozen=True)
+class _PatientLabeller:
+    """Labels no window of which tiles are missing."""
+
+    labeller: Labeller
+    plan: TilePlan
+    awaited: NDArray[np.bool_]
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        return self.labeller.hw
+
+    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
+        return self.labeller.is_blank(y0, x0, h, w)
+
+    def label(
+        self, y0: int, x0: int, h: int, w: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        tiles = self.plan.tiles_in(y0, x0, y0 + h, x0 + w)
+        if any(self.awaited[tile.index] for tile in tiles):
+            raise _TilesMissingError
+        return self.labeller.label(y0, x0, h, w)

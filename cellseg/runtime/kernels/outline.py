@@ -1,0 +1,298 @@
+"""Outlines of cells: traced along the sides of pixels, then made of fewer points.
+
+A side is walked with the cell to the right. Where two pixels of a cell touch by a corner only, the
+outline keeps them together, so that a ring never meets itself::
+
+    +---+           the ring turns left at the corner in the middle: both pixels lie
+    | A |           inside one ring, and what is between them and another part of the
+    +---+---+       cell is a hole of its own
+        | A |
+        +---+
+
+Points are the middles of sides, in doubled coordinates: the outline of a slope is then a straight
+line, half way between the pixels on either side of it. A polygon that stays within 0.35 pixels of
+all middles has every pixel centre on the side where it was. Exact outlines, along sides and around
+their corners, are what a tolerance of 0 asks for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["simplify_rings", "trace_cells"]
+
+
+@njit(nogil=True, cache=True)
+def trace_cells(
+    labels: NDArray[np.uint32],
+    wanted: NDArray[np.uint32],
+    boxes: NDArray[np.int64],
+    corners: bool,
+    points: NDArray[np.int32],
+    ring_ends: NDArray[np.int64],
+    ring_counts: NDArray[np.int32],
+) -> int:
+    """Trace the outlines of cells, those of holes included.
+
+    Parameters
+    ----------
+    labels : uint32, shape (H, W)
+    wanted : uint32, shape (n,)
+        Labels to trace.
+    boxes : int64, shape (n, 4)
+        Where they lie: y0, x0, y1, x1.
+    corners : bool
+        Corners of the outline instead of middles of its sides.
+    points : int32, shape (p, 2)
+        Written: doubled (x, y); room for all sides of all outlines.
+    ring_ends : int64, shape (r,)
+        Written: where in ``points`` each ring ends; room for a quarter as many as points.
+    ring_counts : int32, shape (n,)
+        Written: rings of each cell. An outer ring's area is positive in (x, y), a hole's negative.
+
+    Returns
+    -------
+    int
+        How many rings there are.
+    """
+    height, width = labels.shape
+    seen = np.zeros((height, width), np.bool_)  # upper sides that were walked along
+    rings, size = 0, 0
+    for row in range(wanted.shape[0]):
+        label = wanted[row]
+        before = rings
+        y0, x0, y1, x1 = boxes[row]
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                if labels[y, x] != label or seen[y, x]:
+                    continue
+                if y > 0 and labels[y - 1, x] == label:
+                    continue
+                size = _walk(labels, label, y, x, corners, seen, points, size)
+                ring_ends[rings] = size
+                rings += 1
+        ring_counts[row] = rings - before
+    return rings
+
+
+@njit(nogil=True, cache=True)
+def _walk(
+    labels: NDArray[np.uint32],
+    label: int,
+    y: int,
+    x: int,
+    corners: bool,
+    seen: NDArray[np.bool_],
+    points: NDArray[np.int32],
+    size: int,
+) -> int:
+    """Walk around one ring from the upper side of a pixel; return where its points end."""
+    vy, vx, way = y, x, 0  # 0: right, 1: down, 2: left, 3: up
+    before = 3
+    while True:
+        dx = (way == 0) - (way == 2)
+        dy = (way == 1) - (way == 3)
+        if way == 0:
+            if seen[vy, vx]:
+                return size
+            seen[vy, vx] = True
+        if not corners:
+            points[size, 0], points[size, 1] = 2 * vx + dx, 2 * vy + dy
+            size += 1
+        elif way != before:
+            points[size, 0], points[size, 1] = 2 * vx, 2 * vy
+            size += 1
+        before = way
+        vx += dx
+        vy += dy
+        # The pixels ahead, to the left and to the right of the way.
+        left_y, left_x = vy - (dx == 1 or dy == -1), vx - (dx == -1 or dy == -1)
+        right_y, right_x = vy - (dx == -1 or dy == -1), vx - (dx == -1 or dy == 1)
+        if _is_label(labels, label, left_y, left_x):
+            way = (way + 3) % 4
+        elif not _is_label(labels, label, right_y, right_x):
+            way = (way + 1) % 4
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _is_label(labels: NDArray[np.uint32], label: int, y: int, x: int) -> bool:
+    return bool(0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label)
+
+
+@njit(nogil=True, cache=True)
+def simplify_rings(
+    points: NDArray[np.int32],
+    ring_ends: NDArray[np.int64],
+    ring_counts: NDArray[np.int32],
+    tolerance: float,
+) -> int:
+    """Leave out points of rings, in place; no ring comes to cross itself or another of its cell.
+
+    Parameters
+    ----------
+    points : int32, shape (p, 2)
+        Points of all rings, one ring after the other; on return, those that stay.
+    ring_ends : int64, shape (r,)
+        Where each ring ends; updated.
+    ring_counts : int32, shape (n,)
+        Rings of each cell.
+    tolerance : float
+        No point that is left out lies further from the ring, in units of ``points``. Where rings
+        would cross, it is halved for that cell, until they do not.
+
+    Returns
+    -------
+    int
+        How many points stay.
+
+    References
+    ----------
+    .. [1] Douglas and Peucker, "Algorithms for the reduction of the number of points", 1973.
+    """
+    keep = np.zeros(points.shape[0], np.bool_)
+    ring, start, size = 0, 0, 0
+    for row in range(ring_counts.shape[0]):
+        last = ring + ring_counts[row]
+        end = ring_ends[last - 1] if last > ring else start
+        allowed = tolerance
+        while True:
+            at = start
+            for index in range(ring, last):
+                _mark(points[at : ring_ends[index]], allowed, keep[at : ring_ends[index]])
+                at = ring_ends[index]
+            if allowed < 0.05 or not _cross(points, ring_ends[ring:last], start, keep):
+                break
+            allowed /= 2
+        at = start
+        for index in range(ring, last):
+            for point in range(at, ring_ends[index]):
+                if keep[point]:
+                    points[size] = points[point]
+                    size += 1
+            at = ring_ends[index]
+            ring_ends[index] = size
+        ring, start = last, end
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _mark(points: NDArray[np.int32], tolerance: float, keep: NDArray[np.bool_]) -> None:
+    """Mark the points of a closed ring that stay: at least three."""
+    count = points.shape[0]
+    keep[:] = False
+    far = _farthest_from_point(points, 0)
+    keep[0] = True
+    keep[far] = True
+    stack = np.empty((count + 2, 2), np.int64)
+    stack[0, 0], stack[0, 1] = 0, far
+    stack[1, 0], stack[1, 1] = far, count
+    size = 2
+    limit = tolerance * tolerance
+    while size:
+        size -= 1
+        a, b = stack[size]
+        middle, distance = _farthest_from_line(points, a, b)
+        if middle >= 0 and distance > limit:
+            keep[middle] = True
+            stack[size, 0], stack[size, 1] = a, middle
+            stack[size + 1, 0], stack[size + 1, 1] = middle, b
+            size += 2
+    if keep.sum() < 3:  # flat: the point farthest from the line between the two
+        one, one_distance = _farthest_from_line(points, 0, far)
+        two, two_distance = _farthest_from_line(points, far, count)
+        keep[two if two_distance > one_distance else one] = True
+
+
+@njit(nogil=True, cache=True)
+def _farthest_from_point(points: NDArray[np.int32], origin: int) -> int:
+    found, largest = 0, np.int64(-1)
+    for index in range(points.shape[0]):
+        dx = np.int64(points[index, 0]) - points[origin, 0]
+        dy = np.int64(points[index, 1]) - points[origin, 1]
+        if dx * dx + dy * dy > largest:
+            found, largest = index, dx * dx + dy * dy
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _farthest_from_line(points: NDArray[np.int32], a: int, b: int) -> tuple[int, float]:
+    """Return which point between two is farthest from the segment, and the squared distance."""
+    count = points.shape[0]
+    ax, ay = np.float64(points[a, 0]), np.float64(points[a, 1])
+    bx, by = np.float64(points[b % count, 0]), np.float64(points[b % count, 1])
+    dx, dy = bx - ax, by - ay
+    length = dx * dx + dy * dy
+    found, largest = -1, -1.0
+    for index in range(a + 1, b):
+        px, py = points[index, 0] - ax, points[index, 1] - ay
+        along = 0.0 if length == 0 else min(1.0, max(0.0, (px * dx + py * dy) / length))
+        ex, ey = px - along * dx, py - along * dy
+        distance = ex * ex + ey * ey
+        if distance > largest:
+            found, largest = index, distance
+    return found, largest
+
+
+@njit(nogil=True, cache=True)
+def _cross(
+    points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
+) -> bool:
+    """Tell whether two segments of what stays of a cell's rings meet but at a common end."""
+    total = 0
+    for index in range(start, ends[-1] if ends.shape[0] else start):
+        total += keep[index]
+    segments = np.empty((total, 6), np.int64)  # ends, number of the ring, place in it
+    size, at = 0, start
+    for ring in range(ends.shape[0]):
+        begin = size
+        for index in range(at, ends[ring]):
+            if keep[index]:
+                segments[size, 0], segments[size, 1] = points[index]
+                segments[size, 4] = ring
+                size += 1
+        for index in range(begin, size):
+            following = index + 1 if index + 1 < size else begin
+            segments[index, 2:4] = segments[following, 0:2]
+            segments[index, 5] = following
+        at = ends[ring]
+    for one in range(size):
+        for two in range(one + 1, size):
+            if segments[one, 5] == two or segments[two, 5] == one:
+                if _folds_back(segments[one], segments[two]):
+                    return True
+            elif _meet(segments[one], segments[two]):
+                return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _side(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
+    value = (bx - ax) * (py - ay) - (by - ay) * (px - ax)
+    return (value > 0) - (value < 0)
+
+
+@njit(nogil=True, cache=True)
+def _folds_back(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
+    """Tell whether two segments that follow each other lie on each other."""
+    ax, ay = one[2] - one[0], one[3] - one[1]
+    bx, by = two[2] - two[0], two[3] - two[1]
+    return bool(ax * by - ay * bx == 0 and ax * bx + ay * by < 0)
+
+
+@njit(nogil=True, cache=True)
+def _meet(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
+    if max(one[0], one[2]) < min(two[0], two[2]) or max(two[0], two[2]) < min(one[0], one[2]):
+        return False
+    if max(one[1], one[3]) < min(two[1], two[3]) or max(two[1], two[3]) < min(one[1], one[3]):
+        return False
+    a = _side(one[0], one[1], one[2], one[3], two[0], two[1])
+    b = _side(one[0], one[1], one[2], one[3], two[2], two[3])
+    c = _side(two[0], two[1], two[2], two[3], one[0], one[1])
+    d = _side(two[0], two[1], two[2], two[3], one[2], one[3])
+    return bool(a * b <= 0 and c * d <= 0)

@@ -1,0 +1,115 @@
+"""Polygons as well-known binary, as GeoParquet holds them.
+
+References
+----------
+.. [1] OGC 06-103r4, "Simple feature access", section 8.2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["put_wkb", "ring_areas"]
+
+_POLYGON, _MULTI_POLYGON = 3, 6
+
+
+@njit(nogil=True, cache=True)
+def ring_areas(
+    points: NDArray[np.float64], ring_sizes: NDArray[np.int32], out: NDArray[np.float64]
+) -> None:
+    """Area of each ring: positive for an outline, negative for a hole.
+
+    Parameters
+    ----------
+    points : float64, shape (p, 2)
+        Points of all rings, (x, y).
+    ring_sizes : int32, shape (r,)
+    out : float64, shape (r,)
+        Written.
+    """
+    start = 0
+    for ring in range(ring_sizes.shape[0]):
+        size = ring_sizes[ring]
+        total = 0.0
+        for index in range(size):
+            ax, ay = points[start + index] - points[start]
+            bx, by = points[start + (index + 1) % size] - points[start]
+            total += ax * by - ay * bx
+        out[ring] = total / 2
+        start += size
+
+
+@njit(nogil=True, cache=True)
+def put_wkb(
+    points: NDArray[np.float64],
+    ring_sizes: NDArray[np.int32],
+    ring_counts: NDArray[np.int32],
+    areas: NDArray[np.float64],
+    ends: NDArray[np.int32],
+    out: NDArray[np.uint8],
+) -> None:
+    """Write a Polygon, or a MultiPolygon where a cell has several outlines, for each cell.
+
+    Parameters
+    ----------
+    points, ring_sizes, ring_counts
+        As in `cellseg.runtime.kernels.text.put_features`.
+    areas : float64, shape (r,)
+        From `ring_areas`.
+    ends : int32, shape (n + 1,)
+        Written: where each cell's bytes begin, and the last one's end.
+    out : uint8, shape (bytes,)
+        Written; 16 bytes a point and one more, and 18 a ring and one more, suffice.
+    """
+    number, whole = np.empty(2, np.float64), np.empty(1, np.uint32)
+    number_bytes, whole_bytes = number.view(np.uint8), whole.view(np.uint8)
+    at, ring, point = 0, 0, 0
+    ends[0] = 0
+    for row in range(ring_counts.shape[0]):
+        last = ring + ring_counts[row]
+        outer = 0
+        for index in range(ring, last):
+            outer += areas[index] > 0
+        if outer > 1:
+            at = _put_head(out, at, _MULTI_POLYGON, outer, whole, whole_bytes)
+        while ring < last:
+            stop = ring + 1
+            while stop < last and (outer < 2 or areas[stop] < 0):
+                stop += 1
+            at = _put_head(out, at, _POLYGON, stop - ring, whole, whole_bytes)
+            while ring < stop:
+                size = ring_sizes[ring]
+                whole[0] = size + 1
+                out[at : at + 4] = whole_bytes
+                at += 4
+                for index in range(size + 1):
+                    number[0], number[1] = points[point + index % size]
+                    out[at : at + 16] = number_bytes
+                    at += 16
+                point += size
+                ring += 1
+        ends[row + 1] = at
+
+
+@njit(nogil=True, cache=True)
+def _put_head(
+    out: NDArray[np.uint8],
+    at: int,
+    kind: int,
+    parts: int,
+    whole: NDArray[np.uint32],
+    whole_bytes: NDArray[np.uint8],
+) -> int:
+    out[at] = 1  # little-endian
+    whole[0] = kind
+    out[at + 1 : at + 5] = whole_bytes
+    whole[0] = parts
+    out[at + 5 : at + 9] = whole_bytes
+    return at + 9

@@ -1,0 +1,99 @@
+"""Writing the files of a run: those made from cells beside those made from classes.
+
+Either kind has a reading order and caches of its own, and one writer alone keeps one core busy.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from cellseg.runtime.writers.atomic import PARTIAL_PREFIX, replacing
+from cellseg.runtime.writers.facts import remove_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.writers.table import Output
+
+__all__ = ["write_outputs"]
+
+
+def write_outputs(
+    folder: Path, run: FinishedRun, outputs: Iterable[Output], *, at_once: bool = False
+) -> None:
+    """Write some outputs of a run, each under another name until it is complete.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go; held.
+    run : FinishedRun
+        What they are made from; its sources may be read by several threads.
+    outputs : iterable of Output
+        In this order.
+    at_once : bool
+        Make those that need cells beside the others.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full or cannot be written.
+    """
+    for left in folder.glob(f"{PARTIAL_PREFIX}*"):  # by a run that was killed; the folder is held
+        remove_output(left)
+    outputs = list(outputs)
+    of_cells = [output for output in outputs if output.needs == "cells"]
+    others = [output for output in outputs if output.needs != "cells"]
+    if not (at_once and of_cells and others):
+        _write(folder, run, outputs)
+        return
+    stopped = Event()
+    with ThreadPoolExecutor(1) as pool:
+        stoppable = run.with_cells(lambda source: _Until(source, stopped))
+        beside = pool.submit(_write, folder, stoppable, of_cells)
+        try:
+            _write(folder, run, others)
+        except BaseException:
+            stopped.set()
+            raise
+        beside.result()
+
+
+def _write(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:
+    for output in outputs:
+        with replacing(folder / output.file) as target:
+            output.load()(target, run)
+
+
+class _StoppedError(Exception):
+    """Another writer failed, or the user stopped the run."""
+
+
+class _Until:
+    """A source of cells that is closed by an event."""
+
+    def __init__(self, source: Any, stopped: Event) -> None:
+        self._source, self._stopped = source, stopped
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, *window: int) -> Any:
+        self._check()
+        return self._source.read(*window)
+
+    def batches(self) -> Iterator[Any]:
+        for batch in self._source.batches():
+            self._check()
+            yield batch
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError

@@ -1,0 +1,44 @@
+"""Cells to measure: labels of random blobs, rings, single pixels, and a picture under them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from skimage.measure import label
+
+from cellseg.runtime.labels import ArrayLabels
+from cellseg.runtime.measure import CellMeasurer, MeasuredCells
+from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.working import WorkingView
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def blobs(seed: int, hw: tuple[int, int] = (96, 120)) -> NDArray[np.uint32]:
+    """Labels 1..n in raster order: 4-connected pieces of smoothed noise, with holes and notches."""
+    rng = np.random.default_rng(seed)
+    rough = rng.normal(size=hw)
+    smooth = sum(np.roll(rough, shift, (0, 1)) for shift in [(0, 0), (0, 1), (1, 0), (1, 1)])
+    return np.asarray(label(smooth > 0.7, connectivity=1), np.uint32)
+
+
+def first_pixels(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """First pixel of each label, in raster order."""
+    return np.unique(labels, return_index=True)[1][1:].astype(np.int64)
+
+
+def measured(
+    labels: NDArray[np.uint32],
+    rgb: NDArray[np.uint8] | None = None,
+    mpp: tuple[float, float] | None = None,
+    tolerance_px: float = 0.5,
+) -> MeasuredCells:
+    """Measure all cells of an image."""
+    picture = np.zeros((*labels.shape, 3), np.uint8) if rgb is None else rgb
+    view = WorkingView(ArraySlide(picture, mpp), None)
+    classes = ArrayLabels((labels > 0).astype(np.uint8))
+    measurer = CellMeasurer(view, classes, 2, tolerance_px=tolerance_px)
+    wanted = np.arange(1, int(labels.max()) + 1, dtype=np.uint32)
+    return measurer.measure(labels, wanted, first_pixels(labels), (0, 0))
