@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Positions", "draw_warp", "sample_image", "sample_mask"]
 
 _BORDER = cv2.BORDER_REFLECT_101
+_LENS_STEPS = 4096
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,18 @@ class Positions:
     size_hw: tuple[int, int]
     """Height and width of the crop, px."""
 
-    bent_xy: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
-    """Crop positions (x, y) of each pixel before ``matrix``, shape (H, W) each; None: its own."""
+    maps_xy: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    """Image positions x and y of each pixel, shape (H, W) each; None: as ``matrix`` says."""
 
     def maps(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Image positions x and y of each pixel, shape (H, W) each."""
-        x, y = self.bent_xy or _own_positions(self.size_hw)
-        m = self.matrix.astype(np.float32)
-        return m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2]
+        if self.maps_xy is not None:
+            return self.maps_xy
+        from cellseg.train.kernels.lens import place
+
+        x, y = _own_positions(self.size_hw)
+        place(x, y, self.matrix.astype(np.float32))
+        return x, y
 
 
 def draw_warp(
@@ -67,7 +72,12 @@ def draw_warp(
     middle = np.array([(size_hw[1] - 1) / 2, (size_hw[0] - 1) / 2])
     turn = _linear(rng, recipe)
     whole = np.vstack([matrix, (0, 0, 1)]) @ _about(middle, turn)
-    return Positions(whole[:2], size_hw, _bent(rng, recipe, size_hw))
+    bent = _bent(rng, recipe, size_hw)
+    if bent is not None:
+        from cellseg.train.kernels.lens import place
+
+        place(*bent, whole[:2].astype(np.float32))
+    return Positions(whole[:2], size_hw, bent)
 
 
 def sample_image(image: NDArray[np.uint8], warp: Positions) -> NDArray[np.uint8]:
@@ -84,7 +94,7 @@ def sample_mask(mask: NDArray[Any], warp: Positions) -> NDArray[Any]:
 
 def _sample(array: NDArray[Any], warp: Positions, how: int) -> NDArray[Any]:
     height, width = warp.size_hw
-    if warp.bent_xy is None:
+    if warp.maps_xy is None:
         flags = how | cv2.WARP_INVERSE_MAP
         return np.asarray(
             cv2.warpAffine(array, warp.matrix, (width, height), flags=flags, borderMode=_BORDER)
@@ -132,7 +142,7 @@ def _bent(
     barrel, pincushion = _happens(rng, recipe.barrel_p), _happens(rng, recipe.pincushion_p)
     if not (fields or barrel or pincushion):
         return None
-    x, y = (np.array(axis) for axis in _own_positions(size_hw))
+    x, y = _own_positions(size_hw)
     if barrel or pincushion:
         _look_through_lenses(x, y, recipe, barrel, pincushion)
     for dx, dy in fields:
@@ -154,8 +164,16 @@ def _look_through_lenses(
     signs = [1.0] * barrel + [-1.0] * pincushion
     centers = np.array([c for _ in signs for c in recipe.lens_centers], np.float32)
     centers *= np.array((width, height), np.float32)
-    amounts = np.repeat(signs, len(recipe.lens_centers)).astype(np.float32) * recipe.lens_amount
-    bend(x, y, centers, width * recipe.lens_radius, amounts.astype(np.float32))
+    ratios = [_lens_ratios(sign * recipe.lens_amount) for sign in signs]
+    tables = np.repeat(np.array(ratios, np.float32), len(recipe.lens_centers), axis=0)
+    bend(x, y, centers, float(width * recipe.lens_radius), tables)
+
+
+def _lens_ratios(amount: float) -> NDArray[np.float64]:
+    """Tabulate ``sin(pi d / 2R) ** amount`` for d / R = 0..1; at 0 nothing moves."""
+    distance = np.linspace(0, 1, _LENS_STEPS + 1)
+    distance[0] = 1 / (2 * _LENS_STEPS)
+    return np.sin(np.pi * distance / 2) ** amount
 
 
 def _elastic(
@@ -227,8 +245,9 @@ def _stretched(
 
 def _own_positions(size_hw: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     height, width = size_hw
-    x = np.broadcast_to(np.arange(width, dtype=np.float32), (height, width))
-    y = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None], (height, width))
+    x, y = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    x[:] = np.arange(width, dtype=np.float32)
+    y[:] = np.arange(height, dtype=np.float32)[:, None]
     return x, y
 
 

@@ -83,5 +83,15 @@ def test_a_ripple_moves_its_steepest_place_by_the_part_that_was_asked_for() -> N
 def test_what_is_off_draws_no_random_number() -> None:
     rng = np.random.default_rng(5)
     warp = draw_warp(rng, AugmentRecipe(), EYE, (16, 16))
-    assert warp.bent_xy is None
+    assert warp.maps_xy is None
     assert rng.random() == np.random.default_rng(5).random()
+
+
+def test_positions_are_the_fields_taken_through_the_matrix() -> None:
+    recipe = AugmentRecipe(grid_p=1)
+    matrix = np.array([[0.8, -0.3, 5.0], [0.2, 1.1, -3.0]])
+    bent = draw_warp(np.random.default_rng(1), recipe, EYE, (40, 50)).maps()
+    placed = draw_warp(np.random.default_rng(1), recipe, matrix, (40, 50)).maps()
+    x, y = bent
+    np.testing.assert_allclose(placed[0], 0.8 * x - 0.3 * y + 5, atol=1e-3)
+    np.testing.assert_allclose(placed[1], 0.2 * x + 1.1 * y - 3, atol=1e-3)
