@@ -142,7 +142,7 @@ REFUSED = {
         {"extra": [input_named("second")]}, r"one image\. Received: 2, 'image', 'second'",
     ),
     "operator": (
-        {"replaced": {"relu": helper.make_node("Erf", ["x1"], ["x2"], "odd")}},
+        {"replaced": {"relu": helper.make_node("Asin", ["x1"], ["x2"], "odd")}},
         r"reach of every operator must be known. Received: 'odd' \(Erf\)",
     ),
     "custom operator": (
