@@ -143,7 +143,7 @@ REFUSED = {
     ),
     "operator": (
         {"replaced": {"relu": helper.make_node("Asin", ["x1"], ["x2"], "odd")}},
-        r"reach of every operator must be known. Received: 'odd' \(Erf\)",
+        r"reach of every operator must be known. Received: 'odd' \(Asin\)",
     ),
     "custom operator": (
         {"replaced": {"relu": helper.make_node("My", ["x1"], ["x2"], "odd", domain="mine")}},
