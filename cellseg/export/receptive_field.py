@@ -124,7 +124,8 @@ def choose_halo(field: ReceptiveField, tolerance: float = 0.0) -> int:
         What was measured.
     tolerance : float
         0: nothing may change, whatever the image. Else: largest change of an output, on the images
-        that were measured.
+        that were measured. Where a node looks at the whole tile, the halo is that beyond which
+        nothing is gained, however large the tolerance.
 
     Raises
     ------
@@ -132,15 +133,15 @@ def choose_halo(field: ReceptiveField, tolerance: float = 0.0) -> int:
         If a node looks at the whole tile and no halo keeps the change within the tolerance.
     """
     if field.whole_tile:
-        _check_far_change(field, tolerance)
+        tolerance = _far_change_within(field, tolerance)
     if tolerance == 0.0:
         return field.exact_halo_px
     too_much = int(np.flatnonzero(field.change_at > tolerance).max(initial=-1)) + 1
     return min(-(-too_much // field.stride) * field.stride, field.exact_halo_px)
 
 
-def _check_far_change(field: ReceptiveField, tolerance: float) -> None:
-    """Refuse a tolerance that what looks at the whole tile exceeds past any halo."""
+def _far_change_within(field: ReceptiveField, tolerance: float) -> float:
+    """Return what changes past any halo; refuse a tolerance that it exceeds."""
     far = float(field.change_at[field.bound_px :].max(initial=0.0))
     if far > tolerance:
         raise ExportError(
@@ -150,6 +151,7 @@ def _check_far_change(field: ReceptiveField, tolerance: float) -> None:
             hint=f"Allow it, and it is stored with the bundle: --halo-tolerance {_above(far):g}; "
             "or train a family that tiles exactly.",
         )
+    return far
 
 
 def _above(value: float) -> float:

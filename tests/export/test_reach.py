@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cellseg.errors import ExportError
 from cellseg.export.passes import run_pass
 from cellseg.export.passes.conv_transpose import ConvTransposeToDepthToSpace
-from cellseg.export.reach import structural_reach, total_stride
+from cellseg.export.reach import structural_reach, total_stride, whole_tile_nodes
 from cellseg.export.receptive_field import measure_reach, probe_side
 from tests.export.graphs import Sketch, noise, run_onnx
 
@@ -60,9 +60,15 @@ def test_pointwise_network_reaches_nothing() -> None:
 
 
 def test_unknown_operator_is_named() -> None:
-    model = Sketch().conv(2, 1).node("GlobalAveragePool").model()
-    with pytest.raises(ExportError, match="GlobalAveragePool"):
+    model = Sketch().conv(2, 1).node("GlobalMaxPool").model()
+    with pytest.raises(ExportError, match="GlobalMaxPool"):
         structural_reach(model)
+
+
+def test_what_looks_at_the_whole_tile_is_named_and_the_rest_is_bounded() -> None:
+    model = Sketch().conv(2, 3).node("GlobalAveragePool").model()
+    assert whole_tile_nodes(model) == ("globalaveragepool",)
+    assert [reach.radius_px for reach in structural_reach(model)] == [1, 1]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])

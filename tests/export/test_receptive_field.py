@@ -71,3 +71,14 @@ def test_tolerance_buys_a_smaller_halo() -> None:
     change = np.array([0.5, 0.1, 0.05, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 0.0], np.float32)
     field = ReceptiveField(measured_px=8, bound_px=8, stride=2, change_at=change)
     assert [choose_halo(field, t) for t in (0.0, 1e-4, 1e-2, 0.2, 1.0)] == [8, 6, 4, 2, 0]
+
+
+def test_halo_of_what_looks_at_the_whole_tile_ends_where_nothing_is_gained() -> None:
+    change = np.array([0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.1, 0.1, 0.125, 0.08], np.float32)
+    field = ReceptiveField(
+        measured_px=10, bound_px=8, stride=2, change_at=change, whole_tile=("pool",)
+    )
+    assert [choose_halo(field, t) for t in (0.125, 0.3, 0.9)] == [4, 4, 4]
+    with pytest.raises(ExportError, match="a change of 0.125 past any halo by 'pool'") as caught:
+        choose_halo(field, 0.05)
+    assert "--halo-tolerance 0.13;" in str(caught.value.hint)
