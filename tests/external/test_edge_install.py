@@ -14,12 +14,6 @@ from tests.extras import core_requirements
 
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
 NO_INDEX = ("Could not fetch URL", "Failed to establish", "NewConnection")
-    "Could not fetch URL",
-    "Failed to establish",
-    "Connection",
-    "--no-index",
-    "NewConnection",
-)
 
 
 def resolve(requirements: list[Requirement], python: str, folder: Path) -> dict[str, str]:
