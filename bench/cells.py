@@ -19,20 +19,24 @@ import json
 import shutil
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
-from contest import run_process
 
-from cellseg.bench.oracle_slide import CELLS, OracleEngine, Pattern, PatternSlide, oracle_bundle
+from cellseg.bench.oracle_slide import (
+    CELLS,
+    OracleEngine,
+    Pattern,
+    PatternSlide,
+    oracle_bundle,
+    regions_of,
+)
+from cellseg.bench.process import run_process
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.machine import this_machine
 from cellseg.runtime.memory import peak_rss_mb, reset_peak_rss
 from cellseg.runtime.options import InferOptions
-from cellseg.runtime.regions import RegionGrid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +56,7 @@ def run(slide: PatternSlide, out: Path, tile_px: int = 512, core_px: int = 1024)
     options = InferOptions(
         model=oracle_bundle(out / "oracle.cellseg").path, tile_px=tile_px, write=WRITTEN
     )
-    with patch("cellseg.runtime.slide_cells.RegionGrid", partial(RegionGrid, core_px=core_px)):
+    with regions_of(core_px):
         return infer_slide(slide, out, options, open_engine=lambda _, __, hw: OracleEngine(hw))
 
 

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cell_counts import count_cells
 from contest import Tally, machine_words, save_record, spread
 from pages import write_section
 
+from cellseg.bench.cell_counts import count_cells
 from cellseg.bench.process import ProcessFailed, run_process
 from cellseg.runtime.metrics import dice
 

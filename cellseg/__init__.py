@@ -25,6 +25,7 @@ from cellseg.errors import (
 )
 
 if TYPE_CHECKING:
+    from cellseg.live.session import LiveSession
     from cellseg.runtime.bundle import Bundle
     from cellseg.runtime.segmenter import Segmentation, Segmenter, segment
 
@@ -37,6 +38,7 @@ __all__ = [
     "DataError",
     "EngineError",
     "ExportError",
+    "LiveSession",
     "RecipeError",
     "Segmentation",
     "Segmenter",
@@ -49,6 +51,7 @@ __all__ = [
 
 _LAZY = {  # name: module that holds it
     "Bundle": "cellseg.runtime.bundle",
+    "LiveSession": "cellseg.live.session",
     "Segmentation": "cellseg.runtime.segmenter",
     "Segmenter": "cellseg.runtime.segmenter",
     "segment": "cellseg.runtime.segmenter",

@@ -12,8 +12,10 @@ import typer
 from cellseg.commands import bench, data, recipe
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
+from cellseg.commands.live import live
 from cellseg.commands.look import doctor, inspect
 from cellseg.commands.report import report
+from cellseg.commands.serve import serve
 from cellseg.commands.train import evaluate, train
 from cellseg.commands.verify import verify
 
@@ -59,7 +61,9 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (infer, report, verify, inspect, doctor, train, evaluate, export):
+for _command in (
+    infer, live, serve, report, verify, inspect, doctor, train, evaluate, export,
+):  # fmt: skip
     app.command()(_command)
 data_app.command("import")(data.import_annotated)
 data_app.command("make-slide")(data.make_slide)

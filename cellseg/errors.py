@@ -8,8 +8,11 @@ The tree::
     ├── EngineError      an inference engine is missing or failed
     ├── RegionError      a region of interest or a tissue mask cannot be used
     ├── TilePlanError    tile, halo, stride and extent do not fit together
+    ├── RingError        a shared-memory ring of frames is missing, damaged or not ours
     ├── StoreError       a result folder belongs to another run, is in use or cannot be written
     ├── RecipeError      a training recipe is wrong
+    ├── SourceError      a camera, video or folder of frames is not there or cannot be read
+    ├── RuleError        a rule of a live run is no condition, or names what there is not
     ├── DataError        training or evaluation images do not fit together
     ├── TrainingError    a training run cannot go on
     ├── ExportError      a model cannot be exported or misses its quality bar
@@ -30,7 +33,10 @@ __all__ = [
     "ExportError",
     "RecipeError",
     "RegionError",
+    "RingError",
+    "RuleError",
     "SlideError",
+    "SourceError",
     "StoreError",
     "TilePlanError",
     "TrainingError",
@@ -73,12 +79,24 @@ class TilePlanError(CellsegError, ValueError):
     """Tile, halo, stride and slide extent do not fit together."""
 
 
+class RingError(CellsegError, RuntimeError):
+    """A ring of frames in shared memory is missing, damaged, of another version or in use."""
+
+
 class StoreError(CellsegError, RuntimeError):
     """A result folder belongs to another run, is in use, or cannot be written."""
 
 
 class RecipeError(CellsegError, ValueError):
     """A training recipe holds an unknown key or an impossible value."""
+
+
+class SourceError(CellsegError, OSError):
+    """A camera, video or folder that frames were to come from is not there or cannot be read."""
+
+
+class RuleError(CellsegError, ValueError):
+    """A rule of a live run is no condition, or names what there is not."""
 
 
 class DataError(CellsegError, ValueError):

@@ -54,8 +54,28 @@ def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> 
     return np.rint(np.clip(probabilities[..., rule.interior_channel], 0, 1) * 255).astype(np.uint8)
 
 
+class CellScratch:
+    """Memory that `label_cells` works in, for windows of one size that follow each other.
+
+    Parameters
+    ----------
+    hw : (int, int)
+        Height and width of the windows.
+    """
+
+    def __init__(self, hw: tuple[int, int]) -> None:
+        framed_hw = hw[0] + 2, hw[1] + 2
+        self.framed, self.elevation = np.empty(framed_hw, np.uint32), np.empty(framed_hw, np.uint8)
+        self.height = np.empty(hw, np.uint8)
+        self.work = np.empty(3 * framed_hw[0] * framed_hw[1], np.int32)
+
+
 def label_cells(
-    foreground: NDArray[np.bool_], interior: NDArray[np.uint8], rule: InteriorBorder
+    foreground: NDArray[np.bool_],
+    interior: NDArray[np.uint8],
+    rule: InteriorBorder,
+    scratch: CellScratch | None = None,
+    out: NDArray[np.uint32] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Label map of the cells in a window, and each cell's first pixel.
 
@@ -66,6 +86,10 @@ def label_cells(
         See `interior_steps`.
     rule : InteriorBorder
         The manifest's ``head.instances``.
+    scratch : CellScratch, optional
+        Memory to work in; by default it is allocated.
+    out : uint32, shape (H, W), optional
+        Where to write the labels.
 
     Returns
     -------
@@ -74,18 +98,18 @@ def label_cells(
     first : int64, shape (n,)
         First pixels, ``y * W + x``.
     """
+    scratch = CellScratch(foreground.shape) if scratch is None else scratch
     height = np.ascontiguousarray(interior)
     if rule.seed_blur_px > 0:
-        height = np.asarray(cv2.GaussianBlur(interior, (0, 0), rule.seed_blur_px), np.uint8)
+        height = cv2.GaussianBlur(height, (0, 0), rule.seed_blur_px, dst=scratch.height)
     level = round(rule.seed_threshold * 255)
-    framed_hw = foreground.shape[0] + 2, foreground.shape[1] + 2
-    framed, elevation = np.empty(framed_hw, np.uint32), np.empty(framed_hw, np.uint8)
     depth = 256 if rule.seed_depth == 1 else round(rule.seed_depth * 255)
-    count = mark_seeds(foreground, height, level, depth, rule.min_seed_px, framed, elevation)
-    flood(elevation, framed)
-    count = label_left(framed, count)
-    labels, first = np.empty(foreground.shape, np.uint32), np.empty(count, np.int64)
-    table = np.zeros(count + 1, np.uint32)
+    framed, elevation, work = scratch.framed, scratch.elevation, scratch.work
+    count = mark_seeds(foreground, height, level, depth, rule.min_seed_px, framed, elevation, work)
+    flood(elevation, framed, work)
+    count = label_left(framed, count, work)
+    labels = np.empty(foreground.shape, np.uint32) if out is None else out
+    first, table = np.empty(count, np.int64), np.zeros(count + 1, np.uint32)
     kept = number_in_raster_order(framed, rule.min_area_px, table, labels, first)
     return labels, first[:kept]
 

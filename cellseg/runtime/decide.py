@@ -51,7 +51,11 @@ class ClassRule:
         return cls(indices, len(card.classes), threshold)
 
     def classes(
-        self, channels: NDArray[np.float32], yx: tuple[int, int], hw: tuple[int, int]
+        self,
+        channels: NDArray[np.float32],
+        yx: tuple[int, int],
+        hw: tuple[int, int],
+        out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """Decide a window of a tile.
 
@@ -61,15 +65,17 @@ class ClassRule:
             The network's output for a tile.
         yx, hw : (int, int)
             Origin and size of the window in the tile.
+        out : uint8, shape hw, optional
+            Where to write.
 
         Returns
         -------
         uint8, shape hw
-            Class indices.
+            Class indices; ``out`` where it was given.
         """
         from cellseg.runtime.kernels.stitch import decide_by_argmax, decide_by_threshold
 
-        out = np.empty(hw, np.uint8)
+        out = np.empty(hw, np.uint8) if out is None else out
         table = np.array(self.channel_class, np.int64)
         if self.threshold is None:
             decide_by_argmax(channels, *yx, table, self.class_count, out)

@@ -349,7 +349,6 @@ class CellMeasurer:
             boxes - np.array([top, left, top, left]),
             np.ascontiguousarray(edge[part]),
             np.ascontiguousarray(self._view.read(*place)),
-            (0, 0),
             np.ascontiguousarray(self._classes.read(*place)),
             np.zeros((0, 0), np.uint8)
             if probability is None

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.slide import Slide
 
-__all__ = ["Normalize", "apply_lut", "build_lut", "full_range", "measure_range", "percentile_range"]
+__all__ = [
+    "Normalize",
+    "apply_lut",
+    "build_lut",
+    "full_range",
+    "measure_range",
+    "percentile_range",
+    "range_from_counts",
+]
 
 _WHOLE_IMAGE_PX = 4_000_000
 _LEVEL_MIN_PX = 1_000_000
@@ -85,7 +93,7 @@ def percentile_range(image: NDArray[Any], low: float, high: float) -> tuple[floa
     (1.0, 99.0)
     """
     _check_percentiles(low, high)
-    return _range_from_counts(_count(image), low, high)
+    return range_from_counts(_count(image), low, high)
 
 
 def full_range(dtype: np.dtype[Any] | type[Any]) -> tuple[float, float]:
@@ -186,7 +194,7 @@ def measure_range(slide: Slide, normalize: Normalize) -> tuple[float, float]:
     counts = np.zeros(_level_count(slide.dtype), np.int64)
     for level, yx, hw in _sample_windows(slide):
         counts += _count(slide.read_region(level, yx, hw))
-    return _range_from_counts(counts, normalize.low, normalize.high)
+    return range_from_counts(counts, normalize.low, normalize.high)
 
 
 def _sample_windows(slide: Slide) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
@@ -231,7 +239,8 @@ def _count(image: NDArray[Any]) -> NDArray[np.int64]:
     return counts
 
 
-def _range_from_counts(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
+def range_from_counts(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
+    """Find two percentiles, as `percentile_range`, from how often each value occurs."""
     below = np.cumsum(counts)
     total = int(below[-1])
     if total == 0:

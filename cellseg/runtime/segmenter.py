@@ -354,8 +354,8 @@ def _to_image(labels: NDArray[Any], job: Job) -> NDArray[Any]:
     if job.view.scale == 1.0:
         return labels
     base = job.slide.levels[0]
-    rows = _nearest(base.height_px, labels.shape[0])
-    columns = _nearest(base.width_px, labels.shape[1])
+    rows = nearest(base.height_px, labels.shape[0])
+    columns = nearest(base.width_px, labels.shape[1])
     return labels[np.ix_(rows, columns)]
 
 
@@ -369,7 +369,7 @@ def _to_image_smoothly(channels: NDArray[np.float32], job: Job) -> NDArray[np.fl
     return np.asarray(resized, np.float32).reshape(base.height_px, base.width_px, -1)
 
 
-def _nearest(count: int, extent: int) -> NDArray[np.int64]:
-    """Working pixel under the centre of each of ``count`` image pixels."""
+def nearest(count: int, extent: int) -> NDArray[np.int64]:
+    """Return the working pixel under the centre of each of ``count`` image pixels."""
     centres = (np.arange(count) + 0.5) * extent / count
     return np.minimum(centres.astype(np.int64), extent - 1)

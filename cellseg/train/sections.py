@@ -328,7 +328,7 @@ class BundleRecipe(Section):
     )
     seed_blur_px: float = Field(2.0, ge=0, description="smoothing of the interior, sigma, px")
     min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
-    min_area_px: int = Field(16, ge=0, description="smallest nucleus kept, px")
+    min_area_px: int = Field(40, ge=0, description="smallest nucleus kept, px")
 
 
 class Recipe(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,15 @@ import numpy as np
 import pytest
 import tifffile
 
-import cellseg.runtime.slide_cells as slide_cells
-from cellseg.bench.oracle_slide import OracleEngine, Pattern, PatternSlide, oracle_bundle
+from cellseg.bench.oracle_slide import (
+    OracleEngine,
+    Pattern,
+    PatternSlide,
+    oracle_bundle,
+    regions_of,
+)
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.options import InferOptions
-from cellseg.runtime.regions import RegionGrid
 
 SIDE_PX = 1400  # a little more than the pattern, so that it comes round
 
@@ -34,12 +37,10 @@ def slide(folder: Path, touching: bool) -> PatternSlide:
     return PatternSlide(pattern, SIDE_PX, pattern.save(folder / "pattern.npy"))
 
 
-def test_every_cell_is_found_once_and_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slide_cells, "RegionGrid", partial(RegionGrid, core_px=512))
+def test_every_cell_is_found_once_and_whole(tmp_path: Path) -> None:
     painted = slide(tmp_path, touching=False)
-    result = run(tmp_path / "a", painted, 512)
+    with regions_of(512):
+        result = run(tmp_path / "a", painted, 512)
     labels = tifffile.imread(result.folder / "labels.ome.tif")
     truth = painted.truth((0, 0), (SIDE_PX, SIDE_PX))
     assert ((labels > 0) == (truth > 0)).all()
@@ -54,9 +55,9 @@ def test_tables_and_outlines_are_the_same_bytes_for_any_tiles_and_regions(
 ) -> None:
     painted, hashes = slide(tmp_path, touching=True), []
     for tile_px, core_px in [(512, 1024), (1024, 512), (256, 4096)]:
-        monkeypatch.setattr(slide_cells, "RegionGrid", partial(RegionGrid, core_px=core_px))
         monkeypatch.setattr("cellseg.runtime.measure.BATCH_CELLS", 1000)
-        report = run(tmp_path / str(core_px), painted, tile_px).report
+        with regions_of(core_px):
+            report = run(tmp_path / str(core_px), painted, tile_px).report
         hashes.append({name: facts["sha256"] for name, facts in report["outputs"].items()})
     assert hashes[0] == hashes[1] == hashes[2]
     assert len(hashes[0]) == 5

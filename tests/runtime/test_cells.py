@@ -22,6 +22,11 @@ CROSS = ndimage.generate_binary_structure(2, 1)
 SMOOTHED = RULE.model_copy(update={"seed_blur_px": 1.5, "min_seed_px": 12})
 
 
+def work_for(framed: np.ndarray) -> np.ndarray:
+    """Return memory for the kernels to work in."""
+    return np.empty(3 * framed.size, np.int32)
+
+
 def two_touching_discs() -> np.ndarray:
     """Probabilities of two nuclei of radius 9 that share a border, shape (32, 48, 3)."""
     y, x = np.mgrid[:32, :48]
@@ -55,7 +60,7 @@ def flood_with_a_heap(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray
 def flooded(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Flood an image by the kernel, which wants a frame around it."""
     framed = np.pad(np.where(mask, seeds, SEA).astype(np.uint32), 1, constant_values=SEA)
-    flood(np.pad(elevation, 1), framed)
+    flood(np.pad(elevation, 1), framed, work_for(framed))
     return np.where(mask, framed[1:-1, 1:-1], 0)
 
 
@@ -160,7 +165,7 @@ def test_there_are_as_many_seeds_as_maxima_of_that_depth(
     height = cv2.GaussianBlur(rng.integers(0, 256, hw).astype(np.uint8), (0, 0), 1.0)
     height = height.reshape(hw)
     framed, elevation = framed_arrays(hw)
-    count = mark_seeds(foreground, height, 60, depth, 0, framed, elevation)
+    count = mark_seeds(foreground, height, 60, depth, 0, framed, elevation, work_for(framed))
     # Far below the lowest seed, so that pieces apart stay apart; a maximum counts from h + 1 on.
     relief = np.where(foreground & (height >= 60), height.astype(int) + 1000, 0)
     lowered = np.maximum(relief - (depth - 1), 0)
@@ -184,14 +189,17 @@ def test_nuclei_whose_interiors_run_together_part_at_the_pass() -> None:
 def test_seeds_outside_the_foreground_are_ignored() -> None:
     framed, elevation = framed_arrays((4, 4))
     high = np.full((4, 4), 255, np.uint8)
-    assert mark_seeds(np.zeros((4, 4), bool), high, 128, 256, 0, framed, elevation) == 0
+    assert (
+        mark_seeds(np.zeros((4, 4), bool), high, 128, 256, 0, framed, elevation, work_for(framed))
+        == 0
+    )
     assert (framed == SEA).all()
 
 
 def test_what_the_flood_does_not_reach_is_a_cell_of_its_own() -> None:
     framed = np.full((5, 6), SEA, np.uint32)
     framed[1, 1:3], framed[3, 1], framed[3, 3:5], framed[2, 4] = 1, 0, 0, 0
-    assert label_left(framed, 1) == 3
+    assert label_left(framed, 1, work_for(framed)) == 3
     assert framed[2, 4] == framed[3, 3] == framed[3, 4] == 2
     assert framed[3, 1] == 3
     assert (framed[1, 1:3] == 1).all()
@@ -224,6 +232,9 @@ def test_seeds_below_the_smallest_size_are_no_seeds() -> None:
     height = np.zeros((6, 9), np.uint8)
     height[1:5, 1:5], height[3, 7] = 255, 255
     framed, elevation = framed_arrays((6, 9))
-    assert mark_seeds(np.ones((6, 9), bool), height, 128, 256, 2, framed, elevation) == 1
+    assert (
+        mark_seeds(np.ones((6, 9), bool), height, 128, 256, 2, framed, elevation, work_for(framed))
+        == 1
+    )
     assert framed[4, 8] == 0
     assert framed[2, 2] == 1

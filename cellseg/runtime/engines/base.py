@@ -100,6 +100,10 @@ class EngineOptions:
     threads: int
     """Threads to compute with, at least 1."""
 
+    one_at_a_time: bool = False
+    """Whether tiles come one by one and each shall be done as soon as can be: all threads then work
+    on one tile, instead of on several side by side."""
+
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """Shape of the batch of one tile that goes in."""

@@ -114,7 +114,7 @@ def _compile(model: bytes, options: EngineOptions) -> Any:
         graph,
         _DEVICE,
         {
-            "PERFORMANCE_HINT": "THROUGHPUT",
+            "PERFORMANCE_HINT": "LATENCY" if options.one_at_a_time else "THROUGHPUT",
             "INFERENCE_NUM_THREADS": options.threads,
             "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
             # Decoding and stitching share the cores, and a second process would pin to the same.

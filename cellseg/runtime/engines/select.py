@@ -48,6 +48,7 @@ def open_engine(
     tile_hw: tuple[int, int] = (1024, 1024),
     threads: int | None = None,
     min_quality: float = 0.99,
+    one_at_a_time: bool = False,
 ) -> Engine:
     """Open a bundle's model for tiles of one shape.
 
@@ -65,6 +66,8 @@ def open_engine(
         Threads to compute with; by default every core this process may use.
     min_quality : float
         Smallest share of the fp32 quality that ``precision="auto"`` accepts, 0..1.
+    one_at_a_time : bool
+        Whether a tile's latency counts rather than tiles a second: camera frames.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def open_engine(
     _check_tile(tile_hw, bundle.manifest.stride)
     threads = usable_cores() if threads is None else max(1, threads)
     choice = choose_engine(bundle, engine, precision, threads, min_quality)
-    return open_choice(bundle, choice, tile_hw, threads)
+    return open_choice(bundle, choice, tile_hw, threads, one_at_a_time)
 
 
 def choose_engine(
@@ -177,10 +180,17 @@ def _try_open(
         return None
 
 
-def open_choice(bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int) -> Engine:
+def open_choice(
+    bundle: Bundle,
+    choice: Choice,
+    tile_hw: tuple[int, int],
+    threads: int,
+    one_at_a_time: bool = False,
+) -> Engine:
     """Open what was chosen; see `open_engine`."""
     adapter = ENGINES[choice.engine].load(choice.engine)
-    options = EngineOptions(choice.precision, tile_hw, len(bundle.manifest.channels), threads)
+    channels = len(bundle.manifest.channels)
+    options = EngineOptions(choice.precision, tile_hw, channels, threads, one_at_a_time)
     engine: Engine = adapter(bundle.read_variant(choice.file), options)
     return engine
 

@@ -168,7 +168,10 @@ def _decode(path: Path) -> Any:
     if path.suffix in (".tif", ".tiff"):
         import tifffile
 
-        return tifffile.imread(path, level=0)
+        try:
+            return tifffile.imread(path, level=0)
+        except tifffile.TiffFileError as error:  # no ValueError in older versions
+            raise ValueError(str(error)) from error
     import cv2
 
     found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)

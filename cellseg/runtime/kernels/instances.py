@@ -25,6 +25,7 @@ def mark_seeds(
     min_px: int,
     framed: NDArray[np.uint32],
     elevation: NDArray[np.uint8],
+    work: NDArray[np.int32],
 ) -> int:
     """Label the peaks of the foreground, each with all that belongs to it, and fill the frame.
 
@@ -46,17 +47,20 @@ def mark_seeds(
         Filled: seeds 1..n, 0 in the rest of the foreground, `SEA` outside. C-contiguous.
     elevation : uint8, shape (H + 2, W + 2)
         Filled with ``255 - height``; its frame is left as it is.
+    work : int32, shape (3 * (H + 2) * (W + 2),)
+        Memory to work in.
 
     Returns
     -------
     int
         Number of seeds, n.
     """
-    order = _from_high_to_low(foreground, height, level, framed, elevation)
+    order = _from_high_to_low(foreground, height, level, framed, elevation, work)
     stride, labels, depths = framed.shape[1], framed.ravel(), elevation.ravel()
     # A peak begins where no neighbour is labelled: at every second pixel of an image at most.
-    parent = np.empty(min(order.size, foreground.size // 2 + 1) + 1, np.int32)
-    peak, size = np.empty(parent.size, np.int32), np.zeros(parent.size, np.int32)
+    most, rest = min(order.size, foreground.size // 2 + 1) + 1, work[order.size :]
+    parent, peak, size = rest[:most], rest[most : 2 * most], rest[2 * most : 3 * most]
+    size[:] = 0
     count = 0
     for index in range(order.size):
         pixel = np.int64(order[index])
@@ -93,7 +97,7 @@ def mark_seeds(
 
 
 @njit(nogil=True, cache=True)
-def label_left(framed: NDArray[np.uint32], count: int) -> int:
+def label_left(framed: NDArray[np.uint32], count: int, work: NDArray[np.int32]) -> int:
     """Give each 4-connected piece that still waits for a label one of its own, in place.
 
     Parameters
@@ -102,14 +106,15 @@ def label_left(framed: NDArray[np.uint32], count: int) -> int:
         After the flood; C-contiguous.
     count : int
         Labels so far.
+    work : int32, shape ((H + 2) * (W + 2),) or more
+        Memory to work in.
 
     Returns
     -------
     int
         Labels now.
     """
-    stride, labels = framed.shape[1], framed.ravel()
-    stack = np.empty(labels.size, np.int32)
+    stride, labels, stack = framed.shape[1], framed.ravel(), work
     for start in range(stride, labels.size - stride):
         if labels[start] != 0:
             continue
@@ -182,8 +187,12 @@ def _from_high_to_low(
     level: int,
     framed: NDArray[np.uint32],
     elevation: NDArray[np.uint8],
+    work: NDArray[np.int32],
 ) -> NDArray[np.int32]:
-    """Fill the frame without seeds; return the pixels that reach a level, sorted by counting."""
+    """Fill the frame without seeds; return the pixels that reach a level, sorted by counting.
+
+    They lie at the beginning of ``work``.
+    """
     rows, columns = foreground.shape
     count = np.zeros(257, np.int64)
     framed[0] = framed[rows + 1] = SEA
@@ -197,7 +206,7 @@ def _from_high_to_low(
                 count[depth + 1] += 1
     for depth in range(256):
         count[depth + 1] += count[depth]
-    order = np.empty(count[256], np.int32)
+    order = work[: count[256]]
     for y in range(rows):
         for x in range(columns):
             if foreground[y, x] and height[y, x] >= level:

@@ -99,7 +99,6 @@ def sum_cells(
     boxes: NDArray[np.int64],
     edge: NDArray[np.uint8],
     rgb: NDArray[np.uint8],
-    rgb_yx: tuple[int, int],
     classes: NDArray[np.uint8],
     probability: NDArray[np.uint8],
     density: NDArray[np.float64],
@@ -116,10 +115,8 @@ def sum_cells(
         Label of each row of what is written.
     boxes, edge
         From `find_edges`.
-    rgb : uint8, shape (h, w, 3)
-        Holds all boxes.
-    rgb_yx : (int, int)
-        Where its first pixel lies in ``labels``.
+    rgb : uint8, shape (H, W, 3)
+        The picture.
     classes : uint8, shape (H, W)
         Class of each pixel.
     probability : uint8, shape (H, W) or (0, 0)
@@ -135,59 +132,120 @@ def sum_cells(
     class_px : int64, shape (n, k)
         Written: pixels of each class.
     """
-    height, width = labels.shape
-    counts[:] = 0
-    stains[:] = 0.0
-    class_px[:] = 0
-    has_probability = probability.size > 0
     tallest = 0
     for row in range(boxes.shape[0]):
         tallest = max(tallest, boxes[row, 2] - boxes[row, 0])
     left, right = np.empty(tallest, np.int64), np.empty(tallest, np.int64)
+    class_px[:] = 0
     for row in range(boxes.shape[0]):
-        label = wanted[row]
-        y0, x0, y1, x1 = boxes[row]
-        sums = counts[row]
-        for y in range(y0, y1):
-            left[y - y0], right[y - y0] = x1 - x0, -1
-            dy = y - y0
-            for x in range(x0, x1):
-                if labels[y, x] != label:
-                    continue
-                dx = x - x0
-                left[dy] = min(left[dy], dx)
-                right[dy] = dx
-                sums[0] += 1
-                sums[1] += dy
-                sums[2] += dx
-                sums[3] += dy * dy
-                sums[4] += dx * dx
-                sums[5] += dy * dx
-                pixel = rgb[y - rgb_yx[0], x - rgb_yx[1]]
-                for channel in range(3):
-                    value = np.int64(pixel[channel])
-                    sums[10 + channel] += value
-                    sums[13 + channel] += value * value
-                for stain in range(density.shape[0]):
-                    found = density[stain, 0, pixel[0]] + density[stain, 1, pixel[1]]
-                    found += density[stain, 2, pixel[2]]
-                    stains[row, stain] += max(found, 0.0)
-                class_px[row, classes[y, x]] += 1
-                if has_probability:
-                    sums[16] += probability[y, x]
-                if edge[y, x]:
-                    beside, across = 0, 0
-                    for ny in range(max(y - 1, 0), min(y + 2, height)):
-                        for nx in range(max(x - 1, 0), min(x + 2, width)):
-                            if edge[ny, nx] and labels[ny, nx] == label:
-                                if ny != y and nx != x:
-                                    across += 1
-                                elif ny != y or nx != x:
-                                    beside += 1
-                    sums[6] += _is_straight(beside, across)
-                    sums[7] += _is_diagonal(beside, across)
-                    sums[8] += _is_mixed(beside, across)
-        sums[9] = hull_pixels(left[: y1 - y0], right[: y1 - y0])
+        height = boxes[row, 2] - boxes[row, 0]
+        _sum_shape(labels, wanted[row], boxes[row], edge, left, right, counts[row])
+        counts[row, 9] = hull_pixels(left[:height], right[:height])
+        _sum_values(
+            *(labels, wanted[row], boxes[row], rgb, classes, probability, density),
+            *(left, right, counts[row], stains[row], class_px[row]),
+        )
+
+
+@njit(nogil=True, cache=True)
+def _sum_shape(
+    labels: NDArray[np.uint32],
+    label: int,
+    box: NDArray[np.int64],
+    edge: NDArray[np.uint8],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    sums: NDArray[np.int64],
+) -> None:
+    """Fill in the sums of one cell's coordinates and of its edge; where its lines begin and end."""
+    y0, x0, y1, x1 = box
+    area, sum_y, sum_x, sum_yy, sum_xx, sum_yx = 0, 0, 0, 0, 0, 0
+    straight, diagonal, mixed = 0, 0, 0
+    for y in range(y0, y1):
+        dy, first, last = y - y0, x1 - x0, -1
+        count, along, squares = 0, 0, 0
+        for x in range(x0, x1):
+            if labels[y, x] != label:
+                continue
+            dx = x - x0
+            first = min(first, dx)
+            last = dx
+            count += 1
+            along += dx
+            squares += dx * dx
+            if edge[y, x]:
+                beside, across = _edge_around(labels, label, edge, y, x)
+                straight += _is_straight(beside, across)
+                diagonal += _is_diagonal(beside, across)
+                mixed += _is_mixed(beside, across)
+        left[dy], right[dy] = first, last
+        area += count
+        sum_y += dy * count
+        sum_x += along
+        sum_yy += dy * dy * count
+        sum_xx += squares
+        sum_yx += dy * along
+    sums[0], sums[1], sums[2] = area, sum_y, sum_x
+    sums[3], sums[4], sums[5] = sum_yy, sum_xx, sum_yx
+    sums[6], sums[7], sums[8] = straight, diagonal, mixed
+
+
+@njit(nogil=True, cache=True)
+def _edge_around(
+    labels: NDArray[np.uint32], label: int, edge: NDArray[np.uint8], y: int, x: int
+) -> tuple[int, int]:
+    """Count the neighbours on the same cell's edge: beside a pixel, and across its corners."""
+    beside, across = 0, 0
+    for ny in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
+        for nx in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
+            if edge[ny, nx] and labels[ny, nx] == label:
+                if ny != y and nx != x:
+                    across += 1
+                elif ny != y or nx != x:
+                    beside += 1
+    return beside, across
+
+
+@njit(nogil=True, cache=True)
+def _sum_values(
+    labels: NDArray[np.uint32],
+    label: int,
+    box: NDArray[np.int64],
+    rgb: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    probability: NDArray[np.uint8],
+    density: NDArray[np.float64],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    stains: NDArray[np.float64],
+    class_px: NDArray[np.int64],
+) -> None:
+    """Fill in the sums of what lies under one cell."""
+    y0, x0, y1, _ = box
+    has_probability = probability.size > 0
+    zero = np.int64(0)
+    red, green, blue, red_2, green_2, blue_2, sure = zero, zero, zero, zero, zero, zero, 0
+    stains[:] = 0.0
+    for y in range(y0, y1):
+        for x in range(x0 + left[y - y0], x0 + right[y - y0] + 1):
+            if labels[y, x] != label:
+                continue
+            r, g, b = np.int64(rgb[y, x, 0]), np.int64(rgb[y, x, 1]), np.int64(rgb[y, x, 2])
+            red += r
+            green += g
+            blue += b
+            red_2 += r * r
+            green_2 += g * g
+            blue_2 += b * b
+            for stain in range(density.shape[0]):
+                found = density[stain, 0, r] + density[stain, 1, g] + density[stain, 2, b]
+                stains[stain] += max(found, 0.0)
+            class_px[classes[y, x]] += 1
+            if has_probability:
+                sure += probability[y, x]
+    sums[10], sums[11], sums[12] = red, green, blue
+    sums[13], sums[14], sums[15], sums[16] = red_2, green_2, blue_2, sure
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -24,7 +24,9 @@ SEA = 0xFFFFFFFF
 
 
 @njit(nogil=True, cache=True)
-def flood(elevation: NDArray[np.uint8], framed: NDArray[np.uint32]) -> None:
+def flood(
+    elevation: NDArray[np.uint8], framed: NDArray[np.uint32], following: NDArray[np.int32]
+) -> None:
     """Grow labels over the pixels that wait for one, in place.
 
     Parameters
@@ -34,10 +36,11 @@ def flood(elevation: NDArray[np.uint8], framed: NDArray[np.uint32]) -> None:
     framed : uint32, shape (H + 2, W + 2)
         Labels, 0 and `SEA`, with `SEA` all around; C-contiguous. Growth is 4-connected; 0 remains
         where no label can come. At most 2^31 pixels.
+    following : int32, shape ((H + 2) * (W + 2),) or more
+        Memory to work in.
     """
     stride = framed.shape[1]
     labels, heights = framed.ravel(), elevation.ravel()
-    following = np.empty(labels.size, np.int32)
     first = np.full(LEVELS, -1, np.int32)
     last = np.full(LEVELS, -1, np.int32)
     for seed in range(stride, labels.size - stride):

@@ -142,6 +142,15 @@ OUTPUTS: dict[str, Output] = {
         least_major=3,
         extra="zarr",
     ),
+    "ome-zarr-labels": Output(
+        "labels.ome.zarr",
+        "ome_zarr:write_labels_zarr",
+        "number of the cell at every pixel as OME-Zarr 0.5",
+        needs="cells",
+        package="zarr",
+        least_major=3,
+        extra="zarr",
+    ),
     "overlay": Output(
         "overlay.jpg",
         "overlay:write_overlay",

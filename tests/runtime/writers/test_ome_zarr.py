@@ -16,6 +16,7 @@ from cellseg.runtime.writers import ome_zarr
 from cellseg.runtime.writers.facts import output_facts
 from cellseg.runtime.writers.ome_zarr import label_metadata
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
+from tests.runtime.test_results import CELLS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,22 @@ def test_every_level_is_that_of_the_class_map(
             array = root[str(index)]
             assert (array.dtype, array.chunks) == (np.uint8, (512, 512))
             np.testing.assert_array_equal(array[:], level.asarray().reshape(array.shape))
+
+
+def test_cells_are_written_with_their_numbers(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", minversion="3")
+    head = {"kind": "softmax", "instances": CELLS}
+    bundle = fake_bundle(tmp_path / "cells.cellseg", head=head).path
+    names = {"write": ("labels", "ome-zarr-labels"), "kind": "IdentityEngine"}
+    result, _ = run_fake(ArraySlide(nuclei_picture(600, 700)), tmp_path / "out", bundle, **names)
+    root = zarr.open_group(str(result.files["labels.ome.zarr"]), mode="r")
+    with tifffile.TiffFile(result.files["labels.ome.tif"]) as tif:
+        for index, level in enumerate(tif.series[0].levels):
+            assert root[str(index)].dtype == np.uint32
+            np.testing.assert_array_equal(root[str(index)][:], level.asarray())
+    about = root.attrs["ome"]
+    assert about["multiscales"][0]["name"] == "labels"
+    assert about["image-label"] == {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
 
 
 def test_the_group_says_what_ngff_asks_for(tmp_path: Path) -> None:

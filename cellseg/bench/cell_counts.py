@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = ["CellCounts", "count_cells"]
+
 LEAST_PX = 30
 LEAST_SHARE = 0.1
 

@@ -1,0 +1,1 @@
+"""Rules over frames and cells, and what happens when one holds."""

@@ -1,0 +1,154 @@
+"""Rules from a TOML file: a condition, and what happens when it holds.
+
+::
+
+    [[rule]]
+    name = "infected"
+    when = 'count("infected") > 5'
+    webhook = "http://127.0.0.1:9000/hook"
+
+    [[rule]]
+    name = "enough"
+    when = "total >= 1000"
+    stop = true
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cellseg.errors import RuleError
+from cellseg.live.events.expression import Expression, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["Rule", "check_classes", "read_rules", "rules_from"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule."""
+
+    name: str
+    """What it is called in records; its condition where nothing is said."""
+
+    when: Expression
+    """Its condition: of a frame, or of single cells where it names what only cells have."""
+
+    once: bool = False
+    """Whether it fires only when it begins to hold: so by default where it is about all frames so
+    far. Else it fires with every frame for which it holds."""
+
+    webhook: str | None = None
+    """Where to POST the event as JSON."""
+
+    stop: bool = False
+    """Whether the run ends."""
+
+    reimage: bool = False
+    """Whether the place is to be taken again: an ``MDAEvent`` for each cell, or for the frame."""
+
+
+_KEYS = {"name": str, "when": str, "once": bool, "webhook": str, "stop": bool, "reimage": bool}
+assert set(_KEYS) == {field.name for field in fields(Rule)}
+
+
+def read_rules(path: Path) -> tuple[Rule, ...]:
+    """Read rules from a TOML file.
+
+    Raises
+    ------
+    RuleError
+        If the file is missing or no TOML, a key is unknown, or a condition is none; with the
+        nearest name where one is misspelled.
+    """
+    toml = _toml()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RuleError(f"A file of rules must be there. Received: {path}.") from error
+    try:
+        content = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        raise RuleError(f"A file of rules must be TOML. Received: {path}: {error}.") from error
+    return rules_from(content, str(path))
+
+
+def rules_from(content: dict[str, Any], where: str = "<rules>") -> tuple[Rule, ...]:
+    """Return the rules of a parsed TOML document.
+
+    Raises
+    ------
+    RuleError
+        As `read_rules`.
+    """
+    _check_keys(content, ["rule"], where)
+    tables = content.get("rule", [])
+    if not isinstance(tables, list) or not tables:
+        raise RuleError(
+            f"A file of rules must hold at least one [[rule]]. Received: {where} without.",
+            hint="[[rule]] takes two brackets on each side.",
+        )
+    return tuple(_rule(table, f"{where}, rule {n}") for n, table in enumerate(tables, 1))
+
+
+def check_classes(rules: Sequence[Rule], class_names: Sequence[str]) -> None:
+    """Raise RuleError if a rule names a class that the model does not tell."""
+    for rule in rules:
+        for name in rule.when.class_names:
+            if name not in class_names:
+                near = difflib.get_close_matches(name, class_names, 1)
+                raise RuleError(
+                    f"A rule must name classes of the model. Received: {name!r} in "
+                    f"{rule.when.source!r}; the model tells {', '.join(class_names) or 'none'}.",
+                    hint=f"Did you mean {near[0]!r}?" if near else None,
+                )
+
+
+def _rule(table: Any, where: str) -> Rule:
+    if not isinstance(table, dict):
+        raise RuleError(f"A rule must be a table. Received: {where}: {table!r}.")
+    _check_keys(table, list(_KEYS), where)
+    for key, value in table.items():
+        if not isinstance(value, _KEYS[key]):
+            raise RuleError(
+                f"{key} of a rule must be a {_KEYS[key].__name__}. Received: {where}: {value!r}."
+            )
+    if "when" not in table:
+        raise RuleError(f"A rule needs a condition. Received: {where} without 'when'.")
+    when = parse(table["when"])
+    if (url := table.get("webhook")) is not None:
+        _check_url(url, where)
+    known = {"name": table["when"], "once": when.is_running} | table
+    return Rule(**(known | {"when": when}))
+
+
+def _check_keys(table: dict[str, Any], known: list[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+            raise RuleError(f"Rules have no such key. Received: {key} in {where}.", hint)
+
+
+def _check_url(url: str, where: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RuleError(f"A webhook must be an http address. Received: {where}: {url!r}.")
+
+
+def _toml() -> Any:
+    for name in ("tomllib", "tomli"):  # the second one on Python 3.10
+        if find_spec(name) is not None:
+            return import_module(name)
+    raise RuleError(
+        "Rules need the live extra on Python 3.10. Received: no module 'tomli'.",
+        hint="pip install 'cellseg[live]'",
+    )

@@ -1,0 +1,1 @@
+"""Frames of a moving stage put together: registered, placed, read as one slide."""

@@ -1,0 +1,89 @@
+"""What every source of frames promises, and what sources share."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+
+    import numpy as np
+
+    from cellseg.live.frame import Frame
+
+    FrameKind = tuple[tuple[int, ...], np.dtype[Any]]
+
+__all__ = ["Pacer", "Source", "backoff_s"]
+
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.25, 8.0
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    @property
+    def name(self) -> str:
+        """What is shown of it, as it was asked for."""
+        ...
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel of its frames; None where it does not know."""
+        ...
+
+    @property
+    def frame_kind(self) -> FrameKind | None:
+        """Shape and dtype that its frames will most likely have; None where it cannot know."""
+        ...
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """Yield frames as they come, until there are no more or ``stop`` is set.
+
+        A camera that goes away is waited for. The pixels of a frame are not touched again while
+        anybody holds them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device. May be called again."""
+        ...
+
+
+class Pacer:
+    """Says when the next frame is due, at a fixed rate from the first one on.
+
+    Parameters
+    ----------
+    rate : float or None
+        Frames a second; None: as fast as can be.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self._period_ns = None if rate is None else int(1e9 / rate)
+        self._next_ns: int | None = None
+
+    def wait(self, stop: Event) -> int:
+        """Wait until a frame is due; return when that was, on ``time.monotonic_ns``."""
+        now_ns = time.monotonic_ns()
+        if self._period_ns is None:
+            return now_ns
+        due_ns = now_ns if self._next_ns is None else self._next_ns
+        if due_ns > now_ns:
+            stop.wait((due_ns - now_ns) / 1e9)
+        # A consumer that blocks holds the camera up: frames it could not take were never exposed.
+        due_ns = max(due_ns, now_ns - self._period_ns)
+        self._next_ns = due_ns + self._period_ns
+        return due_ns
+
+
+def backoff_s(attempt: int) -> float:
+    """Return how long to wait before a lost device is tried again.
+
+    Examples
+    --------
+    >>> [backoff_s(n) for n in range(7)]
+    [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+    """
+    return min(_FIRST_BACKOFF_S * 2.0**attempt, _LONGEST_BACKOFF_S)

@@ -1,0 +1,194 @@
+"""A slide played as a camera and put together again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from cellseg import LiveSession
+from cellseg.errors import StoreError
+from cellseg.live.frame import Frame, FrameMeta
+from cellseg.live.frame_cells import CELL_DTYPE
+from cellseg.live.mosaic.ledger import CellLedger
+from cellseg.live.mosaic.mosaic import Mosaic
+from cellseg.live.mosaic.scan import Scan
+from cellseg.live.mosaic.write import write_mosaic
+from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
+from cellseg.runtime.infer import infer_slide
+from cellseg.runtime.options import InferOptions
+from cellseg.runtime.slide import ArraySlide, open_slide
+from tests.fakes import nuclei_picture
+
+PICTURE = nuclei_picture(620, 700, seed=4)
+
+
+def play(jitter: float = 8, **options: Any) -> SlideCamera:
+    known = SlideCameraOptions((256, 256), overlap=0.15, jitter_px=jitter, **options)
+    return SlideCamera(ArraySlide(PICTURE, 0.5), known)
+
+
+def mosaic_of(camera: SlideCamera, path: Path) -> Any:
+    mosaic = Mosaic(path, camera.mpp)
+    for frame in camera.frames(Event()):
+        mosaic.add(frame)
+    return mosaic
+
+
+def test_frames_of_a_stage_that_misses_are_placed_to_the_pixel(tmp_path: Path) -> None:
+    camera = play()
+    slide = mosaic_of(camera, tmp_path / "x.ome.tif").finish()
+    places = np.array([frame.yx for frame in slide.frames])
+    truth = np.array([camera.truth_yx[frame.frame_id] for frame in slide.frames])
+    off = places - truth
+    assert (off == off[0]).all()
+    missed = np.array(camera.path_yx) - truth
+    assert np.abs(missed).max() > 2
+
+
+def test_the_mosaic_is_the_slide(tmp_path: Path) -> None:
+    slide = mosaic_of(play(jitter=0), tmp_path / "x.ome.tif").finish()
+    assert (slide.levels[0].height_px, slide.levels[0].width_px) == PICTURE.shape[:2]
+    for y, x, h, w in [(0, 0, 620, 700), (200, 230, 90, 60), (619, 699, 1, 1)]:
+        np.testing.assert_array_equal(
+            slide.read_region(0, (y, x), (h, w)), PICTURE[y : y + h, x : x + w]
+        )
+
+
+def test_the_file_is_a_pyramid_that_holds_the_slide(tmp_path: Path) -> None:
+    path = tmp_path / "x.ome.tif"
+    mosaic = mosaic_of(play(jitter=0), path)
+    write_mosaic(path, mosaic.finish())
+    mosaic.remove_frames()
+    assert [file.name for file in tmp_path.iterdir()] == ["x.ome.tif"]
+    with tifffile.TiffFile(path) as file:
+        np.testing.assert_array_equal(file.asarray(), PICTURE)
+    slide = open_slide(path)
+    assert slide.mpp == (0.5, 0.5)
+    assert len(slide.levels) == 2
+    slide.close()
+
+
+def test_what_no_frame_shows_is_ground(tmp_path: Path) -> None:
+    mosaic = Mosaic(tmp_path / "x.ome.tif")
+    bright = np.full((40, 40, 3), 230, np.uint8)
+    for number, x_um in enumerate((0.0, 100.0)):
+        mosaic.add(Frame(bright, FrameMeta(number, 0, (x_um, 0.0, 0.0))))
+    slide = mosaic.finish()
+    assert slide is not None
+    assert slide.read_region(0, (0, 60), (1, 1)).tolist() == [[[255, 255, 255]]]
+
+
+def test_frames_without_a_place_or_of_another_channel_are_left_out(tmp_path: Path) -> None:
+    mosaic = Mosaic(tmp_path / "x.ome.tif")
+    pixels = PICTURE[:50, :50]
+    mosaic.add(Frame(pixels, FrameMeta(0, 0)))
+    mosaic.add(Frame(pixels, FrameMeta(1, 0, (0.0, 0.0, 0.0), "DAPI")))
+    mosaic.add(Frame(pixels, FrameMeta(2, 0, (9.0, 0.0, 0.0), "GFP")))
+    slide = mosaic.finish()
+    assert slide is not None
+    assert [frame.frame_id for frame in slide.frames] == [1]
+    assert mosaic.left_out == 2
+
+
+def cells_at(*boxes: tuple[float, float, float, float]) -> np.ndarray:
+    table = np.zeros(len(boxes), CELL_DTYPE)
+    for row, (y0, x0, y1, x1) in zip(table, boxes, strict=True):
+        row["y0_px"], row["x0_px"], row["y1_px"], row["x1_px"] = y0, x0, y1, x1
+        row["y_px"], row["x_px"] = (y0 + y1) / 2, (x0 + x1) / 2
+        row["class_index"] = 1
+    return table
+
+
+def test_a_cell_in_an_overlap_counts_once() -> None:
+    ledger = CellLedger(2)
+    ledger.add(cells_at((20, 70, 30, 80)), (0, 0), (100, 100))
+    ledger.add(cells_at((20, 10, 30, 20), (50, 50, 60, 60)), (0, 60), (100, 100))
+    assert ledger.counts.tolist() == [0, 2]
+
+
+def test_a_cell_that_one_frame_cuts_counts_in_the_one_that_shows_it_whole() -> None:
+    ledger = CellLedger(2)
+    ledger.add(cells_at((20, 95, 30, 100)), (0, 0), (100, 100))
+    assert ledger.counts.tolist() == [0, 1]
+    ledger.add(cells_at((20, 35, 30, 45)), (0, 60), (100, 100))
+    assert ledger.counts.tolist() == [0, 1]
+
+
+def test_a_cell_at_the_edge_of_the_scan_that_two_frames_cut_counts_once() -> None:
+    ledger = CellLedger(2)
+    ledger.add(cells_at((0, 92, 6, 97)), (0, 0), (100, 100))
+    ledger.add(cells_at((0, 12, 6, 17)), (0, 80), (100, 100))
+    assert ledger.counts.tolist() == [0, 1]
+
+
+def test_a_cell_at_the_edge_of_the_scan_counts() -> None:
+    ledger = CellLedger(2)
+    ledger.add(cells_at((0, 20, 6, 30)), (0, 0), (100, 100))
+    ledger.add(cells_at(), (0, 90), (100, 100))
+    assert ledger.counts.tolist() == [0, 1]
+
+
+def options_for(tmp_path: Path) -> InferOptions:
+    from tests.bundles import make_bundle
+
+    return InferOptions(
+        model=make_bundle(tmp_path / "tiny.cellseg").path, engine="onnxruntime", precision="fp32"
+    )
+
+
+def test_a_scan_ends_in_the_folder_that_infer_makes(tmp_path: Path) -> None:
+    options = options_for(tmp_path)
+    scan = Scan("slide.svs", tmp_path / "out", options, (), 0.5, may_wait=True)
+    for frame in play().frames(Event()):
+        scan.add(frame)
+    found = scan.finish()
+    assert found is not None
+    folder = tmp_path / "out" / "slide"
+    made = infer_slide(ArraySlide(PICTURE, 0.5, path="a.png"), tmp_path / "other", options)
+    assert {f.name for f in folder.iterdir()} >= {f.name for f in made.folder.iterdir()}
+    assert (folder / "slide.ome.tif").is_file()
+    report = json.loads((folder / "run.json").read_text())
+    assert report["status"] == "done"
+    again = infer_slide(folder / "slide.ome.tif", tmp_path / "out", options)
+    assert again.was_done
+
+
+def test_a_scan_never_overwrites_a_result(tmp_path: Path) -> None:
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "run.json").write_text("{}")
+    with pytest.raises(StoreError, match="never overwrites"):
+        Scan("a.svs", tmp_path / "out", options_for(tmp_path), (), 0.5, may_wait=True)
+
+
+def test_a_stage_that_stands_still_leaves_no_mosaic(tmp_path: Path) -> None:
+    scan = Scan("a", tmp_path, options_for(tmp_path), (), 0.5, may_wait=True)
+    for number in range(3):
+        scan.add(Frame(PICTURE[:50, :50], FrameMeta(number, 0, (1.0, 2.0, 0.0))))
+    assert scan.finish() is None
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_cells_counted_while_scanning_are_those_of_the_whole(
+    tmp_path: Path, cell_bundle: Any
+) -> None:
+    from tests.fakes import IdentityEngine
+
+    def open_engine(_: Any, __: Any, hw: tuple[int, int]) -> IdentityEngine:
+        return IdentityEngine(hw)
+
+    options = options_for(tmp_path)
+    scan = Scan("a", tmp_path, options, ("nucleus",), 0.5, may_wait=True)
+    with LiveSession(cell_bundle, policy="block", open_engine=open_engine) as session:
+        whole = session.submit(PICTURE).result(30).counts["nucleus"]
+        session.on_result(scan.see)
+        for frame in play().frames(Event()):
+            scan.add(frame)
+            session.submit(frame)
+    scan.close()
+    assert abs(scan.counts["nucleus"] - whole) <= 0.03 * whole

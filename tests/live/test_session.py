@@ -1,0 +1,394 @@
+"""Sessions: counting, policies, ownership, bad input, shutdown."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from cellseg import CellsegError, LiveSession, Segmenter
+from cellseg.live.counters import DropReason, FrameDropped
+from cellseg.live.frame import FrameMeta
+from cellseg.runtime.options import InferOptions
+from tests.fakes import ConvEngine, FakeEngine, IdentityEngine, fake_bundle, nuclei_picture
+
+CELLS = {
+    "head": {
+        "kind": "softmax",
+        "instances": {
+            "kind": "interior-border",
+            "interior_channel": 1,
+            "seed_threshold": 0.5,
+            "min_area_px": 4,
+        },
+    }
+}
+
+
+class GateEngine(IdentityEngine):
+    """Works only while its gate is open."""
+
+    gate = threading.Event()
+    entered = threading.Semaphore(0)
+
+    def foreground(self, tile: Any) -> Any:
+        type(self).entered.release()
+        assert type(self).gate.wait(10)
+        return super().foreground(tile)
+
+
+class MoodyEngine(IdentityEngine):
+    """Fails on frames whose first pixel is 13."""
+
+    def foreground(self, tile: Any) -> Any:
+        if tile[0, 0, 0] == 13:
+            raise RuntimeError("unlucky")
+        return super().foreground(tile)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Any:
+    return fake_bundle(tmp_path / "m.cellseg", **CELLS)
+
+
+def make(bundle: Any, engine: type[FakeEngine] = IdentityEngine, **options: Any) -> LiveSession:
+    return LiveSession(bundle, open_engine=lambda _, __, hw: engine(hw), **options)
+
+
+@pytest.fixture
+def gate() -> Any:
+    GateEngine.gate, GateEngine.entered = threading.Event(), threading.Semaphore(0)
+    yield GateEngine
+    GateEngine.gate.set()
+
+
+FRAME = nuclei_picture(64, 48)
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (65, 47), (300, 331)], ids=str)
+@pytest.mark.parametrize("mpp", [None, 0.25], ids="mpp={}".format)
+def test_a_frame_gives_what_the_segmenter_gives(
+    tmp_path: Path, shape: tuple[int, int], mpp: float | None
+) -> None:
+    bundle = fake_bundle(
+        tmp_path / "m.cellseg",
+        mpp=0.5,
+        input={"normalize": {"kind": "slide-percentile", "low": 1, "high": 99}},
+        **CELLS,
+    )
+    frame = nuclei_picture(*shape)
+    with Segmenter(bundle, InferOptions(tile_px=64), lambda _, __, hw: ConvEngine(hw)) as whole:
+        expected = whole(frame, mpp)
+    with make(bundle, ConvEngine, mpp=mpp, tile_px=64) as session:
+        result = session.submit(frame).result(10)
+    np.testing.assert_array_equal(result.classes, expected.classes)
+    np.testing.assert_array_equal(result.labels, expected.labels)
+    assert result.counts == {"nucleus": expected.cell_count}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        FRAME[..., 0],
+        FRAME[..., :1],
+        FRAME.astype(np.uint16) * 257,
+        FRAME[..., 0].astype(np.uint16) * 257,
+        FRAME[:, ::-1],
+        np.dstack([FRAME, np.full(FRAME.shape[:2], 255, np.uint8)]),
+    ],
+    ids=["grey", "one-channel", "uint16", "grey16", "mirrored", "rgba"],
+)
+def test_frames_of_every_kind_are_taken_as_the_segmenter_takes_them(
+    bundle: Any, frame: Any
+) -> None:
+    with Segmenter(bundle, InferOptions(), lambda _, __, hw: ConvEngine(hw)) as whole:
+        expected = whole(frame)
+    with make(bundle, ConvEngine) as session:
+        result = session.submit(frame).result(10)
+    np.testing.assert_array_equal(result.classes, expected.classes)
+
+
+def test_a_frame_may_be_smaller_than_the_halo(tmp_path: Path) -> None:
+    bundle = fake_bundle(tmp_path / "m.cellseg", **(CELLS | {"halo_px": 96}))
+    with make(bundle, ConvEngine) as session:
+        result = session.submit(FRAME[:20, :30]).result(10)
+    assert result.classes.shape == (20, 30)
+
+
+@pytest.mark.parametrize("shape", [(2100, 40), (2500, 2300)], ids=str)
+def test_frames_too_large_for_one_tile_give_what_the_segmenter_gives(
+    bundle: Any, shape: tuple[int, int]
+) -> None:
+    frame = np.tile(nuclei_picture(250, 230), (10, 10, 1))[: shape[0], : shape[1]]
+    with Segmenter(bundle, InferOptions(), lambda _, __, hw: IdentityEngine(hw)) as whole:
+        expected = whole(frame)
+    with make(bundle) as session:
+        result = session.submit(frame).result(60)
+    np.testing.assert_array_equal(result.classes, expected.classes)
+
+
+def test_size_and_type_may_change_in_mid_stream(bundle: Any) -> None:
+    frames = [FRAME, nuclei_picture(40, 90), FRAME[..., 0], FRAME.astype(np.uint16), FRAME]
+    with make(bundle, policy="block") as session:
+        results = [session.submit(frame).result(10) for frame in frames]
+    assert [result.classes.shape for result in results] == [f.shape[:2] for f in frames]
+    np.testing.assert_array_equal(results[0].classes, results[-1].classes)
+
+
+def test_drop_oldest_keeps_the_newest_and_counts_the_others(bundle: Any, gate: Any) -> None:
+    session = make(bundle, gate)
+    futures = [session.submit(FRAME, FrameMeta.now(0))]
+    gate.entered.acquire(timeout=10)
+    futures += [session.submit(FRAME, FrameMeta.now(number)) for number in range(1, 5)]
+    gate.gate.set()
+    session.close()
+    fates = [f.exception() for f in futures]
+    assert [getattr(fate, "reason", None) for fate in fates] == [
+        None,
+        *[DropReason.OVERTAKEN] * 3,
+        None,
+    ]
+    counters = session.snapshot().counters
+    assert (counters.sent, counters.done, counters.dropped) == (5, 2, 3)
+
+
+def test_drop_newest_keeps_what_was_accepted(bundle: Any, gate: Any) -> None:
+    session = make(bundle, gate, policy="drop-newest")
+    futures = [session.submit(FRAME)]
+    gate.entered.acquire(timeout=10)
+    futures += [session.submit(FRAME) for _ in range(3)]
+    gate.gate.set()
+    session.close()
+    assert [f.exception() is None for f in futures] == [True, True, False, False]
+    assert session.snapshot().counters.dropped_by_reason[DropReason.QUEUE_FULL] == 2
+
+
+def test_block_loses_nothing(bundle: Any) -> None:
+    with make(bundle, policy="block", queue_size=2) as session:
+        for _ in range(20):
+            session.submit(FRAME)
+    counters = session.snapshot().counters
+    assert (counters.sent, counters.done, counters.dropped) == (20, 20, 0)
+
+
+def test_blocked_feeders_are_let_go_by_close(bundle: Any, gate: Any) -> None:
+    session = make(bundle, gate, policy="block")
+    session.submit(FRAME)
+    gate.entered.acquire(timeout=10)
+    session.submit(FRAME)
+    late: list[Any] = []
+    feeder = threading.Thread(target=lambda: late.append(session.submit(FRAME)))
+    feeder.start()
+    while session.snapshot().counters.sent < 3:
+        time.sleep(0.001)
+    threading.Timer(0.05, gate.gate.set).start()
+    session.close(drain=False)
+    feeder.join(10)
+    assert late[0].exception().reason is DropReason.CLOSED
+    counters = session.snapshot().counters
+    assert (counters.sent, counters.done, counters.dropped) == (3, 1, 2)
+
+
+def test_an_engine_error_counts_and_the_stream_goes_on(bundle: Any) -> None:
+    unlucky = FRAME.copy()
+    unlucky[0, 0] = 13
+    errors: list[Any] = []
+    with make(bundle, MoodyEngine, policy="block") as session:
+        session.on_error(lambda meta, error: errors.append((meta.frame_id, str(error))))
+        futures = [session.submit(frame) for frame in (FRAME, unlucky, FRAME)]
+    with pytest.raises(FrameDropped, match="Frame 1 was dropped.*reason=error"):
+        futures[1].result()
+    counters = session.snapshot().counters
+    assert (counters.done, counters.dropped, counters.errors) == (2, 1, 1)
+    assert errors == [(1, "unlucky")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((4, 4, 7), np.uint8), np.zeros((4, 4)), np.zeros((0, 4), np.uint8), "a frame"],
+    ids=["channels", "floats", "empty", "text"],
+)
+def test_what_is_no_image_is_counted_and_told(bundle: Any, frame: Any) -> None:
+    told: list[Any] = []
+    with make(bundle, policy="block") as session:
+        session.on_error(lambda meta, error: told.append(error))
+        session.submit(frame)
+        session.submit(FRAME)
+    counters = session.snapshot().counters
+    assert counters.dropped_by_reason[DropReason.BAD_FRAME] == 1
+    assert counters.done == 1
+    assert len(told) == 1
+
+
+def test_every_drop_is_told_with_its_reason(bundle: Any, gate: Any) -> None:
+    told: list[Any] = []
+    session = make(bundle, gate)
+    session.on_drop(lambda meta, reason: told.append((meta.frame_id, reason.value)))
+    session.submit(FRAME)
+    gate.entered.acquire(timeout=10)
+    session.submit(FRAME)
+    session.submit(FRAME)
+    session.pause()
+    session.submit(FRAME)
+    session.resume()
+    gate.gate.set()
+    session.close()
+    assert told == [(1, "overtaken"), (3, "paused")]
+
+
+def test_a_cancelled_future_is_a_drop(bundle: Any, gate: Any) -> None:
+    session = make(bundle, gate)
+    session.submit(FRAME)
+    gate.entered.acquire(timeout=10)
+    assert session.submit(FRAME).cancel()
+    gate.gate.set()
+    session.close()
+    counters = session.snapshot().counters
+    assert (counters.done, counters.dropped_by_reason[DropReason.CANCELLED]) == (1, 1)
+
+
+def test_times_that_go_backwards_are_counted_and_latency_stays_true(bundle: Any) -> None:
+    now_ns = time.monotonic_ns()
+    times_ns = [now_ns, now_ns - 10**9, now_ns + 10**12, now_ns]
+    with make(bundle, policy="block") as session:
+        futures = [session.submit(FRAME, FrameMeta(i, ns)) for i, ns in enumerate(times_ns)]
+    assert session.snapshot().counters.clock_jumps == 2
+    assert all(0 <= future.result().latency.total_ms < 60_000 for future in futures)
+
+
+def test_the_newest_result_is_the_one_shown(bundle: Any) -> None:
+    with make(bundle, policy="block") as session:
+        for number in range(3):
+            session.submit(FRAME, FrameMeta.now(number))
+    snapshot = session.snapshot()
+    assert snapshot.last is not None
+    assert snapshot.last.meta.frame_id == 2
+    assert snapshot.latency.samples == 3
+    assert snapshot.state == "closed"
+    assert snapshot.as_dict()["frame"]["id"] == 2
+
+
+def test_a_blurred_frame_is_less_sharp(bundle: Any) -> None:
+    blurred = cv2.GaussianBlur(FRAME, (0, 0), 2.0)
+    with make(bundle, policy="block") as session:
+        sharp, soft = (session.submit(frame).result(10).focus for frame in (FRAME, blurred))
+    assert soft < sharp / 4
+
+
+def test_a_listener_that_fails_stops_nobody(bundle: Any) -> None:
+    seen: list[int] = []
+
+    def fail(_: Any) -> None:
+        raise ValueError("mine")
+
+    with make(bundle, policy="block") as session:
+        session.on_result(fail)
+        remove = session.on_result(lambda result: seen.append(result.meta.frame_id))
+        session.submit(FRAME).result(10)
+        session.wait_idle(10)
+        remove()
+        session.submit(FRAME)
+    assert seen == [0]
+
+
+def test_results_that_are_held_are_never_overwritten(bundle: Any) -> None:
+    other = np.zeros_like(FRAME)
+    with make(bundle, policy="block") as session:
+        classes = session.submit(FRAME).result(10).classes  # the result itself is let go
+        kept = classes.copy()
+        for _ in range(5):
+            session.submit(other).result(10)
+    np.testing.assert_array_equal(classes, kept)
+
+
+def test_dlpack_goes_in_and_out_without_a_copy(bundle: Any) -> None:
+    class Capsule:
+        def __dlpack__(self, **options: Any) -> Any:
+            return FRAME.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return FRAME.__dlpack_device__()
+
+    with make(bundle, policy="block") as session:
+        result = session.submit(Capsule()).result(10)
+        assert np.shares_memory(result.frame.array, FRAME)
+        out = np.from_dlpack(result.classes)
+        assert np.shares_memory(out, result.classes)
+        kept = out.copy()
+        del result
+        session.submit(np.zeros_like(FRAME)).result(10)
+    np.testing.assert_array_equal(out, kept)
+
+
+def test_nothing_of_a_frames_size_is_allocated_after_the_first_frames(bundle: Any) -> None:
+    frame = nuclei_picture(512, 512)
+    grown = []
+    with make(bundle, QuietEngine, policy="block", tile_px=256) as session:
+        for _ in range(4):
+            session.submit(frame).result(10)
+        tracemalloc.start()
+        try:
+            for _ in range(8):
+                tracemalloc.reset_peak()
+                before = tracemalloc.get_traced_memory()[0]
+                session.submit(frame).result(10)
+                grown.append(tracemalloc.get_traced_memory()[1] - before)
+        finally:
+            tracemalloc.stop()
+    assert max(grown) < frame[..., 0].nbytes // 2
+
+
+class QuietEngine(IdentityEngine):
+    """Allocates nothing itself."""
+
+    def infer(self, tile: Any, out: Any = None) -> Any:
+        assert out is not None
+        np.divide(tile[..., 1], np.float32(255), out=out[..., 1], dtype=np.float32)
+        np.subtract(np.float32(1), out[..., 1], out=out[..., 0])
+        return out
+
+
+def test_close_may_come_twice_and_ends_thread_and_engine(bundle: Any) -> None:
+    engines: list[FakeEngine] = []
+
+    def open_engine(_: Any, __: Any, hw: tuple[int, int]) -> FakeEngine:
+        engines.append(IdentityEngine(hw))
+        return engines[-1]
+
+    session = LiveSession(bundle, open_engine=open_engine)
+    session.submit(FRAME).result(10)
+    session.close()
+    session.close()
+    assert engines[0].is_closed
+    assert not any(thread.name == "cellseg-live" for thread in threading.enumerate())
+    with pytest.raises(CellsegError, match="closed session"):
+        session.submit(FRAME)
+
+
+def test_close_from_a_callback_does_not_wait_for_itself(bundle: Any) -> None:
+    session = make(bundle)
+    session.on_result(lambda _: session.close())
+    session.submit(FRAME).result(10)
+    session.close()
+    assert session.snapshot().state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"policy": "drop-all"}, "policy=drop-all"),
+        ({"queue_size": 0}, "queue_size=0"),
+        ({"range_frames": 0}, "range_frames=0"),
+        ({"engin": "auto"}, "engin"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused(bundle: Any, option: Any, message: str) -> None:
+    with pytest.raises(CellsegError, match=message):
+        make(bundle, **option)
