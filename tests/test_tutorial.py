@@ -45,6 +45,7 @@ def test_the_tutorial_takes_fewer_than_ten_commands() -> None:
     assert all(words[0] == "cellseg-cli" for words in commands())
 
 
+@pytest.mark.slow
 def test_the_tutorial_works_as_it_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
