@@ -142,8 +142,8 @@ REFUSED = {
         {"extra": [input_named("second")]}, r"one image\. Received: 2, 'image', 'second'",
     ),
     "operator": (
-        {"replaced": {"relu": helper.make_node("Asin", ["x1"], ["x2"], "odd")}},
-        r"reach of every operator must be known. Received: 'odd' \(Asin\)",
+        {"replaced": {"relu": helper.make_node("Atan", ["x1"], ["x2"], "odd")}},
+        r"reach of every operator must be known. Received: 'odd' \(Atan\)",
     ),
     "custom operator": (
         {"replaced": {"relu": helper.make_node("My", ["x1"], ["x2"], "odd", domain="mine")}},
