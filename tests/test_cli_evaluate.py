@@ -54,10 +54,10 @@ def test_json_is_the_summary_alone(folders: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--instances",), "evaluate takes a RECIPE with --data, or --pred with --truth"),
+        (("--instances",), "evaluate takes a RECIPE, or --pred with --truth"),
         (("--pred", "x"), "come in pairs"),
         (("--pred", "nowhere", "--truth", "nowhere"), "no folder nowhere"),
-        (("nuclei",), "data=None"),
+        (("nuclei",), "no --data"),
     ],
 )
 def test_what_is_missing_is_said_with_an_example(words: tuple[str, ...], said: str) -> None:
