@@ -85,7 +85,11 @@ def test_wrong_usage_exits_with_2(args: tuple[str, ...]) -> None:
         (("infer", ".", "--mpp", "-1"), "Microns per pixel must be positive.", None),
         (("infer", ".", "--workers", "0"), "workers must be at least 1.", None),
         (("infer", ".", "--write", "clases"), "Received: write=clases.", "Did you mean 'classes'?"),
-        (("train", "nuclei"), "a shipped recipe needs the folder of its data.", "--data FOLDER"),
+        (
+            ("train", "nuclei"),
+            "a shipped recipe needs the folder of its data.",
+            "cellseg-cli train",
+        ),
         (("infer", "."), "the folder holds no slide or image.", "Known suffixes:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
