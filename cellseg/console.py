@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
@@ -67,24 +67,18 @@ class _ConsoleHandler(logging.Handler):
         self._console.print(mark + self.format(record), markup=False, highlight=False)
 
 
-class RunDisplay:
-    """Shows the state of one run; use it as a context and as the progress callback.
+Display = TypeVar("Display", bound="_LineDisplay")
 
-    Parameters
-    ----------
-    console : Console
-        Where it is drawn; a terminal gets a live line, anything else a plain line now and then.
-    title : str
-        Name of the slide.
-    """
 
-    def __init__(self, console: Console, title: str) -> None:
-        self._console, self._title = console, title
+class _LineDisplay:
+    """One line on a terminal that is drawn anew; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._live = _live_line(console) if console.is_terminal else None
         self._task = self._live.add_task("", total=None, pace="") if self._live else None
-        self._last_s = time.monotonic()
 
-    def __enter__(self) -> RunDisplay:
+    def __enter__(self: Display) -> Display:
         if self._live:
             self._live.start()
         return self
@@ -97,6 +91,23 @@ class RunDisplay:
     ) -> None:
         if self._live:
             self._live.stop()
+
+
+class RunDisplay(_LineDisplay):
+    """Shows the state of one run; use it as a context and as the progress callback.
+
+    Parameters
+    ----------
+    console : Console
+        Where it is drawn; a terminal gets a live line, anything else a plain line now and then.
+    title : str
+        Name of the slide.
+    """
+
+    def __init__(self, console: Console, title: str) -> None:
+        super().__init__(console)
+        self._title = title
+        self._last_s = time.monotonic()
 
     def __call__(self, state: Progress) -> None:
         """Show a state of the run."""
@@ -118,7 +129,7 @@ class RunDisplay:
         self._console.print(", ".join(filter(None, parts)), markup=False, highlight=False)
 
 
-class BenchDisplay:
+class BenchDisplay(_LineDisplay):
     """Shows which contestant of a benchmark runs, and how long the rest will take.
 
     Parameters
@@ -128,24 +139,8 @@ class BenchDisplay:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = _live_line(console) if console.is_terminal else None
-        self._task = self._live.add_task("", total=None, pace="") if self._live else None
+        super().__init__(console)
         self._started_s = time.monotonic()
-
-    def __enter__(self) -> BenchDisplay:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def __call__(self, done: int, total: int, what: str) -> None:
         """Show what comes next, after so many of all steps."""

@@ -127,7 +127,7 @@ def notify(*lines: str) -> bool:
     Returns
     -------
     bool
-        Whether there is somebody to send to.
+        Whether the environment names a socket to send to; one that is gone is no error.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):

@@ -83,8 +83,9 @@ def test_a_socket_that_is_gone_does_no_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    with ServiceNotifier(FakeSession()):
-        pass
+    with ServiceNotifier(FakeSession()) as notifier:
+        assert notify("STATUS=nobody hears this")
+    assert notifier._thread is None or not notifier._thread.is_alive()
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="abstract sockets are Linux's")

@@ -196,6 +196,9 @@ def test_charts_are_drawn(page: Any, session: FakeSession) -> None:
         return data.some((value, at) => at % 4 === 1 && value > 150);
     })"""
     page.wait_for_function(f"() => ({inked})().every(Boolean)")
+    drawn = page.evaluate(inked)
+    assert len(drawn) > 0
+    assert all(drawn)
 
 
 def test_it_fits_a_phone(browser: Any, session: FakeSession, server: LocalServer) -> None:
