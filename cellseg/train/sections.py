@@ -101,6 +101,11 @@ class ClassRecipe(Section):
     mask_colors: tuple[Color, ...] = Field(
         (), description="RGB colours that mean it, in masks of colours; the nearest one counts"
     )
+    optional: bool = Field(
+        False,
+        description="may be missing from the training masks: its channel is there, and learns to "
+        "stay empty",
+    )
 
 
 class InputRecipe(Section):
