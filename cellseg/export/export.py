@@ -145,7 +145,10 @@ class _Export:
 
     def read_datasets(self, named: tuple[tuple[str, Path], ...]) -> dict[str, list[LabelledImage]]:
         names = [item.name for item in self.card.classes]
-        return {name: read_labelled(folder, names, self.normalize) for name, folder in named}
+        whole_px = self.card.whole_px
+        return {
+            name: read_labelled(folder, names, self.normalize, whole_px) for name, folder in named
+        }
 
     def pick_tiles(self) -> list[NDArray[np.uint8]]:
         if not self.options.representative:
@@ -162,6 +165,7 @@ class _Export:
             self.options.tile_px,
             self.options.seed,
             held_out,
+            self.card.whole_px,
         )
         return [item.tile for item in picked]
 

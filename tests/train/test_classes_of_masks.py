@@ -1,7 +1,8 @@
-"""Classes that masks may lack, a data set named directly, and the shipped recipes of classes."""
+"""Runs on masks: classes they may lack, data named directly, what is kept, the small recipes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("keras", reason="needs the [train] extra")
+keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 from cellseg.data.smear.classes import CLASSES
-from cellseg.errors import DataError
+from cellseg.errors import DataError, RecipeError
+from cellseg.train.callbacks import EpochEnd
 from cellseg.train.class_task import ClassTask
 from cellseg.train.families.summary import summarize
-from cellseg.train.models import build_network
+from cellseg.train.fit import check_folder
+from cellseg.train.models import build_network, load_network
 from cellseg.train.pairs import find_pairs
 from cellseg.train.recipe import load_recipe
+from cellseg.train.run_state import RunState
 from cellseg.train.sections import Recipe
 
 
@@ -116,3 +120,47 @@ def test_the_small_nets_have_half_a_million_parameters_and_tile_exactly(
     assert (found.parameters, model.output_shape[-1]) == (parameters, outputs)
     assert found.tiles_exactly
     assert found.receptive_field_px == 92
+
+
+class Seen:
+    """A task whose validation says what it is told; its watcher sees nothing."""
+
+    def __init__(self, settings: Recipe, losses: list[float]) -> None:
+        self.recipe, self._losses = settings, losses
+
+    def validate(self, model: keras.Model) -> dict[str, float]:
+        return {"val_loss": self._losses.pop(0)}
+
+    def add(self, *what: Any) -> None:
+        """Watch nothing."""
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1.0), ("last", 3.0)])
+def test_weights_are_kept_of_the_best_epoch_or_of_the_last(
+    keep: str, kept: float, tmp_path: Path
+) -> None:
+    task: Any = Seen(recipe(optional=True, fit={"keep": keep}), [0.5, 0.9, 0.7])
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile("sgd", "mse")
+    best = keras.models.clone_model(model)
+    end = EpochEnd(task, tmp_path, RunState(), best, task)
+    end.set_model(model)
+    for epoch in range(3):
+        model.set_weights([np.full((1, 1), epoch + 1.0)])
+        end.on_epoch_begin(epoch)
+        end.on_epoch_end(epoch, {"loss": 1.0})
+    saved = load_network(tmp_path / "best.keras")
+    assert saved.get_weights()[0].item() == kept
+
+
+def test_a_run_goes_on_although_its_recipe_is_older_than_a_key(tmp_path: Path) -> None:
+    current = recipe(optional=False)
+    older = current.model_dump(mode="json")
+    del older["fit"]["keep"]
+    (tmp_path / "recipe.json").write_text(json.dumps(older))
+    check_folder(current, tmp_path, True)
+    with pytest.raises(RecipeError, match="the recipe it began with"):
+        check_folder(recipe(optional=True), tmp_path, True)
+    with pytest.raises(RecipeError, match="used once"):
+        check_folder(current, tmp_path, False)
