@@ -108,6 +108,17 @@ def test_smear_cells_has_the_classes_that_are_synthesized() -> None:
     ]
 
 
+def test_glomeruli_are_seen_at_an_eighth_of_their_images(shared_data: Path) -> None:
+    shipped = load_recipe("glomeruli")
+    counts = [len(find_pairs(shipped, shared_data, split)) for split in ("train", "valid", "test")]
+    assert counts == [9, 1, 3]
+    inside = find_pairs(shipped, shared_data / "kidney_glomeruli", "test")
+    assert inside == find_pairs(shipped, shared_data, "test")
+    width, _ = cv2.imread(str(inside[0].image)).shape[:2]
+    assert shipped.input.fit == "whole"
+    assert shipped.bundle.mpp == 0.5 * width / shipped.input.size_px[0]
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "outputs"), [("glomeruli", 487_553, 1), ("smear-cells", 487_706, 10)]
 )
