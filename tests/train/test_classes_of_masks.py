@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cellseg.train.class_task import ClassTask  # noqa: E402
 from cellseg.train.families.summary import summarize  # noqa: E402
 from cellseg.train.fit import check_folder  # noqa: E402
 from cellseg.train.models import build_network, load_network  # noqa: E402
+from cellseg.train.objectives import make_loss  # noqa: E402
 from cellseg.train.pairs import find_pairs  # noqa: E402
 from cellseg.train.recipe import load_recipe  # noqa: E402
 from cellseg.train.run_state import RunState  # noqa: E402
@@ -163,6 +165,24 @@ def test_weights_are_kept_of_the_best_epoch_or_of_the_last(
         end.on_epoch_end(epoch, {"loss": 1.0})
     saved = load_network(tmp_path / "best.keras")
     assert saved.get_weights()[0].item() == kept
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_stopped_run_loads_in_a_process_that_never_made_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = make_loss("crossentropy_dice", class_weights=[1.0, 2.0])
+    model = keras.Sequential([keras.layers.Input((4, 4, 3)), keras.layers.Conv2D(2, 1)])
+    model.compile("sgd", loss)
+    model.save(tmp_path / "last.keras")
+    module = type(loss).__module__
+    monkeypatch.setattr("cellseg.train.pixel_losses", sys.modules[module])  # put back afterwards
+    monkeypatch.delitem(sys.modules, module)
+    objects = keras.saving.get_custom_objects()
+    for name in [name for name, kind in objects.items() if kind.__module__ == module]:
+        monkeypatch.delitem(objects, name)
+    again = load_network(tmp_path / "last.keras", compiled=True).loss
+    assert again.get_config() == loss.get_config()
 
 
 def test_a_run_goes_on_although_its_recipe_is_older_than_a_key(tmp_path: Path) -> None:
