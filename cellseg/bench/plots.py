@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS",
+    "Bar",
     "history_plot",
     "labels_of",
     "latency_cdf",
     "pareto",
     "roofline_bars",
     "stage_bars",
+    "value_bars",
 ]
 
 COLOURS = 8
@@ -64,6 +66,16 @@ class _Axis:
         step *= next(m for m in (1, 2, 5, 10) if span / (step * m) <= 6)
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number with a name."""
+
+    name: str
+    value: float
+    colour: int = 0
+    """Place in the key of colours."""
 
 
 def labels_of(rows: Sequence[Row]) -> list[str]:
@@ -186,6 +198,21 @@ def roofline_bars(rows: Sequence[Row]) -> str:
         if found.peak_gflop_s is not None:
             parts.append(_tick(x.at(found.peak_gflop_s), top, f"peak {found.peak_gflop_s:.0f}"))
     return _svg(parts, height, "Operations a second under the roof of the machine")
+
+
+def value_bars(bars: Sequence[Bar], axis: str, label: str) -> str:
+    """Draw a number of each contestant as a bar, its value behind its name; "" without any."""
+    if not bars:
+        return ""
+    x = _Axis(0, (max(bar.value for bar in bars) or 1.0) * 1.05, _BARS_LEFT, _WIDTH - _RIGHT)
+    height = _BOTTOM + len(bars) * (_BAR + _BAR_GAP) + 6
+    parts = [_x_axis(x, height, axis)]
+    for place, bar in enumerate(bars):
+        top = 24 + place * (_BAR + _BAR_GAP)
+        words = f"{bar.name}: {number(bar.value)}"
+        parts.append(_text(_BARS_LEFT, top - 6, words, "name"))
+        parts.append(_rect(_BARS_LEFT, top, x.at(bar.value), bar.colour, words))
+    return _svg(parts, height, label)
 
 
 def history_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]]) -> str:
