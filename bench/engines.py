@@ -8,14 +8,16 @@ pixels, and as many threads as we use. Ours gets bytes as a camera or a slide gi
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellseg.bench.process import ProcessFailed, run_process
+
+if TYPE_CHECKING:
+    import argparse
 
 HERE = Path(__file__).parent
 OURS = "cellseg"

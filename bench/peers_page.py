@@ -125,9 +125,7 @@ def engines_alone(record: Record) -> Table:
 def absent(record: Record) -> list[str]:
     """Say who has no numbers, and why."""
     return [
-        f"{row['contestant']['name']}: {row['failure']}"
-        for row in record["rows"]
-        if row["failure"]
+        f"{row['contestant']['name']}: {row['failure']}" for row in record["rows"] if row["failure"]
     ]
 
 

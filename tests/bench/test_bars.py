@@ -17,9 +17,7 @@ def bars(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_the_table_in_the_docs_is_what_the_results_say(
-    bars: ModuleType, repository: Path
-) -> None:
+def test_the_table_in_the_docs_is_what_the_results_say(bars: ModuleType, repository: Path) -> None:
     page = (repository / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     shown = page.split("<!-- bars:begin -->")[1].split("<!-- bars:end -->")[0].strip()
     assert shown == bars.table_of_bars(), "run: python bench/bars.py --page"
@@ -60,7 +58,11 @@ def test_what_was_not_measured_is_neither_met_nor_missed(
     bars.record.cache_clear()
     (tmp_path / "there.json").write_text('{"rounds": [3, 1, 2], "other": null}')
     try:
-        for read in (bars.value("gone", "a"), bars.value("there", "b"), bars.value("there", "other")):
+        for read in (
+            bars.value("gone", "a"),
+            bars.value("there", "b"),
+            bars.value("there", "other"),
+        ):
             assert bars.Bar("a", "b", read, "c", least=1).line()[3:5] == ("not measured", "")
         assert bars.value("there", "rounds")() == 2
     finally:
