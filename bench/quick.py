@@ -17,6 +17,7 @@ at least; the commits between the two entries are named.
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import math
 import subprocess
@@ -240,18 +241,27 @@ def write_pages(entries: Sequence[dict[str, Any]], folder: Path) -> None:
         lines.append(f"| {' | '.join([*head, *cells])} |")
     lines += ["", "## What moved", "", *([f"- {text}" for text in moved] or ["Nothing."])]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    body = ["<h1>History of ratios</h1>"]
+    body = ["<h1>History of ratios</h1>", _moved_box(moved, len(entries))]
     for name, words in MEANING.items():
-        series = {m: [_point(e, name) for e in entries if e["machine"] == m] for m in machines}
+        series = {m: [_point(e, name, m) for e in entries] for m in machines}
         body.append(f"<h2>{name}</h2><p class='note'>{words}</p>{history_plot(series)}")
-    body.append("<h2>What moved</h2><ul>" + "".join(f"<li>{text}</li>" for text in moved) + "</ul>")
     page = document("cellseg: history of ratios", "\n".join(body))
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def _point(entry: dict[str, Any], name: str) -> tuple[str, float, float, float]:
-    found = entry["ratios"].get(name) or {"value": math.nan, "low": math.nan, "high": math.nan}
-    label = f"{entry['date'][:10]} {(entry['commit'] or '')[:10]}"
+def _moved_box(moved: Sequence[str], count: int) -> str:
+    """Say first what moved, for that is what the page is opened for."""
+    if not moved:
+        return f"<div class='verdict'><b>Nothing moved</b> over {count} measurements.</div>"
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in moved)
+    return f"<div class='verdict bad'><b>What moved</b><ul>{items}</ul></div>"
+
+
+def _point(entry: dict[str, Any], name: str, machine: str) -> tuple[str, float, float, float]:
+    label = f"{(entry['commit'] or '?')[:7]} {entry['date'][:10]}"
+    found = entry["ratios"].get(name)
+    if found is None or entry["machine"] != machine:
+        return label, math.nan, math.nan, math.nan
     return label, found["value"], found["low"], found["high"]
 
 
@@ -270,6 +280,7 @@ def main() -> None:
     options.history.parent.mkdir(parents=True, exist_ok=True)
     entries = read_history(options.history)
     if not options.page:
+        started_s = time.perf_counter()
         entries.append(measure())
         with options.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entries[-1]) + "\n")
@@ -277,6 +288,7 @@ def main() -> None:
             print(f"{name:18} {_words(ratio):32} {MEANING[name]}")
         same = [entry for entry in entries if entry["machine"] == entries[-1]["machine"]]
         print("\n".join(moves(same[-2:])) or "nothing moved")
+        print(f"measured in {time.perf_counter() - started_s:.0f} s", file=sys.stderr)
     write_pages(entries, options.history.parent)
 
 
