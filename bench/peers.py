@@ -221,11 +221,15 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
     take_turns(contest, rows)
     for row in rows:
         row.failure = row.failure and last_line(row.failure)
-    python = contest.pythons.get("engines")
+    python, card = contest.pythons.get("engines"), contest.bundle.manifest
     return {
         "slide": options.slide.name,
         "slide_hw": slide_hw(options.slide),
-        "model": {"name": options.model, "sha256": contest.bundle.sha256},
+        "model": {
+            "name": card.name,
+            "version": card.version,
+            "sha256": contest.bundle.sha256,
+        },
         "held_against": against,
         "rounds": options.rounds,
         "threads": options.threads,

@@ -73,8 +73,8 @@ def speed(record: Record) -> Table:
         lines.append([
             who["name"], who["precision"], _patch(who), spread(tally["seconds"], 1),
             f"{height * width / 1e6 / took:.2f}", *ratios,
-            f"{statistics.median(tally['cpu_s']):.1f}", f"{max(tally['peak_rss_mb']):.0f} MB",
-            f"{row['result_mb']:.1f} MB",
+            _known(tally["cpu_s"] and statistics.median(tally["cpu_s"]), "{:.1f}"),
+            f"{max(tally['peak_rss_mb']):.0f} MB", _known(row["result_mb"], "{:.1f} MB"),
         ])  # fmt: skip
     heads = [
         "contestant", "precision", "patch, overlap", "seconds", "MP/s",
@@ -90,16 +90,15 @@ def agreement(record: Record) -> Table:
         [
             row["contestant"]["name"], row["contestant"]["precision"],
             f"{row['flipped_per_million']:.1f}", f"{row['flipped_inside_per_million']:.1f}",
-            f"{row['dice']:.5f}",
-            NOT_KNOWN if row["truth_dice"] is None else f"{row['truth_dice']:.4f}",
-            str(row["lost"]), str(row["doubled"]),
+            f"{row['dice']:.5f}", _known(row["truth_dice"], "{:.4f}"),
+            _known(row["lost"], "{}"), _known(row["doubled"], "{}"),
         ]
         for row in done(record)
     ]  # fmt: skip
-    cells = max((row["cells"] for row in done(record)), default=0)
+    cells = max((row["cells"] or 0 for row in done(record)), default=0)
     heads = [
         "contestant", "precision", "flipped px per million", "of them inside", "Dice, untiled",
-        "Dice, truth", f"lost of {cells} cells", "doubled",
+        "Dice, truth", f"lost of {cells} cells" if cells else "lost cells", "doubled",
     ]  # fmt: skip
     return Table(heads, lines)
 
@@ -127,6 +126,10 @@ def absent(record: Record) -> list[str]:
     return [
         f"{row['contestant']['name']}: {row['failure']}" for row in record["rows"] if row["failure"]
     ]
+
+
+def _known(value: Any, form: str) -> str:
+    return NOT_KNOWN if value is None or value == [] else form.format(value)
 
 
 def _patch(who: Record) -> str:
@@ -164,11 +167,12 @@ def engines_markdown(record: Record) -> str:
 
 def peers_html(record: Record) -> str:
     """Return everything as one HTML document that loads nothing."""
+    model = record["model"]
     body = [
         "<h1>cellseg and others, same network and slide</h1>",
         f"<p>{html.escape(_head(record))}</p>",
-        f'<p class="note">Network {html.escape(record["model"]["name"])}, sha256 '
-        f"{record['model']['sha256'][:16]}, in the form that each takes. What each contestant "
+        f'<p class="note">Network {html.escape(model["name"])} {html.escape(model["version"])}, '
+        f"sha256 {model['sha256'][:16]}, in the form that each takes. What each contestant "
         "does, and what is counted, stands in docs/benchmarks.md; raw numbers in peers.json.</p>",
         "<h2>Time and memory</h2>",
         _plots(record),

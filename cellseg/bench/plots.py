@@ -231,8 +231,8 @@ def history_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]]
     Parameters
     ----------
     series : mapping of str to sequence of (str, float, float, float)
-        By machine, all of one length: label of a moment, whose first word stands at the axis, value,
-        lower and upper end; NaN where it was not measured.
+        By machine, all of one length: label of a moment, whose first word stands at the axis,
+        value, lower and upper end; NaN where it was not measured.
     """
     known = {
         name: [(i, p) for i, p in enumerate(points) if not math.isnan(p[1])]
