@@ -1,4 +1,4 @@
-"""Others on the same slide: who is absent is said, pages are those of the JSON, grids are theirs."""
+"""Others on the same slide: the absent are named, pages are the record's, grids are theirs."""
 
 from __future__ import annotations
 
