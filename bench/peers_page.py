@@ -189,13 +189,17 @@ def peers_html(record: Record) -> str:
     return document("cellseg and others", "\n".join(body))
 
 
+KEY = '<ul class="key"><li><i class="c0"></i>cellseg</li><li><i class="c1"></i>others</li></ul>'
+QUANTIZED = "What int8 loses or doubles comes from its rounding, not from seams."
+
+
 def _plots(record: Record) -> str:
     took = [Bar(_name(row), seconds(row), _colour(row)) for row in done(record)]
     memory = [
         Bar(_name(row), max(row["tally"]["peak_rss_mb"]), _colour(row)) for row in done(record)
     ]
     return (
-        f"<figure>{value_bars(took, 'seconds, median', 'Seconds for the slide')}</figure>"
+        f"{KEY}<figure>{value_bars(took, 'seconds, median', 'Seconds for the slide')}</figure>"
         f"<figure>{value_bars(memory, 'MB, the most in memory', 'Peak memory')}</figure>"
     )
 
@@ -206,7 +210,8 @@ def _harm(record: Record) -> str:
         for row in done(record)
         if row["lost"] is not None
     ]
-    return f"<figure>{value_bars(bars, 'cells lost or doubled', 'Cells lost or doubled')}</figure>"
+    plot = value_bars(bars, "cells lost or doubled", "Cells lost or doubled")
+    return f"{KEY}<figure>{plot}<figcaption>{QUANTIZED}</figcaption></figure>" if plot else ""
 
 
 def _name(row: Record) -> str:

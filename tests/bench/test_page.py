@@ -93,6 +93,21 @@ def test_a_scenario_that_was_never_reached_says_so(browser: Any, tmp_path: Path)
     page.close()
 
 
+@pytest.mark.parametrize("name", ["results/peers.html", "history/index.html"])
+def test_kept_pages_fit_a_phone_and_load_nothing(
+    browser: Any, tmp_path: Path, repository: Path, name: str
+) -> None:
+    html = (repository / "bench" / name).read_text(encoding="utf-8")
+    page, asked = shown(browser, tmp_path, html, 390)
+    assert len([url for url in asked if not url.startswith("data:")]) == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    drawn = page.eval_on_selector_all(
+        "svg rect[class^=c], svg circle", "all => all.map(m => m.getBBox().width)"
+    )
+    assert sum(width > 0 for width in drawn) >= 5
+    page.close()
+
+
 def test_an_invalid_run_is_marked_at_the_top(browser: Any, tmp_path: Path) -> None:
     from cellseg.bench.record import MachineState
 
