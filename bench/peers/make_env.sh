@@ -5,6 +5,7 @@
 #   bench/peers/make_env.sh all
 #
 # Then: python bench/peers.py SLIDE --envs runs/peers/env ...
+# An environment that is there is kept; remove its folder to make it anew.
 # An environment that is not made within LIMIT_S seconds (900) is removed; the reason is left in
 # FOLDER/NAME.not-made, from where the table takes it.
 # TORCH_PIP="--index-url URL" chooses where torch comes from; the index's own wheels for Linux bring CUDA.
@@ -21,9 +22,14 @@ if [ "$name" = all ]; then
     exit 0
 fi
 
+if [ -f "$folder/$name/made" ]; then
+    echo "$folder/$name/bin/python"
+    exit 0
+fi
 packages="$here/environments/$name.txt"
 [ -f "$packages" ] || { echo "error: no $packages" >&2; exit 2; }
 mkdir -p "$folder"
+rm -rf "${folder:?}/$name" # what an interrupted run left
 log="$folder/$name.log"
 
 make_it() {
@@ -42,9 +48,11 @@ export -f make_it
 export PYTHON="${PYTHON:-python3}" TORCH_PIP="${TORCH_PIP:-}" name folder packages
 
 status=0
-timeout "$limit_s" bash -euo pipefail -c make_it >"$log" 2>&1 || status=$?
+limit=$(command -v timeout || true) # macOS has none
+${limit:+"$limit" "$limit_s"} bash -euo pipefail -c make_it >"$log" 2>&1 || status=$?
 if [ "$status" = 0 ]; then
     rm -f "$log" "$folder/$name.not-made"
+    touch "$folder/$name/made"
     echo "$folder/$name/bin/python"
     exit 0
 fi
