@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 
@@ -34,6 +34,9 @@ class Contestant:
     threads: int | None = None
     """Where a contestant sets them itself; None: those of the contest."""
 
+    to_halo: bool = False
+    """The overlap is what leaves no seam."""
+
 
 OURS_FP32 = Contestant("cellseg fp32", "ours", "ours.py", "bundle")
 OURS_INT8 = Contestant("cellseg int8", "ours", "ours.py", "bundle", precision="int8")
@@ -42,7 +45,6 @@ WHOLE = Contestant("whole image", "ours", "untiled.py", "planar")
 
 def contestants(halo_px: int) -> tuple[Contestant, ...]:
     """List the rows; an overlap to the halo is what leaves no seam."""
-    to_halo = {side: 2 * halo_px / side for side in (512, 1024)}
     fast = partial(Contestant, environment="fast", driver="fast_patches.py", model="planar_fixed")
     seeds = partial(
         Contestant,
@@ -57,8 +59,8 @@ def contestants(halo_px: int) -> tuple[Contestant, ...]:
         OURS_FP32,
         OURS_INT8,
         fast("FAST, no overlap", patch_px=512),
-        fast("FAST, overlap to the halo", patch_px=512, overlap=to_halo[512]),
-        fast("FAST, 1024, to the halo", patch_px=1024, overlap=to_halo[1024]),
+        _seamless(fast("FAST, overlap to the halo"), 512, halo_px),
+        _seamless(fast("FAST, 1024, to the halo"), 1024, halo_px),
         fast("FAST int8, no overlap", patch_px=512, **int8),
         Contestant("MONAI sliding window", "monai", "monai_window.py", "planar", 512, 0.25),
         Contestant("TIAToolbox", "tiatoolbox", "tiatoolbox_segmentor.py", "planar", 512),
@@ -67,3 +69,22 @@ def contestants(halo_px: int) -> tuple[Contestant, ...]:
         seeds("seeds tiling, one thread", threads=1),
         seeds("seeds tiling, all threads"),
     )
+
+
+def at_patches(
+    found: tuple[Contestant, ...], sides: tuple[int, ...], halo_px: int
+) -> tuple[Contestant, ...]:
+    """Repeat those that see 512 px at a time with other sides; without sides, return all as is."""
+    rows = list(found)
+    for who in found if sides else ():
+        if who.patch_px != 512:
+            continue
+        rows.remove(who)
+        for side in sides:
+            other = replace(who, name=f"{who.name}, patch {side}", patch_px=side)
+            rows.append(_seamless(other, side, halo_px) if who.to_halo else other)
+    return tuple(rows)
+
+
+def _seamless(who: Contestant, side: int, halo_px: int) -> Contestant:
+    return replace(who, patch_px=side, overlap=2 * halo_px / side, to_halo=True)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from contest import Tally, save_record
 from engines import measure_engines
-from line_up import WHOLE, Contestant, contestants
+from line_up import WHOLE, Contestant, at_patches, contestants
 from pages import write_section
 from peers_page import engines_markdown, peers_html, peers_markdown
 
@@ -214,14 +214,18 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
     wanted = [part for part in options.only.split(",") if part]
     rows = [
         Row(c)
-        for c in contestants(contest.halo_px)
+        for c in at_patches(contestants(contest.halo_px), tuple(options.patch), contest.halo_px)
         if not wanted or any(part in c.name for part in wanted)
     ]
-    against = warm_up(contest, rows)
-    take_turns(contest, rows)
+    against, engines = warm_up(contest, rows), None
+    python, card = contest.pythons.get("engines"), contest.bundle.manifest
+    try:
+        take_turns(contest, rows)
+        engines = measure_engines(python, options) if python and not wanted else None
+    except KeyboardInterrupt:
+        print("interrupted; rounds that are done are kept", file=sys.stderr)
     for row in rows:
         row.failure = row.failure and last_line(row.failure)
-    python, card = contest.pythons.get("engines"), contest.bundle.manifest
     return {
         "slide": options.slide.name,
         "slide_hw": slide_hw(options.slide),
@@ -231,10 +235,10 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
             "sha256": contest.bundle.sha256,
         },
         "held_against": against,
-        "rounds": options.rounds,
+        "rounds": max((len(row.tally.seconds) for row in rows), default=0),
         "threads": options.threads,
         "rows": [asdict(row) for row in rows],
-        "engines": measure_engines(python, options) if python and not wanted else None,
+        "engines": engines,
     }
 
 
@@ -248,6 +252,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--only", default="", help="parts of names, by commas; no engines alone")
+    parser.add_argument(
+        "--patch", type=int, nargs="+", default=[], help="sides in place of 512: 256 512 1024"
+    )
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds a run")
     parser.add_argument("--whole-px", type=int, default=8192**2, help="10 GB at 8192 x 8192")
     parser.add_argument("--tile", type=int, default=1024, help="engines alone: side of a tile")

@@ -110,6 +110,18 @@ def test_who_has_no_environment_is_named_with_the_reason(peers: ModuleType, tmp_
     assert "make_env.sh monai" in why["monai"]
 
 
+def test_patches_of_other_sides_keep_what_leaves_no_seam(peers: ModuleType) -> None:
+    from line_up import at_patches, contestants
+
+    usual = contestants(96)
+    assert at_patches(usual, (), 96) == usual
+    rows = {who.name: who for who in at_patches(usual, (256, 512, 1024), 96)}
+    assert rows["FAST, overlap to the halo, patch 256"].overlap == 2 * 96 / 256
+    assert rows["MONAI sliding window, patch 1024"].overlap == 0.25
+    assert rows["cellseg fp32"] == usual[0]
+    assert len(rows) == len(usual) + 2 * sum(who.patch_px == 512 for who in usual)
+
+
 def test_a_contestant_that_dies_is_a_row_and_the_rest_goes_on(
     peers: ModuleType, made: dict[str, Any]
 ) -> None:
