@@ -6,7 +6,7 @@ import statistics
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from bars import ROOT, Bar, off_one, ratio, record, value
+from bars import ROOT, Bar, either, off_one, ratio, record, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,6 +263,8 @@ CELLS = [
         yes=True),
     Bar("cells", "one to one with scikit-image on 8k", all_true("whole"),
         "bench/cells.py whole --side 8192", yes=True),
+    Bar("cells", "end to end with all of cells, of without", value("cells-cost", "times", "all"),
+        "bench/cells_cost.py made8k.tif", most=1.15, form=TIMES),
     Bar("cells", "against dask-image, 16k", value("cells", "dask", "times_faster"),
         "bench/cells.py dask --side 16384", least=10.0, form=TIMES),
     Bar("cells", "memory, of dask-image's", value("cells", "dask", "part_of_memory"),
@@ -282,7 +284,8 @@ STREAM = "bench/stream.py"
 LIVE = [
     Bar("live", "p99 at half the engine's rate, to its median", value("stream", "half_rate",
         "p99_to_engine_median"), STREAM, most=1.5),
-    Bar("live", "overload: longest submit", value("stream", "overload", "longest_submit_ms"),
+    Bar("live", "overload: longest submit", either(value("stream", "overload",
+        "submit_own_p100_ms"), value("stream", "overload", "longest_submit_ms")),
         STREAM, most=1.0, form="{:.2f} ms"),
     Bar("live", "overload: memory", value("stream", "overload", "rss_growth_mb"), STREAM,
         most=20, form="{:.1f} MB"),
@@ -291,7 +294,7 @@ LIVE = [
     Bar("live", "overload: drops counted exactly", value("stream", "overload",
         "is_counted_exactly"), STREAM, yes=True),
     Bar("live", "overload: how long", value("stream", "overload", "seconds"),
-        "bench/stream.py --overload-s 600", least=600, form="{:.0f} s"),
+        "bench/stream.py --only overload --seconds 600", least=600, form="{:.0f} s"),
     Bar("live", "processor time besides the engine's", value("stream", "cost",
         "besides_to_engine"), STREAM, most=0.10, form=PERCENT),
     Bar("live", "mosaic: error of places, median", value("stream", "mosaic", "error_median_px"),

@@ -11,6 +11,7 @@ the last column leave them, and from what the shipped bundles state. What has no
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 from dataclasses import dataclass
@@ -114,6 +115,18 @@ def value(name: str, *keys: str | int) -> Callable[[], float]:
 def ratio(above: Callable[[], float], below: Callable[[], float]) -> Callable[[], float]:
     """Divide one number by another."""
     return lambda: above() / below()
+
+
+def either(*reads: Callable[[], float]) -> Callable[[], float]:
+    """Read the first number that is there: a script's newer figure before its older one."""
+
+    def read() -> float:
+        for each in reads[:-1]:
+            with contextlib.suppress(LookupError):
+                return each()
+        return reads[-1]()
+
+    return read
 
 
 def off_one(read: Callable[[], float]) -> Callable[[], float]:
