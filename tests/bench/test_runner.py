@@ -125,6 +125,15 @@ def test_an_empty_accuracy_set_is_refused_before_anything_runs(
         run(accuracy_sets={"none": tmp_path / "none"})
 
 
+def test_an_accuracy_set_without_truth_is_refused_before_anything_runs(
+    run: Callable[..., Report], tmp_path: Path
+) -> None:
+    (tmp_path / "bare" / "images").mkdir(parents=True)
+    (tmp_path / "bare" / "images" / "a.png").touch()
+    with pytest.raises(BenchError, match=r"1 of 1 without, e\.g\. a\.png"):
+        run(accuracy_sets={"bare": tmp_path / "bare"})
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
