@@ -318,4 +318,10 @@ TRAINING = [
         form="{:.3f}"),
 ]  # fmt: skip
 
-BARS = (*GIGAPIXEL, *EXPORTED, *CELLS, *LIVE, *TRAINING)
+BENCHMARKS = [
+    Bar("benchmarks", "three runs: pairs of intervals that do not overlap", ratio(
+        value("agreement", "apart"), value("agreement", "pairs")), "bench/agreement.py --page",
+        most=0.05, form=PERCENT),
+]  # fmt: skip
+
+BARS = (*GIGAPIXEL, *EXPORTED, *CELLS, *LIVE, *TRAINING, *BENCHMARKS)

@@ -138,8 +138,10 @@ def _patch(who: Record) -> str:
 
 def _head(record: Record) -> str:
     height, width = record["slide_hw"]
+    model = record["model"]
     return (
-        f"{words_of_machine(record['machine'])}. {record['slide']}, {height * width / 1e6:.0f} MP, "
+        f"{words_of_machine(record['machine'])}. {model['name']} {model['version']} on "
+        f"{record['slide']}, {height * width / 1e6:.0f} MP, "
         f"{record['threads']} threads; {record['rounds']} rounds, medians (smallest to largest), "
         f"contestants taking turns. Held against {record['held_against']}."
     )
