@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,6 +47,16 @@ def test_what_disturbed_a_run_stands_above_the_table(agreement: ModuleType) -> N
     found = agreement.record_of([made_report(made_row()), slept], [])
     text = agreement.page(found | {"machine": MACHINE})
     assert text.index("the machine slept for 150 s") < text.index("| contestant |")
+
+
+def test_the_table_in_the_docs_is_that_of_the_record(
+    agreement: ModuleType, repository: Path
+) -> None:
+    page = (repository / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- agreement:begin -->")[1].split("<!-- agreement:end -->")[0].strip()
+    kept = agreement.RESULTS.exists()
+    text = agreement.page(json.loads(agreement.RESULTS.read_text())) if kept else None
+    assert shown == (text or "Not measured yet."), "run: python bench/agreement.py --page"
 
 
 @pytest.mark.parametrize(
