@@ -261,9 +261,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0, help="engines alone: a round")
     parser.add_argument("--work", type=Path, default=Path("runs/peers"))
     parser.add_argument("-o", "--out", type=Path, default=HERE / "results" / "peers.json")
-    parser.add_argument(
-        "--page", action="store_true", help="fill docs/benchmarks.md, write peers.html"
-    )
+    parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
     return parser.parse_args()
 
 
@@ -273,11 +271,12 @@ def main() -> None:
     if options.slide is not None:
         save_record(options.out, run_all(options))
     record = json.loads(options.out.read_text(encoding="utf-8"))
-    print(peers_markdown(record))
+    page = options.out.with_suffix(".html")
+    page.write_text(peers_html(record), encoding="utf-8")
+    print(f"{peers_markdown(record)}\n\n{page}")
     if options.page:
         write_section("benchmarks.md", "peers", peers_markdown(record))
         write_section("benchmarks.md", "engines", engines_markdown(record))
-        options.out.with_suffix(".html").write_text(peers_html(record), encoding="utf-8")
 
 
 if __name__ == "__main__":
