@@ -13,6 +13,7 @@ from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.cell_table import CellFrame, CellTable
 from cellseg.runtime.engines.shelf import EngineShelf
+from cellseg.runtime.trim import infer_seen
 from cellseg.runtime.job import open_engine_for, prepare
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.lazy import LazyLabels
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.engines.shelf import OpenEngine
+    from cellseg.runtime.trim import Output
     from cellseg.runtime.infer import RunResult
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import ProgressCallback
@@ -317,11 +319,11 @@ class _CanvasSteps:
     def read(self, tile: Tile) -> NDArray[np.uint8]:
         return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
 
-    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._engine.infer(rgb, out)
+    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
+        return infer_seen(self._engine, rgb, out, self._job.unseen(tile))
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> None:
-        for piece in self.stitcher.add(tile, channels):
+    def stitch(self, tile: Tile, output: Output) -> None:
+        for piece in self.stitcher.add(tile, output):
             self.canvas[piece.tile.outer] = piece.kept
 
     def write(self, tile: Tile, result: None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.trim import infer_seen
 from cellseg.runtime.footprint import region_bytes
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.cell_feed import CellFeed
     from cellseg.runtime.engines import Engine
+    from cellseg.runtime.trim import Output
     from cellseg.runtime.job import Job
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import ProgressCallback
@@ -162,13 +164,13 @@ class TileSession:
         """Read a tile; see `Steps`."""
         return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
 
-    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
         """Run the network; see `Steps`."""
-        return self._engine.infer(rgb, out)
+        return infer_seen(self._engine, rgb, out, self._job.unseen(tile))
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> list[tuple[Tile, Packed]]:
+    def stitch(self, tile: Tile, output: Output) -> list[tuple[Tile, Packed]]:
         """Join, decide and pack what has become final; see `Steps`."""
-        pieces = self._stitcher.add(tile, channels)
+        pieces = self._stitcher.add(tile, output)
         return [(piece.tile, self._packed(piece)) for piece in pieces]
 
     def write(self, tile: Tile, result: list[tuple[Tile, Packed]]) -> None:
