@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.trim import Output
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.stages import Stage, StageClock
+    from cellseg.runtime.trim import Output
 
 __all__ = ["Limits", "Steps", "run_tiles"]
 

@@ -13,7 +13,6 @@ from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.cell_table import CellFrame, CellTable
 from cellseg.runtime.engines.shelf import EngineShelf
-from cellseg.runtime.trim import infer_seen
 from cellseg.runtime.job import open_engine_for, prepare
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.lazy import LazyLabels
@@ -23,6 +22,7 @@ from cellseg.runtime.options import InferOptions
 from cellseg.runtime.pipeline import Limits, run_tiles
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.stages import StageClock
+from cellseg.runtime.trim import infer_seen
 
 if TYPE_CHECKING:
     import os
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.engines.shelf import OpenEngine
-    from cellseg.runtime.trim import Output
     from cellseg.runtime.infer import RunResult
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.stitcher import Stitcher
+    from cellseg.runtime.trim import Output
 
 __all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "run_canvas", "segment"]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.trim import infer_seen
 from cellseg.runtime.footprint import region_bytes
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
@@ -15,6 +14,7 @@ from cellseg.runtime.pipeline import Limits, run_tiles
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.stages import StageClock
 from cellseg.runtime.store import Plane, pack
+from cellseg.runtime.trim import infer_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.cell_feed import CellFeed
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.trim import Output
     from cellseg.runtime.job import Job
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import ProgressCallback
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.source_tiles import DamagedTile, PassCounts
     from cellseg.runtime.stitcher import Piece
     from cellseg.runtime.store import ResultStore
+    from cellseg.runtime.trim import Output
 
 __all__ = ["TileSession"]
 

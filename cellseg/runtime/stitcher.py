@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cellseg.runtime.trim import Output
     from cellseg.runtime.plan import Tile
+    from cellseg.runtime.trim import Output
 
 __all__ = ["CropStitcher", "Piece", "Stitcher"]
 

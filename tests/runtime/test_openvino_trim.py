@@ -43,9 +43,7 @@ def finer(tensor: Any) -> Any:
     return ops.depth_to_space(wide, "blocks_first", 2)
 
 
-def unet(
-    levels: int = 2, kernel: int = 3, join: Callable[[Any, Any], Any] | None = None, last: Any = None
-) -> Any:
+def unet(levels: int = 2, kernel: int = 3, join: Any = None, last: Any = None) -> Any:
     """Return a UNet of random weights, uint8-like NHWC floats in, three channels out."""
     image = ops.parameter([1, SIDE_PX, SIDE_PX, 3], np.float32, name="image")
     now, skips = ops.transpose(image, np.array([0, 3, 1, 2])), []

@@ -124,9 +124,7 @@ class _Request:
         self._request = request
         self._arrays: tuple[Any, ...] = ()
 
-    def run(
-        self, batch: NDArray[np.uint8], bounds: list[Any], result: NDArray[np.float32]
-    ) -> None:
+    def run(self, batch: NDArray[np.uint8], bounds: list[Any], result: NDArray[np.float32]) -> None:
         if not batch.flags.writeable:
             batch = batch.copy()  # OpenVINO refuses to look at what it may not write to
         self._request.set_input_tensor(0, ov.Tensor(batch, shared_memory=True))

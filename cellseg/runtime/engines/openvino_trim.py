@@ -28,15 +28,20 @@ from openvino import opset13
 from cellseg.runtime.trim import Sides
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["Trimmer", "make_trimmable"]
 
 # One value out for the values at the same place.
-_POINTWISE = frozenset(
-    "Abs Add Clamp Convert Divide Elu Exp FakeQuantize Gelu HSigmoid HSwish Maximum Minimum Multiply "
-    "Negative Power PRelu Relu Sigmoid Sqrt Subtract Swish Tanh".split()
-)
+# fmt: off
+_POINTWISE = frozenset((
+    "Abs", "Add", "Clamp", "Convert", "Divide", "Elu", "Exp", "FakeQuantize", "Gelu", "HSigmoid",
+    "HSwish", "Maximum", "Minimum", "Multiply", "Negative", "Power", "PRelu", "Relu", "Sigmoid",
+    "Sqrt", "Subtract", "Swish", "Tanh",
+))
+# fmt: on
 _OVER_CHANNELS = frozenset(("ReduceMax", "ReduceSum"))
 _NHWC = [0, 2, 3, 1]
 _TO_THE_END = np.iinfo(np.int32).max  # OpenVINO computes with bounds in 32 bits
@@ -177,7 +182,7 @@ def _both(one: _Window | None, other: _Window | None) -> _Window | None:
     return _Window(one.scale, max(one.reach, other.reach))
 
 
-def _places(nodes: list[Any], cut: _Windows) -> _Places:
+def _places(nodes: list[Any], cut: Mapping[_Key, _Window]) -> _Places:
     """Find where each tensor begins once its joint is cut, from the input downwards.
 
     Raises
@@ -258,7 +263,7 @@ def _is_joint(node: Any) -> bool:
 def _images(node: Any) -> list[Any]:
     """Return the tensors of pixels that a node reads, not its weights and other constants."""
     kind = node.get_type_name()
-    if kind == "ShapeOf":  # asked for the rank alone: a layer that is known here has no use for more
+    if kind == "ShapeOf":  # of use for its rank only to the layers that are known here
         return []
     ports = node.inputs()[:1] if "Convolution" in kind else node.inputs()
     return [source for port in ports if _is_image(source := port.get_source_output())]
