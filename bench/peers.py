@@ -256,7 +256,7 @@ def parse() -> argparse.Namespace:
         "--patch", type=int, nargs="+", default=[], help="sides in place of 512: 256 512 1024"
     )
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds a run")
-    parser.add_argument("--whole-px", type=int, default=8192**2, help="10 GB at 8192 x 8192")
+    parser.add_argument("--whole-px", type=int, default=8192**2, help="7 GB at 8192 x 8192")
     parser.add_argument("--tile", type=int, default=1024, help="engines alone: side of a tile")
     parser.add_argument("--seconds", type=float, default=5.0, help="engines alone: a round")
     parser.add_argument("--work", type=Path, default=Path("runs/peers"))
