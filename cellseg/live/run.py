@@ -12,8 +12,9 @@ from cellseg.live.counters import Policy
 from cellseg.live.events.engine import EventEngine
 from cellseg.live.events.rules import read_rules
 from cellseg.live.feeder import Feeder
+from cellseg.live.json_lines import JsonLines
 from cellseg.live.mosaic.scan import Scan
-from cellseg.live.recorder import JsonLines, Recorder
+from cellseg.live.recorder import Recorder
 from cellseg.live.session import LiveSession
 from cellseg.runtime.infer import result_folder
 from cellseg.runtime.segmenter import infer_options
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cellseg.live.events.engine import LiveEvent
     from cellseg.live.events.rules import Rule
     from cellseg.live.frame import Frame, FrameMeta
+    from cellseg.live.mosaic.preview import MosaicPreview
     from cellseg.live.snapshot import LiveSnapshot
     from cellseg.live.sources.base import Source
     from cellseg.runtime.options import ProgressCallback
@@ -105,6 +107,11 @@ class LiveRun:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def preview(self) -> MosaicPreview | None:
+        """The mosaic so far; None where none is made."""
+        return None if self._scan is None else self._scan.preview
 
     def start(self) -> None:
         """Open the engine for the frames that will come, and begin to take them."""
@@ -205,6 +212,7 @@ class LiveRun:
             out,
             infer_options(**segmenting),
             self.session.counted_names,
+            self.session.palette,
             self._source.mpp,
             self.session.policy is Policy.BLOCK,
         )

@@ -190,6 +190,11 @@ class LiveSession:
         """Classes whose cells are counted."""
         return self._segmenter.counted_names
 
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """Colour of each class, background first."""
+        return self._segmenter.palette
+
     def snapshot(self) -> LiveSnapshot:
         """Return the state of this moment."""
         tally, now_ns = self._tally.read(), time.monotonic_ns()
@@ -206,7 +211,7 @@ class LiveSession:
             last=tally.last,
             model=self._segmenter.model_name,
             engine=self._segmenter.engine_name,
-            palette=self._segmenter.palette,
+            palette=self.palette,
             class_names=self._segmenter.class_names,
         )
 

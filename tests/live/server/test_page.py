@@ -17,8 +17,8 @@ from tests.live.server.fake_session import FakeSession, show_square
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+from cellseg.live.painter import warm_up  # noqa: E402
 from cellseg.live.server import LocalServer  # noqa: E402
-from cellseg.live.server.painter import warm_up  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PHONE = {"width": 390, "height": 844}
