@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamRange"]
 
 _BAND_SAMPLES = 1 << 22  # OpenCV counts in float32, exact up to 2**24
-_SAMPLED_PX = 1 << 18
+_SAMPLED_PX = 1 << 17
 _SCALE = 1024.0  # parts of a sample that still count
 
 
