@@ -222,7 +222,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         wanted = tuple(name for name in wanted if name != "page")
     frames = frames_of(args.slide)
     if {"half_rate", "overload"} & set(wanted):
-        found["engine"] = engine_alone(options, frames, args.seconds or 15.0)
+        found["engine"] = engine_alone(options, frames, min(args.seconds or 15.0, 15.0))
     for name in wanted:
         seconds = args.seconds or SECONDS[name]
         found[name] = _part(name, found, options, frames, seconds, args)
