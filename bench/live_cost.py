@@ -1,8 +1,7 @@
 """What a session costs besides its engine, in seconds of a core: bare, and with a page open.
 
-Blocks of frames through a whole session (submit, queue, futures, results) and blocks of the engine
-alone on the same frames take turns; a block with a page has a browser that shows it. Seconds of a
-core, not of the clock: other programs stretch the clock.
+A frame through a whole session (submit, queue, future, result) and the same frame through that
+session's engine alone take turns. Seconds of a core, not of the clock: other programs stretch that.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from cellseg import Bundle, LiveSession
 from cellseg.live.frame_segmenter import open_for_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellseg.runtime.engines.shelf import OpenEngine
     from cellseg.runtime.options import InferOptions
 
 __all__ = ["measure_cost", "measure_page", "session_for"]
-
-_BLOCK = 8
 
 
 def measure_cost(options: InferOptions, frames: list[Any], seconds: float) -> dict[str, Any]:
@@ -28,19 +28,20 @@ def measure_cost(options: InferOptions, frames: list[Any], seconds: float) -> di
     engine_ms, whole_ms = [], []
     engine = open_for_frames(Bundle.open(options.model), options, frames[0].shape[:2])
     out = engine.infer(frames[0])
-    with session_for(options) as session:
+    with session_for(options, lambda *_: engine) as session:
         session.warm_up(frames[0].shape)
         until_s = time.perf_counter() + seconds
-        while time.perf_counter() < until_s or len(whole_ms) < 3:
-            engine_ms.append(_cpu_ms(lambda frame: engine.infer(frame, out), frames))
-            whole_ms.append(_cpu_ms(lambda frame: session.submit(frame).result(), frames))
-    engine.close()
-    alone, whole = float(np.median(engine_ms)), float(np.median(whole_ms))
+        while time.perf_counter() < until_s or len(whole_ms) < 8:
+            frame = frames[len(whole_ms) % len(frames)]
+            engine_ms.append(_cpu_ms(lambda frame=frame: engine.infer(frame, out)))
+            whole_ms.append(_cpu_ms(lambda frame=frame: session.submit(frame).result()))
+    alone = float(np.median(engine_ms))
+    besides = float(np.median(np.subtract(whole_ms, engine_ms)))
     return {
-        "blocks": len(whole_ms),
+        "frames": len(whole_ms),
         "engine_cpu_ms": alone,
-        "besides_cpu_ms": whole - alone,
-        "besides_to_engine": (whole - alone) / alone,
+        "besides_cpu_ms": besides,
+        "besides_to_engine": besides / alone,
     }
 
 
@@ -67,11 +68,10 @@ def measure_page(options: InferOptions, frames: list[Any], seconds: float) -> di
     }
 
 
-def _cpu_ms(run: Any, frames: list[Any]) -> float:
+def _cpu_ms(run: Callable[[], Any]) -> float:
     begun_s = time.process_time()
-    for number in range(_BLOCK):
-        run(frames[number % len(frames)])
-    return (time.process_time() - begun_s) * 1e3 / _BLOCK
+    run()
+    return (time.process_time() - begun_s) * 1e3
 
 
 def _wall_s(session: LiveSession, frames: list[Any]) -> float:
@@ -99,7 +99,7 @@ def _play(
     return {"frames": count, "cpu_ms": cpu_ms, "p50_ms": p50, "p99_ms": p99}
 
 
-def session_for(options: InferOptions) -> LiveSession:
+def session_for(options: InferOptions, open_engine: OpenEngine | None = None) -> LiveSession:
     """Open a session with the options of a run."""
     return LiveSession(
         options.model,
@@ -107,4 +107,5 @@ def session_for(options: InferOptions) -> LiveSession:
         precision=options.precision,
         threads=options.threads,
         mpp=options.mpp,
+        open_engine=open_engine,
     )
