@@ -145,7 +145,16 @@ class _Export:
 
     def read_datasets(self, named: tuple[tuple[str, Path], ...]) -> dict[str, list[LabelledImage]]:
         names = [item.name for item in self.card.classes]
-        return {name: read_labelled(folder, names, self.normalize) for name, folder in named}
+        whole_px = self.card.whole_px
+        return {
+            name: read_labelled(folder, names, self.normalize, whole_px) for name, folder in named
+        }
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a representative tile: no more than the network ever saw of an image."""
+        stride, whole_px = self.card.stride, self.card.whole_px or ()
+        return int(max(1, min(self.options.tile_px, *whole_px) // stride) * stride)
 
     def pick_tiles(self) -> list[NDArray[np.uint8]]:
         if not self.options.representative:
@@ -159,9 +168,10 @@ class _Export:
             self.options.representative,
             self.normalize,
             self.options.tiles,
-            self.options.tile_px,
+            self.tile_px,
             self.options.seed,
             held_out,
+            self.card.whole_px,
         )
         return [item.tile for item in picked]
 

@@ -71,6 +71,7 @@ def pick_tiles(
     tile_px: int = 256,
     seed: int = 0,
     exclude: Collection[str] = (),
+    whole_px: tuple[int, int] | None = None,
 ) -> list[RepresentativeTile]:
     """Pick representative tiles from folders of images.
 
@@ -88,6 +89,8 @@ def pick_tiles(
         Same seed and files, same tiles.
     exclude : collection of str
         `content_hash` of images not to use.
+    whole_px : (int, int), optional
+        Width and height that images are scaled to fit, as training did.
 
     Raises
     ------
@@ -105,7 +108,10 @@ def pick_tiles(
     wanted = min(len(images), count * _CANDIDATES_PER_TILE)
     chosen = [images[i] for i in _spread_over_sources([s for s, _ in images], wanted, rng)]
     candidates = [
-        tile for s, path in chosen for tile in _cut_tiles(s, path, normalize, tile_px, rng)
+        tile
+        for s, path in chosen
+        if (image := _read(path, normalize, whole_px)) is not None
+        for tile in _cut_tiles(s, path, image, tile_px, rng)
     ]
     kept = _without_duplicates([tile for tile in candidates if not tile.is_blank])
     if not kept:
@@ -136,14 +142,19 @@ def _allowed_images(folders: Sequence[Path], exclude: Collection[str]) -> list[t
     return allowed
 
 
-def _cut_tiles(
-    source: int, path: Path, normalize: Normalize, tile_px: int, rng: np.random.Generator
-) -> Iterator[RepresentativeTile]:
+def _read(
+    path: Path, normalize: Normalize, whole_px: tuple[int, int] | None
+) -> NDArray[np.uint8] | None:
     try:
-        image = read_normalized(path, normalize)
+        return read_normalized(path, normalize, whole_px)
     except SlideError as error:
         _LOG.warning("representative images: %s left out: %s", path, error)
-        return
+        return None
+
+
+def _cut_tiles(
+    source: int, path: Path, image: NDArray[np.uint8], tile_px: int, rng: np.random.Generator
+) -> Iterator[RepresentativeTile]:
     missing = [max(0, tile_px - size) for size in image.shape[:2]]
     image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     places = (image.shape[0] - tile_px + 1) * (image.shape[1] - tile_px + 1)

@@ -115,7 +115,8 @@ class Quality(_Part):
     dataset: str = Field(min_length=1)
     images: int = Field(ge=1)
     dice: dict[str, Unit]
-    """Class name to mean per-image Dice; background is left out."""
+    """Class name to mean per-image Dice; background is left out, and so is, of several classes,
+    one that no image shows. An image without a class counts only if it was found there."""
     object_f1: Unit | None = None
     """Mean per-image F1 of objects matched at IoU 0.5; None for a model without instances."""
     count_error: float | None = Field(default=None, ge=0.0)
@@ -183,6 +184,18 @@ class ModelCard(_Part):
     """Height, width and origin of every tile are multiples of it."""
     input: InputSpec = InputSpec()
     provenance: dict[str, object] = Field(default_factory=dict)
+
+    @property
+    def whole_px(self) -> tuple[int, int] | None:
+        """Width and height that training scaled whole images to fit; None: their own scale."""
+        recipe = self.provenance.get("recipe")
+        match recipe:
+            case {
+                "target": {"kind": "classes"},
+                "input": {"fit": "whole", "size_px": [int(width), int(height)]},
+            }:
+                return width, height
+        return None
 
     @model_validator(mode="after")
     def _classes_and_channels_fit(self) -> ModelCard:

@@ -20,10 +20,11 @@ import numpy as np
 from keras import layers
 
 from cellseg.errors import DataError
+from cellseg.runtime.scaled import fit_factor, scaled_image
 from cellseg.train.data import padded_to
 from cellseg.train.pixel_report import labelled_images
 from cellseg.train.predict import KerasPredictor
-from cellseg.train.stock import fit_factor, prepare_image, scaled_image
+from cellseg.train.stock import prepare_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.train.stock import fit_factor, prepare_image, scaled_image
+from cellseg.runtime.scaled import fit_factor, scaled_image
+from cellseg.train.stock import prepare_image
 
 if TYPE_CHECKING:
     from pathlib import Path

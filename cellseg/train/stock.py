@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.scaled import fit_factor, scaled_classes, scaled_image
 from cellseg.train.data import normalized
 from cellseg.train.masks import read_image
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Scale = Literal["whole", "native"]
 
-__all__ = ["Labelled", "Stock", "fit_factor", "prepare_image", "scaled_image"]
+__all__ = ["Labelled", "Stock", "prepare_image"]
 
 
 @dataclass(frozen=True)
@@ -59,32 +59,6 @@ def prepare_image(image: NDArray[Any], normalize: NormalizeRecipe) -> NDArray[np
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
     return normalized(image, normalize)
-
-
-def fit_factor(hw: tuple[int, int], size_px: tuple[int, int]) -> float:
-    """Scale that makes an image fit a size (width, height): the smaller of both ratios."""
-    return min(size_px[1] / hw[0], size_px[0] / hw[1])
-
-
-def scaled_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Scale an image: by area where it is made smaller, else linearly."""
-    hw = _scaled_hw(image.shape[:2], factor)
-    if hw == image.shape[:2]:
-        return image
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, hw[::-1], interpolation=how))
-
-
-def _scaled_hw(hw: tuple[int, ...], factor: float) -> tuple[int, int]:
-    height, width = (max(1, round(side * factor)) for side in hw[:2])
-    return height, width
-
-
-def _scaled_classes(classes: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    hw = _scaled_hw(classes.shape, factor)
-    if hw == classes.shape:
-        return classes
-    return np.asarray(cv2.resize(classes, hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
 
 
 class Stock:
@@ -138,7 +112,7 @@ class Stock:
         if scale == "whole":
             factor = fit_factor(item.image.shape[:2], self.recipe.input.size_px)
             item = Labelled(
-                item.pair, scaled_image(item.image, factor), _scaled_classes(item.classes, factor)
+                item.pair, scaled_image(item.image, factor), scaled_classes(item.classes, factor)
             )
         with self._lock:
             if (index, scale) not in self._kept and item.nbytes <= self._left:
