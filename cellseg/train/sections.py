@@ -302,7 +302,9 @@ class WatchRecipe(Section):
     count: int = Field(4, ge=0, le=64, description="images shown")
     plain: bool = Field(True, description="the image as training sees it, in epochs-plain.png")
     tiled: bool = Field(False, description="tiles at the image's own scale, in epochs-tiled.png")
-    tensorboard: bool = Field(False, description="TensorBoard events in tensorboard/ (the tensorboard extra)")
+    tensorboard: bool = Field(
+        False, description="TensorBoard events in tensorboard/ (the tensorboard extra)"
+    )
 
 
 class InferRecipe(Section):

@@ -87,7 +87,6 @@ def test_a_resumed_run_ends_at_the_same_weights(discs: Path, tmp_path: Path) -> 
     for left, right in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5)
 
-
     earlier, later = (np.load(run / "state.npz") for run in (whole, parts))
     assert {"w0", "facts"} <= set(earlier.files) == set(later.files)  # w0: the running mean
     for name in earlier.files:
