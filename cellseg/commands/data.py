@@ -199,7 +199,8 @@ def split(
     leak_check: Annotated[
         bool,
         typer.Option(
-            "--leak-check/--no-leak-check", help="Keep copies and neighbouring crops together."
+            "--leak-check/--no-leak-check",
+            help="Keep copies, overlapping and neighbouring crops together.",
         ),
     ] = True,
     as_json: opt.AsJson = False,
@@ -207,8 +208,8 @@ def split(
     """Divide a data set into train, valid and test by source, stratified by class, without leaks.
 
     Images of one source (patient, slide, field) stay together; so do images that are copies of
-    each other, turned or mirrored, and crops that continue each other. --check looks at a set
-    that is split already and exits with 1 if it leaks.
+    each other, turned or mirrored, and crops that overlap or continue each other. --check looks
+    at a set that is split already and exits with 1 if it leaks.
 
     Examples
     --------
@@ -249,7 +250,7 @@ def split(
         typer.echo(f"  {name:<12}in {shown}")
     kinds = [leak.kind for leak in report.joined]
     for kind in sorted(set(kinds)):
-        typer.echo(f"  joined      {kinds.count(kind)} pairs that are {kind} of each other")
+        typer.echo(f"  joined      {kinds.count(kind)} pairs of kind {kind}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
 
