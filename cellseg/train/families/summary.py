@@ -56,9 +56,15 @@ class ModelSummary:
     why_not: str | None
     """What stands against it."""
 
+    @property
+    def halo_px(self) -> int | None:
+        """Least halo of tiles that equal the whole image; None where there is none."""
+        reach = self.receptive_field_px
+        return None if reach is None else -(-reach // self.stride_px) * self.stride_px
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``--json`` prints them."""
-        return asdict(self)
+        return {**asdict(self), "halo_px": self.halo_px}
 
     def lines(self) -> list[str]:
         """Say it in lines."""
@@ -69,6 +75,7 @@ class ModelSummary:
             f"parameters  {self.parameters:,}",
             f"cost        {self.gmac_per_mpx:.1f} GMAC per megapixel",
             f"sees        {felt} (measured)",
+            f"halo        {'none is enough' if self.halo_px is None else f'{self.halo_px} px'}",
             f"stride      {self.stride_px} px",
             f"tiles       {tiles}",
         ]
