@@ -61,11 +61,15 @@ def evaluate_pixels(recipe: Any, ask: Request, as_json: bool) -> None:
     recipe, predictor, folder = _open(recipe, ask)
     ways = ("plain", "tiled") if ask.tiled else ("plain",)
     out = ask.out or (None if folder is None else folder / f"evaluation-{ask.split}")
+    if ask.cam:
+        from cellseg.train.cam import require_cam, write_cams
+
+        require_cam(predictor)
+        if out is None:
+            raise DataError("--cam writes pictures and needs a folder. Received: no --out.")
     with progress_bar() as progress:
         found = report_pixels(recipe, ask.root, ask.split, predictor, ways, out, progress)
         if ask.cam and out is not None:
-            from cellseg.train.cam import write_cams
-
             write_cams(recipe, ask.root, ask.split, predictor, out / "cam", progress)
     if as_json:
         print_json(found)

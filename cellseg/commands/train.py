@@ -94,7 +94,11 @@ def evaluate(
         bool, typer.Option("--tiled", help="Also tile by tile, at the images' own scale.")
     ] = False,
     cam: Annotated[
-        bool, typer.Option("--cam", help="Also class activation maps (Seg-Grad-CAM), Keras only.")
+        bool,
+        typer.Option(
+            "--cam",
+            help="Also class activation maps (Seg-Grad-CAM): Keras models, on TensorFlow or torch.",
+        ),
     ] = False,
     settings: opt.Settings = None,
     instances: inst.Instances = False,

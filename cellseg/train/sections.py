@@ -111,8 +111,8 @@ class ClassRecipe(Section):
 class InputRecipe(Section):
     """What the network sees: one preparation for training, evaluation and inference.
 
-    Colour and sharpening are fixed layers at the front of the network, so that every exported file
-    holds them.
+    Gamma, sharpening and colour are fixed layers at the front of the network, in this order, so
+    that every exported file holds them.
     """
 
     size_px: tuple[int, int] = Field((512, 512), description="width and height of an input, px")
@@ -121,8 +121,11 @@ class InputRecipe(Section):
         description="whole: an image is scaled, its aspect kept, until it fits the size; native: "
         "crops of that size at the image's own scale; both: half of the crops each",
     )
-    color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv"] = Field(
-        "rgb", description="colour space that the network works in"
+    color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv", "hsv", "lab"] = Field(
+        "rgb", description="colour space that the network works in, as OpenCV gives 8-bit images"
+    )
+    gamma: float = Field(
+        1.0, gt=0, le=10, description="grey values v become 255 (v / 255) ** gamma; 1: as they are"
     )
     sharpen: float = Field(
         0.0, ge=0, le=10, description="strength k of a 3x3 sharpening: centre 1 + 8k, rest -k"
@@ -229,6 +232,13 @@ class AugmentRecipe(Section):
     brightness_beta: float = Field(10.0, ge=0, description="largest offset of that, grey values")
     hed_p: Chance = Field(0.0, description="stains of a bright-field image made stronger or weaker")
     hed: float = Field(0.15, ge=0, le=1, description="largest change of each stain, +-, relative")
+    hsv_p: Chance = Field(0.0, description="hue, saturation and value changed")
+    hue_deg: float = Field(10.0, ge=0, le=180, description="largest turn of the hue, +-, degrees")
+    saturation: float = Field(0.2, ge=0, le=1, description="largest change of it, +-, relative")
+    value: float = Field(0.1, ge=0, le=1, description="largest change of HSV's value, +-, relative")
+    lab_p: Chance = Field(0.0, description="lightness and tint shifted (CIE L*a*b*)")
+    lab_light: float = Field(8.0, ge=0, le=100, description="largest shift of L* (0..100), +-")
+    lab_color: float = Field(6.0, ge=0, le=127, description="largest shift of a* and b*, +-")
     sharpen_p: Chance = Field(0.0, description="sharpened")
     sharpen: float = Field(1.0, ge=0, le=10, description="its largest strength k")
     restain_p: Chance = Field(0.6, description="new stains on a bright-field crop (instances)")
@@ -302,7 +312,9 @@ class WatchRecipe(Section):
     count: int = Field(4, ge=0, le=64, description="images shown")
     plain: bool = Field(True, description="the image as training sees it, in epochs-plain.png")
     tiled: bool = Field(False, description="tiles at the image's own scale, in epochs-tiled.png")
-    tensorboard: bool = Field(False, description="write TensorBoard events (needs tensorboard)")
+    tensorboard: bool = Field(
+        False, description="TensorBoard events in tensorboard/ (the tensorboard extra)"
+    )
 
 
 class InferRecipe(Section):

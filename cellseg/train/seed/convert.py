@@ -49,6 +49,10 @@ _CONVERTERS = {
     "COLOR_RGB2YCRCB": "ycrcb",
     "COLOR_BGR2YUV": "yuv",
     "COLOR_RGB2YUV": "yuv",
+    "COLOR_BGR2HSV": "hsv",
+    "COLOR_RGB2HSV": "hsv",
+    "COLOR_BGR2LAB": "lab",
+    "COLOR_RGB2LAB": "lab",
 }
 AUGMENT_OFF: Tree = {
     "scale": (1.0, 1.0),
@@ -264,8 +268,10 @@ class _Converter:
         found: Tree = {"size_px": size, "fit": "whole", "color": self._input_color()}
         if (sharpen := float(self._number("image", "sharpening", 0))) > 0:
             found["sharpen"] = sharpen
-        if self._number("image", "gamma", 0) not in (0, 1):
-            raise self._wrong("image", "gamma", "0 (off)", self._get("image", "gamma"))
+        if (gamma := float(self._number("image", "gamma", 0))) < 0:
+            raise self._wrong("image", "gamma", "0 (off) or more", gamma)
+        if gamma not in (0, 1):
+            found["gamma"] = gamma
         return found
 
     def _input_color(self) -> str:

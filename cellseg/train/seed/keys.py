@@ -184,8 +184,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "blursize": ("", "the seeds read it and never use it"),
     },
     "image": {
-        "color_converter": ("input.color", "cv2.COLOR_BGR2XYZ and the other linear ones"),
-        "gamma": ("", "0 is off; another value is refused"),
+        "color_converter": ("input.color", "cv2.COLOR_BGR2HSV, LAB, XYZ, YCrCb, YUV, GRAY"),
+        "gamma": ("input.gamma", "0 is off"),
         "sharpening": ("input.sharpen", ""),
     },
     "mask": {
