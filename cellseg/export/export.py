@@ -155,6 +155,7 @@ class _Export:
             for _, folder in (*self.options.evaluate, *self.options.select)
             for path in find_images(folder / "images")
         }
+        spec = self.card.input
         picked: list[RepresentativeTile] = pick_tiles(
             self.options.representative,
             self.normalize,
@@ -162,6 +163,7 @@ class _Export:
             self.options.tile_px,
             self.options.seed,
             held_out,
+            {"native": (None,), "whole": (spec.fit_px,), "both": (spec.fit_px, None)}[spec.fit],
         )
         return [item.tile for item in picked]
 

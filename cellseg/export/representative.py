@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import ExportError, SlideError
+from cellseg.runtime.fit import bring_to
 from cellseg.runtime.labelled import find_images, read_normalized
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def pick_tiles(
     tile_px: int = 256,
     seed: int = 0,
     exclude: Collection[str] = (),
+    fits: Sequence[tuple[int, int] | None] = (None,),
 ) -> list[RepresentativeTile]:
     """Pick representative tiles from folders of images.
 
@@ -88,6 +90,8 @@ def pick_tiles(
         Same seed and files, same tiles.
     exclude : collection of str
         `content_hash` of images not to use.
+    fits : sequence of (int, int) or None
+        Sizes that a whole image is scaled to fit before tiles are cut; None: its own scale.
 
     Raises
     ------
@@ -105,7 +109,10 @@ def pick_tiles(
     wanted = min(len(images), count * _CANDIDATES_PER_TILE)
     chosen = [images[i] for i in _spread_over_sources([s for s, _ in images], wanted, rng)]
     candidates = [
-        tile for s, path in chosen for tile in _cut_tiles(s, path, normalize, tile_px, rng)
+        tile
+        for s, path in chosen
+        for image in _read(path, normalize, fits)
+        for tile in _cut_tiles(s, path, image, tile_px, rng)
     ]
     kept = _without_duplicates([tile for tile in candidates if not tile.is_blank])
     if not kept:
@@ -136,14 +143,22 @@ def _allowed_images(folders: Sequence[Path], exclude: Collection[str]) -> list[t
     return allowed
 
 
-def _cut_tiles(
-    source: int, path: Path, normalize: Normalize, tile_px: int, rng: np.random.Generator
-) -> Iterator[RepresentativeTile]:
+def _read(
+    path: Path, normalize: Normalize, fits: Sequence[tuple[int, int] | None]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield an image at each scale at which the network will see it."""
     try:
         image = read_normalized(path, normalize)
     except SlideError as error:
         _LOG.warning("representative images: %s left out: %s", path, error)
         return
+    for fit_hw in fits:
+        yield image if fit_hw is None else bring_to(image, fit_hw)
+
+
+def _cut_tiles(
+    source: int, path: Path, image: NDArray[np.uint8], tile_px: int, rng: np.random.Generator
+) -> Iterator[RepresentativeTile]:
     missing = [max(0, tile_px - size) for size in image.shape[:2]]
     image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     places = (image.shape[0] - tile_px + 1) * (image.shape[1] - tile_px + 1)

@@ -36,6 +36,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+FitSide = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class _Part(BaseModel):
@@ -107,6 +108,19 @@ class InputSpec(_Part):
     layout: Literal["NHWC"] = "NHWC"
     channels: Literal[3] = 3
     normalize: NormalizeSpec = NormalizeSpec()
+    fit: Literal["native", "whole", "both"] = "native"
+    """Training saw images at their own scale, whole ones brought to ``fit_px``, or both."""
+    fit_px: tuple[FitSide, FitSide] | None = None
+    """Height and width that a whole plain image is scaled to fit, its aspect kept; null: none."""
+
+    @model_validator(mode="after")
+    def _has_a_size_to_fit(self) -> InputSpec:
+        if (self.fit == "native") != (self.fit_px is None):
+            raise ValueError(
+                "fit_px is for fit whole and both, and needed there. "
+                f"Received: fit={self.fit}, fit_px={self.fit_px}."
+            )
+        return self
 
 
 class Quality(_Part):
@@ -195,6 +209,15 @@ class ModelCard(_Part):
             raise ValueError(
                 "channels must cover every class and no other. "
                 f"Received: class_index={sorted(used, key=str)}, classes={len(self.classes)}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_scale(self) -> ModelCard:
+        if self.input.fit == "whole" and self.mpp is not None:
+            raise ValueError(
+                "a model of whole images brought to one size has no pixel size; use null. "
+                f"Received: mpp={self.mpp}, fit={self.input.fit}."
             )
         return self
 

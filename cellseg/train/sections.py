@@ -114,7 +114,8 @@ class InputRecipe(Section):
     fit: Literal["whole", "native", "both"] = Field(
         "whole",
         description="whole: an image is scaled, its aspect kept, until it fits the size; native: "
-        "crops of that size at the image's own scale; both: half of the crops each",
+        "crops of that size at the image's own scale; both: half of the crops each. The bundle "
+        "says so: it scales images alike, and reads slides at their own scale, or no slides (whole)",
     )
     color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv"] = Field(
         "rgb", description="colour space that the network works in"
@@ -318,7 +319,11 @@ class BundleRecipe(Section):
     version: str = Field("1.0", description="version of the model")
     description: str = Field("", description="one sentence")
     license: str = Field("Apache-2.0", description="licence of the weights")
-    mpp: float = Field(0.5, ge=0, description="pixel size the model expects, µm; 0: any")
+    mpp: float = Field(
+        0.5,
+        ge=0,
+        description="pixel size the model expects, µm; 0: any; none with input.fit whole",
+    )
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
@@ -384,6 +389,14 @@ class Recipe(Section):
     def family(self) -> str:
         """Name of the model family."""
         return str(self.model.model_dump()["family"])
+
+    @property
+    def fit_hw(self) -> tuple[int, int] | None:
+        """Height and width that whole images are scaled to fit; None: they keep their scale."""
+        if self.target.kind == "instances" or self.input.fit == "native":
+            return None
+        width, height = self.input.size_px
+        return height, width
 
     @property
     def class_list(self) -> tuple[ClassRecipe, ...]:

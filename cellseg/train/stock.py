@@ -1,7 +1,7 @@
 """Labelled images of a class recipe, scaled as the recipe says and kept in memory up to a limit.
 
-``whole`` scales an image by one factor until it fits the input, so its aspect is kept; ``native``
-leaves it. What does not fit the memory is decoded again when it is needed.
+``whole`` scales an image until it fits the input, as inference does (`cellseg.runtime.fit`);
+``native`` leaves it. What does not fit the memory is decoded again when it is needed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.fit import bring_to
+from cellseg.runtime.segmenter import nearest
 from cellseg.train.data import normalized
 from cellseg.train.masks import read_image
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Scale = Literal["whole", "native"]
 
-__all__ = ["Labelled", "Stock", "fit_factor", "prepare_image", "scaled_image"]
+__all__ = ["Labelled", "Stock", "prepare_image"]
 
 
 @dataclass(frozen=True)
@@ -54,37 +55,22 @@ class Labelled:
 def prepare_image(image: NDArray[Any], normalize: NormalizeRecipe) -> NDArray[np.uint8]:
     """Bring an image as it was read to uint8 RGB (H, W, 3) in the recipe's intensity range.
 
-    The only preparation besides scale; training, evaluation and inference all call it.
+    The only preparation besides scale (`cellseg.runtime.fit.bring_to`); training, evaluation and
+    inference share both.
     """
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
     return normalized(image, normalize)
 
 
-def fit_factor(hw: tuple[int, int], size_px: tuple[int, int]) -> float:
-    """Scale that makes an image fit a size (width, height): the smaller of both ratios."""
-    return min(size_px[1] / hw[0], size_px[0] / hw[1])
-
-
-def scaled_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Scale an image: by area where it is made smaller, else linearly."""
-    hw = _scaled_hw(image.shape[:2], factor)
-    if hw == image.shape[:2]:
-        return image
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, hw[::-1], interpolation=how))
-
-
-def _scaled_hw(hw: tuple[int, ...], factor: float) -> tuple[int, int]:
-    height, width = (max(1, round(side * factor)) for side in hw[:2])
-    return height, width
-
-
-def _scaled_classes(classes: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    hw = _scaled_hw(classes.shape, factor)
-    if hw == classes.shape:
-        return classes
-    return np.asarray(cv2.resize(classes, hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+def _scaled(item: Labelled, fit_hw: tuple[int, int]) -> Labelled:
+    """Bring image and classes to a size, the classes by the nearest pixel."""
+    image = bring_to(item.image, fit_hw)
+    rows, columns = (
+        nearest(count, extent)
+        for count, extent in zip(image.shape[:2], item.classes.shape, strict=True)
+    )
+    return Labelled(item.pair, image, item.classes[np.ix_(rows, columns)])
 
 
 class Stock:
@@ -135,11 +121,8 @@ class Stock:
         if found is not None:
             return found
         item = self.original(index)
-        if scale == "whole":
-            factor = fit_factor(item.image.shape[:2], self.recipe.input.size_px)
-            item = Labelled(
-                item.pair, scaled_image(item.image, factor), _scaled_classes(item.classes, factor)
-            )
+        if scale == "whole" and self.recipe.fit_hw is not None:
+            item = _scaled(item, self.recipe.fit_hw)
         with self._lock:
             if (index, scale) not in self._kept and item.nbytes <= self._left:
                 self._kept[index, scale] = item
