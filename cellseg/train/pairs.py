@@ -176,12 +176,11 @@ def _backgrounds(source: SourceRecipe, root: Path, wanted: set[str] | None) -> l
 def _folders(source: SourceRecipe, root: Path) -> dict[str, tuple[Path, Path]]:
     """Folders of images and masks of each split that has its own."""
     named = {split: getattr(source, split) for split in SPLITS}
-    if named["train"] is not None:
-        found = {split: _both(pair, root) for split, pair in named.items() if pair is not None}
-        if found["train"][0].is_dir() or not (root / "train" / "images").is_dir():
-            return found
+    found = {split: _both(pair, root) for split, pair in named.items() if pair is not None}
+    place = found["train"][0] if found else root / str(source.path)
+    if not place.is_dir() and (root / "train" / "images").is_dir():
         return _below(root)  # --data names the data set itself
-    return _below(root / str(source.path))
+    return found or _below(place)
 
 
 def _both(pair: FolderPair, root: Path) -> tuple[Path, Path]:

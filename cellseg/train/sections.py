@@ -115,7 +115,7 @@ class InputRecipe(Section):
         "whole",
         description="whole: an image is scaled, its aspect kept, until it fits the size; native: "
         "crops of that size at the image's own scale; both: half of the crops each. The bundle "
-        "says so: it scales images alike, and reads slides at their own scale, or no slides (whole)",
+        "does the same; slides it reads at their own scale, or refuses (whole)",
     )
     color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv"] = Field(
         "rgb", description="colour space that the network works in"
@@ -341,7 +341,8 @@ class Recipe(Section):
 
     name: str = Field(min_length=1, description="name of the model")
     run: str | None = Field(
-        None, description="the run's folder, relative to --data; by default runs/<name> here"
+        None,
+        description="the run's folder, relative to the recipe's file; by default runs/<name> here",
     )
     model: ModelRecipe = FAMILY_MODELS[DEFAULT_FAMILY]()
     sources: tuple[SourceRecipe, ...] = Field(min_length=1, description="where images come from")
