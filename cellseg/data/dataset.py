@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.pairs import IMAGE_SUFFIXES
+from cellseg.data.pairs import IMAGE_SUFFIXES, points_hint
 from cellseg.data.pixels import read_image, read_mask
 from cellseg.data.sample import SPLITS
 from cellseg.errors import DataError
@@ -114,7 +114,7 @@ def _items(split: str, folder: Path) -> list[Item]:
         if not mask.is_file() and not labels.is_file():
             raise DataError(
                 f"Every image has a mask or labels of its name. Received: none for {path}.",
-                hint="Bring other forms in with 'cellseg-cli data import'.",
+                hint=points_hint(folder) or "Bring other forms in with 'cellseg-cli data import'.",
             )
         found.append(
             Item(

@@ -26,6 +26,7 @@ __all__ = [
     "Pair",
     "find_files",
     "pair_files",
+    "points_hint",
     "split_of",
     "unique_stems",
 ]
@@ -169,8 +170,19 @@ def _check_partners(images: Iterable[Key], annotated: Iterable[Key], root: Path)
     raise DataError(
         f"Every image needs a mask of the same name and every mask an image. Received: {root} with "
         f"{' and '.join(parts)}.",
-        hint="Name them alike (images/a.png, masks/a.png or a_mask.png), or remove what has no "
+        hint=points_hint(root)
+        or "Name them alike (images/a.png, masks/a.png or a_mask.png), or remove what has no "
         "partner.",
+    )
+
+
+def points_hint(root: Path) -> str | None:
+    """Say what becomes of images whose cells are marked by points; None where there are none."""
+    if next(root.rglob("points/*.csv"), None) is None:
+        return None
+    return (
+        "points/ say where cells are, not what belongs to them; red cells become labelled smears "
+        "by 'cellseg-cli data synthesize -o FOLDER --red DATASET'."
     )
 
 

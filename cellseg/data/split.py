@@ -180,9 +180,14 @@ def _table(path: Path, stems: Sequence[str]) -> dict[str, tuple[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         found = {row["stem"]: (row["group"], (row.get("split") or "").strip()) for row in rows}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"A table of groups has columns stem and group. Received: {path} ({error!r})."
+            f"A table of groups must be readable. Received: {path} ({error})."
+        ) from error
+    except KeyError as error:
+        raise DataError(
+            f"A table of groups has columns stem and group. Received: {path} without {error}.",
+            hint="group is the patient, slide or field that an image comes from.",
         ) from error
     missing = sorted(set(stems) - found.keys())
     wrong = sorted({split for _, split in found.values()} - {"", *SPLITS})

@@ -54,9 +54,10 @@ def _kept(pairs: list[tuple[Score, Score]]) -> VersusFp32:
             [
                 (score.quality.dice[name], fp32.quality.dice[name], fp32.quality.images)
                 for score, fp32 in pairs
+                if name in fp32.quality.dice
             ]
         )
-        for name in pairs[0][0].quality.dice
+        for name in dict.fromkeys(name for _, fp32 in pairs for name in fp32.quality.dice)
     ]
     objects = [
         (score.quality.object_f1, fp32.quality.object_f1, fp32.quality.images)
@@ -65,7 +66,7 @@ def _kept(pairs: list[tuple[Score, Score]]) -> VersusFp32:
     ]
     found, expected = (sum(score.found for score in side) for side in zip(*pairs, strict=True))
     return VersusFp32(
-        dice_ratio=round(min(dice_ratios), 5),
+        dice_ratio=round(min(dice_ratios, default=1.0), 5),
         object_f1_ratio=round(_ratio(objects), 5) if objects else None,
         count_drift=round(count_error(found, expected), 5) if objects else None,
     )

@@ -129,7 +129,8 @@ class Quality(_Part):
     dataset: str = Field(min_length=1)
     images: int = Field(ge=1)
     dice: dict[str, Unit]
-    """Class name to mean per-image Dice; background is left out."""
+    """Class name to mean per-image Dice; background is left out, and so is, of several classes,
+    one that no image shows. An image without a class counts only if it was found there."""
     object_f1: Unit | None = None
     """Mean per-image F1 of objects matched at IoU 0.5; None for a model without instances."""
     count_error: float | None = Field(default=None, ge=0.0)

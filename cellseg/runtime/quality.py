@@ -155,18 +155,21 @@ def score_images(
     dataset : str
         Name for the manifest.
     """
-    scores = []
+    scores, there = [], []
+    count = len(card.classes)
     for item in sorted(images, key=lambda item: item.image.shape):  # one engine a size
         found = Prediction.from_probabilities(_run(runner, item.image, card), card)
-        scores.append(score_prediction(item, found.classes, found.labels, len(card.classes)))
-    overlaps = np.mean([score.class_dice for score in scores], axis=0)
+        scores.append(score_prediction(item, found.classes, found.labels, count))
+        maps = (item.classes, found.classes)
+        there.append([np.bincount(each.ravel(), minlength=count)[1:] > 0 for each in maps])
     f1 = [score.f1 for score in scores if score.matches is not None]
     objects = pooled(scores)
+    means = _mean_dice(np.array([score.class_dice for score in scores]), np.array(there))
     names = [item.name for item in card.classes[1:]]
     quality = Quality(
         dataset=dataset,
         images=len(images),
-        dice=dict(zip(names, _rounded(overlaps), strict=True)),
+        dice={name: mean for name, mean in zip(names, means, strict=True) if mean is not None},
         object_f1=round(float(np.mean(f1)), 5) if f1 else None,
         count_error=None if objects is None else round(_count_error(objects), 5),
         engine=runner.engine_name,
@@ -193,5 +196,24 @@ def dice_by_class(
     return [dice(predicted == index, truth == index) for index in range(1, len(card.classes))]
 
 
-def _rounded(values: NDArray[np.float64]) -> list[float]:
-    return [round(float(value), 5) for value in values]
+def _mean_dice(overlaps: NDArray[np.float64], there: NDArray[np.bool_]) -> list[float | None]:
+    """Mean of each class over images, None for one that no truth holds.
+
+    Of several classes, an image without one counts for it only if it was found there: the many
+    images that lack a rare class would hide how it fares. Of a single class all images count.
+
+    Parameters
+    ----------
+    overlaps : float, shape (images, classes)
+        Dice, 1 where a class is neither there nor found.
+    there : bool, shape (images, 2, classes)
+        Whether truth and prediction hold the class.
+    """
+    if overlaps.shape[1] == 1:
+        return [round(float(overlaps.mean()), 5)]
+    return [
+        round(float(overlaps[there[..., index].max(1), index].mean()), 5)
+        if there[:, 0, index].max()
+        else None
+        for index in range(overlaps.shape[1])
+    ]

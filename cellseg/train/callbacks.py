@@ -171,9 +171,11 @@ class EpochEnd(keras.callbacks.Callback):
         # A network of its own: float32 whatever the policy, and no optimizer in its file.
         self._best.set_weights(self._state.mean_weights or self.model.get_weights())
         row = self._task.validate(self._best)
-        if row["val_loss"] < self._state.best_loss:
+        is_best = row["val_loss"] < self._state.best_loss
+        if is_best:
             self._state.best_loss = row["val_loss"]
             self._state.best_epoch = self._state.reduced_epoch = epoch
+        if is_best or self._task.recipe.fit.keep == "last":
             temporary = self._folder / "best.tmp.keras"
             self._best.save(temporary)
             temporary.replace(self._folder / "best.keras")

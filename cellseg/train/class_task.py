@@ -151,13 +151,17 @@ def _count_pixels(stock: Stock, progress: Progress | None) -> NDArray[np.int64]:
     """Pixels of each class over the training images; refuses classes that are nowhere."""
     counts = _read_all(stock, progress)
     pixels = counts.sum(0)
-    names = [item.name for item in stock.rule.classes]
-    if missing := [name for name, count in zip(names, pixels, strict=True) if count == 0]:
+    absent = [c for c, count in zip(stock.rule.classes, pixels, strict=True) if count == 0]
+    names = ", ".join(item.name for item in absent)
+    if not all(item.optional for item in absent):
         raise DataError(
             "every class must have pixels in the training masks. Received: none of "
-            f"{', '.join(missing)} in {len(stock)} masks of {stock.pairs[0].image.parent.parent}.",
-            hint="look at the masks, or at the recipe's mask.threshold and classes.",
+            f"{names} in {len(stock)} masks of {stock.pairs[0].image.parent.parent}.",
+            hint="look at the masks, or at the recipe's mask.threshold and classes; a class that "
+            "may be missing is optional = true.",
         )
+    if absent:
+        log.warning("no training mask shows %s: never to be found", names)
     empty = np.flatnonzero(counts[:, 1:].sum(1) == 0)
     if len(empty):
         first = stock.pairs[int(empty[0])].image

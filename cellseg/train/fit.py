@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cellseg.train.sections import Recipe
     from cellseg.train.task import Progress, Task
 
-__all__ = ["train", "write_model_facts"]
+__all__ = ["check_folder", "train", "write_model_facts"]
 
 log = logging.getLogger("cellseg.train")
 
@@ -68,7 +68,7 @@ def train(
     TrainingError
         If the loss is no number; the last good weights are kept.
     """
-    _check_folder(recipe, folder, resume)
+    check_folder(recipe, folder, resume)
     task = open_task(recipe, data_root, progress)
     _prepare_folder(recipe, folder)
     keras.utils.set_random_seed(recipe.fit.seed)
@@ -144,7 +144,14 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def _check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
+def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds a run, but to go on with that run.
+
+    Raises
+    ------
+    RecipeError
+        If ``resume`` is false, or the run began with another recipe.
+    """
     path, resolved = folder / "recipe.json", recipe.model_dump(mode="json")
     if not path.exists():
         return
@@ -156,12 +163,24 @@ def _check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
     earlier = json.loads(path.read_text(encoding="utf-8"))
     # A run may be made shorter or longer: its schedule then ends elsewhere.
     earlier["fit"] = earlier.get("fit", {}) | {"epochs": recipe.fit.epochs}
-    if earlier != json.loads(json.dumps(resolved)):
+    if _with_defaults(earlier) != resolved:
         raise RecipeError(
             "a run resumes with the recipe it began with, but for fit.epochs. "
             f"Received: another one for {folder}.",
             hint=f"the run's own recipe is in {path}; choose another folder for a new one.",
         )
+
+
+def _with_defaults(resolved: dict[str, Any]) -> dict[str, Any] | None:
+    """Fill in keys that are younger than a run's recipe; None where it is no recipe any more."""
+    from pydantic import ValidationError
+
+    from cellseg.train.sections import Recipe as Current
+
+    try:
+        return Current.model_validate(resolved).model_dump(mode="json")
+    except ValidationError:
+        return None
 
 
 def _prepare_folder(recipe: Recipe, folder: Path) -> None:

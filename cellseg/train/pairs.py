@@ -95,7 +95,16 @@ def find_pairs(recipe: Recipe, root: Path, split: str) -> list[Pair]:
     DataError
         If a folder is missing, or an image has no mask.
     """
-    return [pair for source in recipe.sources for pair in _pairs_of(source, root, split)]
+    return [pair for source in _sources(recipe, root) for pair in _pairs_of(source, root, split)]
+
+
+def _sources(recipe: Recipe, root: Path) -> tuple[SourceRecipe, ...]:
+    """Return a recipe's sources; where there is but one, ``root`` may be its data set itself."""
+    first = recipe.sources[0]
+    if len(recipe.sources) > 1 or first.path is None or (root / first.path).is_dir():
+        return recipe.sources
+    is_set = any((root / inside).is_dir() for inside in ("train/images", "images"))
+    return (first.model_copy(update={"path": "."}),) if is_set else recipe.sources
 
 
 def masks_of(pairs: Iterable[Pair]) -> list[Path]:
@@ -176,11 +185,18 @@ def _backgrounds(source: SourceRecipe, root: Path, wanted: set[str] | None) -> l
 def _folders(source: SourceRecipe, root: Path) -> dict[str, tuple[Path, Path]]:
     """Folders of images and masks of each split that has its own."""
     named = {split: getattr(source, split) for split in SPLITS}
-    found = {split: _both(pair, root) for split, pair in named.items() if pair is not None}
-    place = found["train"][0] if found else root / str(source.path)
-    if not place.is_dir() and (root / "train" / "images").is_dir():
-        return _below(root)  # --data names the data set itself
-    return found or _below(place)
+    if named["train"] is not None:
+        found = {split: _both(pair, root) for split, pair in named.items() if pair is not None}
+        if found["train"][0].is_dir() or not (root / "train" / "images").is_dir():
+            return found
+        return _below(root)  # as in `_sources`: --data names the data set itself
+    folder = root / str(source.path)
+    if not folder.is_dir():
+        raise DataError(
+            f"a source's folder must exist. Received: {folder}.",
+            hint=f"--data is the folder that holds {source.path}.",
+        )
+    return _below(folder)
 
 
 def _both(pair: FolderPair, root: Path) -> tuple[Path, Path]:

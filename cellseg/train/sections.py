@@ -101,6 +101,11 @@ class ClassRecipe(Section):
     mask_colors: tuple[Color, ...] = Field(
         (), description="RGB colours that mean it, in masks of colours; the nearest one counts"
     )
+    optional: bool = Field(
+        False,
+        description="may be missing from the training masks: its channel is there, and learns to "
+        "stay empty",
+    )
 
 
 class InputRecipe(Section):
@@ -276,6 +281,11 @@ class FitRecipe(Section):
     )
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean; 0: none")
     init: str | None = Field(None, description="Keras model to start from, as a path")
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="weights that best.keras has: those of the least validation loss, or the last "
+        "ones, where validation is too small to choose by",
+    )
     patience: int = Field(
         12, ge=0, description="epochs without a better validation before a stop; 0: never"
     )

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cellseg.cli import app
+from cellseg.data.dataset import open_dataset
 from cellseg.data.import_data import ImportOptions, import_data
 from cellseg.data.mask_files import MaskOptions
 from cellseg.data.qupath import QuPathOptions
@@ -124,6 +125,19 @@ def test_what_has_no_partner_is_named(part: str, tmp_path: Path) -> None:
     (tmp_path / "in" / part / "1.png").unlink()
     with pytest.raises(DataError, match=r"without an? (image|mask) \(1\)"):
         import_data(tmp_path / "in", tmp_path / "out")
+
+
+def test_points_are_not_taken_for_masks_that_were_forgotten(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "train" / "images" / "a.png", scene(0)[0])
+    points = tmp_path / "in" / "train" / "points" / "a.csv"
+    points.parent.mkdir()
+    points.write_text("x,y\n30,30\n")
+    with pytest.raises(DataError) as by_import:
+        import_data(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(DataError) as by_reading:
+        open_dataset(tmp_path / "in")
+    for error in (by_import.value, by_reading.value):
+        assert "data synthesize" in str(error.hint)
 
 
 def test_a_mask_of_another_size_is_named_and_nothing_is_left(tmp_path: Path) -> None:

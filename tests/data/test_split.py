@@ -176,7 +176,7 @@ def test_copies_in_two_given_splits_are_refused_by_name(tmp_path: Path) -> None:
         (SplitOptions(pattern="("), "regular expression"),
         (SplitOptions(pattern="."), "1 groups for 3"),
         (SplitOptions(shares=(0.0, 0.5, 0.5)), "Shares are three"),
-        (SplitOptions(table=Path("none.csv")), "columns stem and group"),
+        (SplitOptions(table=Path("none.csv")), "groups must be readable"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -186,6 +186,14 @@ def test_groups_that_cannot_be_made_are_explained(
     write_set(tmp_path / "in", scenes(4))
     with pytest.raises(DataError, match=message):
         split_data(tmp_path / "in", tmp_path / "out", options)
+
+
+def test_a_table_of_something_else_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    write_set(tmp_path / "in", scenes(4))
+    table = tmp_path / "types.csv"
+    table.write_text("stem,cell_type\n000,a\n")
+    with pytest.raises(DataError, match=r"types\.csv without 'group'"):
+        split_data(tmp_path / "in", tmp_path / "out", SplitOptions(table=table))
 
 
 @settings(max_examples=40, deadline=None)

@@ -245,6 +245,24 @@ def test_white_cells_carry_their_type(tmp_path: Path) -> None:
         cut_white_cells(tmp_path)
 
 
+def test_photographs_of_one_white_cell_are_one_group(tmp_path: Path) -> None:
+    names, rng = ("a", "b", "c"), np.random.default_rng(0)
+    mask = np.zeros((80, 80), np.uint8)
+    cv2.circle(mask, (40, 40), 25, 255, -1)
+    texture = {name: rng.integers(40, 200, (20, 20, 3)).astype(np.uint8) for name in names}
+    texture["b"] = texture["a"][::-1]
+    for name in names:
+        large = cv2.resize(texture[name], (80, 80), interpolation=cv2.INTER_CUBIC)
+        save(tmp_path / "images" / f"{name}.png", large)
+        save(tmp_path / "masks" / f"{name}.png", mask)
+    (tmp_path / "cell_types.csv").write_text("stem,cell_type\na,monocyte\nb,monocyte\nc,monocyte\n")
+    assert [(item.name, item.group) for item in cut_white_cells(tmp_path)] == [
+        ("a", "a"),
+        ("b", "a"),
+        ("c", "c"),
+    ]
+
+
 def test_own_cut_outs_are_read_from_folders_named_after_classes(tmp_path: Path) -> None:
     disc = cell(INFECTED, "x")
     save(tmp_path / "infected_red_cell" / "a.png", disc.rgb)

@@ -55,6 +55,28 @@ def test_perfect_model_scores_one_and_counts_every_cell() -> None:
     assert score.found == 6
 
 
+def test_of_several_classes_an_image_counts_for_those_it_shows() -> None:
+    names = ("background", "nucleus", "vacuole", "never")
+    card = ModelCard.model_validate(
+        card_fields(
+            classes=[{"name": name, "color": (0, 0, i)} for i, name in enumerate(names)],
+            channels=[{"name": name, "class_index": i} for i, name in enumerate(names)],
+        )
+    )
+    common, rare = labelled(0), labelled(7)
+    rare = replace(rare, mask=np.where(rare.labels == 1, 2, rare.labels > 0).astype(np.uint8))
+
+    class Blind(Oracle):
+        """Takes vacuoles for nuclei."""
+
+        def __call__(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            two = super().__call__(image)
+            return np.concatenate([two, np.zeros_like(two)], axis=-1)
+
+    dice = score_images(Blind(), [common, rare], card, "both").quality.dice
+    assert dice == {"nucleus": pytest.approx((1 + 0.8) / 2), "vacuole": 0.0}
+
+
 def test_missing_cells_show_in_every_number() -> None:
     quality = score_images(Oracle(miss=20), [labelled(0)], CARD, "discs").quality
     assert quality.dice["nucleus"] == pytest.approx(0.8)  # 2 * 240 / (240 + 360)

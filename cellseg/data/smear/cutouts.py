@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.data.dataset import open_dataset
+from cellseg.data.leaks import find_leaks, join_groups
 from cellseg.data.pixels import read_image, read_mask
 from cellseg.data.smear.classes import CLASSES, HEALTHY, index_of
 from cellseg.errors import DataError
@@ -87,13 +88,14 @@ def cut_white_cells(root: Path, types: Path | None = None) -> list[Cutout]:
         ) from error
     found = []
     dataset = open_dataset(root)
-    for item in dataset.items:
-        if item.stem not in kinds:
-            continue
+    items = [item for item in dataset.items if item.stem in kinds]
+    # Photographs of one cell are one group: a class may have few cells, and a copy tests nothing.
+    groups = join_groups([item.stem for item in items], find_leaks(items))
+    for item, group in zip(items, groups, strict=True):
         rgb, inside = item.read_rgb(), (dataset.read_classes(item) > 0).astype(np.uint8)
         piece = _largest_piece(inside)
         ground = _ground(rgb[inside == 0])
-        origin = (item.stem, item.stem, kinds[item.stem])
+        origin = (item.stem, group, kinds[item.stem])
         found += _cut(origin, *_cropped(rgb, piece), WHITE_SCALE, ground)
     return found
 
