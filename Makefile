@@ -5,6 +5,7 @@
 #   make check    ruff, mypy, codespell
 #   make fmt      let ruff rewrite what it can
 #   make bench    measure what this machine can do: cellseg-bench/bench.html
+#   make seeds    the five seeds' recipes from data to bundle to pictures: DATA=folder of the stand-ins
 #   make bench-quick  ratios that guard against regressions, under three minutes
 #
 # PYTHON=python3.12 make test   picks another interpreter (for a new .venv).
@@ -23,7 +24,7 @@ endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test bench bench-quick demo clean
+.PHONY: help setup fmt check test bench bench-quick demo seeds clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,6 +67,10 @@ bench: $(VENV)/.dev
 
 bench-quick: $(VENV)/.dev
 	$(BIN)/python bench/quick.py
+
+seeds: $(VENV)/.dev
+	@test -n "$(DATA)" || { echo 'error: DATA is the folder of the stand-ins. hint: make seeds DATA=../data' >&2; exit 1; }
+	$(BIN)/python bench/seeds.py --data "$(DATA)"
 
 demo: $(VENV)/.core
 	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT) --restart
