@@ -71,21 +71,22 @@ def main() -> None:
     if not asked.page:
         if asked.data is None:
             parser.error("--data is the folder of the stand-ins; see docs/seeds.md")
-        rows = [run(seed, asked) for seed in SEEDS if seed.recipe in (asked.only or [seed.recipe])]
-        RESULTS.write_text(json.dumps(merged(rows), indent=2) + "\n", encoding="utf-8")
+        for seed in SEEDS:
+            if seed.recipe in (asked.only or [seed.recipe]):
+                keep(run(seed, asked))
     kept = json.loads(RESULTS.read_text(encoding="utf-8"))
     text = table(list(kept.values()))
     write_section(PAGE, "seeds", text)
     print(text)
 
 
-def merged(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put new rows among those of earlier runs; a seed that was skipped keeps its old one."""
+def keep(row: dict[str, Any]) -> None:
+    """Put a row among those of earlier runs; a seed that was skipped keeps its old one."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for row in rows:
-        if "skipped" not in row or row["seed"] not in kept:
-            kept[row["seed"]] = row
-    return dict(sorted(kept.items()))
+    if "skipped" not in row or row["seed"] not in kept:
+        kept[row["seed"]] = row
+    text = json.dumps(dict(sorted(kept.items())), indent=2)
+    RESULTS.write_text(text + "\n", encoding="utf-8")
 
 
 def run(seed: Seed, asked: argparse.Namespace) -> dict[str, Any]:
@@ -107,9 +108,8 @@ def run(seed: Seed, asked: argparse.Namespace) -> dict[str, Any]:
     cli("export", work / "run", "-o", bundle, "--precision", "fp32")
     images = sorted((data / seed.images).iterdir())[:SHOWN]
     cli("infer", *images, "--model", bundle, "-o", work / "infer", "--restart")
-    return measured(seed, work, bundle) | {
-        "minutes": round((time.perf_counter() - started) / 60, 1)
-    }
+    minutes = (time.perf_counter() - started) / 60
+    return measured(seed, work, bundle) | {"minutes": round(minutes, 1)}
 
 
 def synthesize(asked: argparse.Namespace, out: Path, side: int) -> None:
@@ -158,8 +158,8 @@ def measured(seed: Seed, work: Path, bundle: Path) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
     lines = [
-        "| seed | recipe | stand-in | parameters | steps | crops | test images | test Dice | bundle | "
-        "pictures |",
+        "| seed | recipe | stand-in | parameters | steps | crops | test images | test Dice | "
+        "bundle | pictures |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
