@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent / "results" / "seeds.json"
 PAGE = "seeds.md"
 SMEARS = ("wbc_tecom", "rbc_smear_points")
 SHOWN = 3
-SHORT = {"fit.valid_images": 8, "fit.learning_rate": 1e-3, "fit.epochs": 3, "watch.count": 2}
+SHORT = {"fit.valid_images": 8, "fit.learning_rate": 1e-3, "fit.epochs": 2, "watch.count": 2}
 """Settings of a run that only shows the way; the seeds' own rates are for many more steps."""
 
 

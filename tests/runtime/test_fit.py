@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cellseg.errors import CellsegError, SlideError
+from cellseg.live.frame_segmenter import FrameSegmenter
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.fit import bring_back, bring_to, wanted_fit
 from cellseg.runtime.infer import infer_slide
@@ -82,6 +83,15 @@ def test_a_segmenter_brings_images_to_the_models_size_and_back(
     np.testing.assert_allclose(
         found.probabilities, bring_back(run_at_size(bundle, image), hw), atol=1e-6
     )
+
+
+def test_a_camera_frame_is_seen_at_the_models_size_too(bundle: Bundle) -> None:
+    image = scene(96, 128)
+    with Segmenter(bundle, InferOptions(**RUN)) as segmenter:
+        known = segmenter(image).classes
+    frames = FrameSegmenter.load(bundle.path, **RUN)
+    assert np.array_equal(frames(image).classes, known)
+    frames.close()
 
 
 def test_native_leaves_an_image_at_its_own_scale(bundle: Bundle) -> None:
