@@ -60,8 +60,9 @@ def wanted_fit(spec: InputSpec, slide: Slide, wish: str = "auto") -> tuple[int, 
         raise SlideError(
             f"{slide.path}: the model was trained on whole images brought to "
             f"{spec.fit_px[1]} x {spec.fit_px[0]} px, and a slide is no such image.",
-            hint="Train with [input] fit = 'native' on tiles ('cellseg-cli data tile'); or see "
-            "what --fit native gives, at a scale the model has not seen.",
+            hint="If it shows one field, --fit whole scales it. For slides train with [input] "
+            "fit = 'native' ('cellseg-cli data tile' cuts tiles); --fit native runs this model all "
+            "the same, at a scale it has not seen.",
         )
     return spec.fit_px
 
