@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -131,7 +132,8 @@ def test_a_slide_is_refused_with_the_way_out(bundle: Bundle, tmp_path: Path) -> 
         infer_slide(path, tmp_path / "out", InferOptions(model=bundle.path, **RUN))
     assert "--fit native" in str(caught.value.hint)
     assert not (tmp_path / "out" / "slide").exists()
-    assert wanted_fit(bundle.manifest.input, open_slide(path), "whole") == (48, 64)
+    with closing(open_slide(path)) as slide:
+        assert wanted_fit(bundle.manifest.input, slide, "whole") == (48, 64)
     options = InferOptions(model=bundle.path, fit="native", **RUN)
     report = infer_slide(path, tmp_path / "out", options).report
     assert (report["plan"]["fit_px"], report["plan"]["width_px"]) == (None, 256)
