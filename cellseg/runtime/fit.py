@@ -3,8 +3,10 @@
 A recipe with ``input.fit = "whole"`` scales each training image by one factor until it fits the
 network's input. The bundle says so (``input.fit``, ``input.fit_px``), and every image is scaled the
 same way again: by `cellseg.runtime.working.WorkingView`, in training, evaluation and inference
-alike. A slide is no such image: squeezed into that size, there would be nothing to see, and at its
-own scale it is like nothing the network knows; so it is refused, unless the user says ``native``.
+alike. A slide is no such image: squeezed into that size, there would be nothing to see. Where the
+bundle says how many microns a pixel had after scaling, or its network has seen images at their own
+scale too, slides are read as by any other model. Else they are like nothing the network knows, and
+refused, unless the user says ``native``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from cellseg.errors import CellsegError, SlideError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.runtime.manifest import InputSpec
+    from cellseg.runtime.manifest import ModelCard
     from cellseg.runtime.slide import Slide
 
 __all__ = ["FITS", "bring_back", "bring_to", "wanted_fit"]
@@ -27,13 +29,13 @@ FITS = ("auto", "whole", "native")
 """What a user may ask for: as the model was trained, or one of the two."""
 
 
-def wanted_fit(spec: InputSpec, slide: Slide, wish: str = "auto") -> tuple[int, int] | None:
-    """Return the height and width that a slide is to be scaled to fit; None: its scale stays.
+def wanted_fit(card: ModelCard, slide: Slide, wish: str = "auto") -> tuple[int, int] | None:
+    """Return the height and width that a slide is to be scaled to fit; None: microns decide.
 
     Parameters
     ----------
-    spec : InputSpec
-        What the model was trained on.
+    card : ModelCard
+        Says what the model was trained on.
     slide : Slide
         Its kind counts: plain images are whole, slides are not.
     wish : str
@@ -46,6 +48,7 @@ def wanted_fit(spec: InputSpec, slide: Slide, wish: str = "auto") -> tuple[int, 
     SlideError
         If a slide is given to a model that knows whole images only.
     """
+    spec = card.input
     if wish == "whole" and spec.fit_px is None:
         raise CellsegError(
             "fit whole is for models that were trained on whole images brought to one size. "
@@ -55,14 +58,14 @@ def wanted_fit(spec: InputSpec, slide: Slide, wish: str = "auto") -> tuple[int, 
     if wish == "native" or spec.fit_px is None:
         return None
     if wish == "auto" and slide.kind == "slide":
-        if spec.fit == "both":
+        if spec.fit == "both" or card.mpp is not None:
             return None
         raise SlideError(
             f"{slide.path}: the model was trained on whole images brought to "
             f"{spec.fit_px[1]} x {spec.fit_px[0]} px, and a slide is no such image.",
-            hint="If it shows one field, --fit whole scales it. For slides train with [input] "
-            "fit = 'native' ('cellseg-cli data tile' cuts tiles); --fit native runs this model all "
-            "the same, at a scale it has not seen.",
+            hint="If it shows one field, --fit whole scales it. For slides state [bundle] mpp, the "
+            "pixel size after scaling, or train with [input] fit = 'native'. --fit native runs "
+            "this model all the same, at a scale it has not seen.",
         )
     return spec.fit_px
 

@@ -197,7 +197,8 @@ def _scale_text(spec: dict[str, Any], mpp: float | None) -> str:
         return slides
     height, width = spec["fit_px"]
     whole = f"whole images are scaled to fit {width} x {height} px"
-    return f"{whole}; slides are refused" if spec["fit"] == "whole" else f"{whole}; {slides}"
+    is_refused = spec["fit"] == "whole" and mpp is None
+    return f"{whole}; slides are refused" if is_refused else f"{whole}; slides: {slides}"
 
 
 def _normalize_text(normalize: dict[str, Any]) -> str:

@@ -215,7 +215,7 @@ def open_view(slide: Slide, bundle: Bundle, options: InferOptions) -> WorkingVie
         only and this is a slide.
     """
     card = bundle.manifest
-    fit_hw = wanted_fit(card.input, slide, options.fit)
+    fit_hw = wanted_fit(card, slide, options.fit)
     return WorkingView(slide, card.mpp, fit_hw=fit_hw)
 
 

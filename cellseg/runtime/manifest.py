@@ -193,7 +193,8 @@ class ModelCard(_Part):
     threshold: Unit | None = None
     """Two classes: foreground where its probability is at least this. None: the likeliest class."""
     mpp: float | None = Field(default=None, gt=0.0)
-    """Microns per pixel the model was trained at; None if it has no scale."""
+    """Microns per pixel the model was trained at, whole images after scaling; None if it has no
+    scale."""
     stride: int = Field(ge=1, le=1024)
     """Height, width and origin of every tile are multiples of it."""
     input: InputSpec = InputSpec()
@@ -210,15 +211,6 @@ class ModelCard(_Part):
             raise ValueError(
                 "channels must cover every class and no other. "
                 f"Received: class_index={sorted(used, key=str)}, classes={len(self.classes)}."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _has_one_scale(self) -> ModelCard:
-        if self.input.fit == "whole" and self.mpp is not None:
-            raise ValueError(
-                "a model of whole images brought to one size has no pixel size; use null. "
-                f"Received: mpp={self.mpp}, fit={self.input.fit}."
             )
         return self
 

@@ -130,7 +130,7 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
         "license": bundle.license,
         "classes": [{"name": item.name, "color": list(item.color)} for item in recipe.class_list],
         **task.facts(),
-        "mpp": None if fit == "whole" else bundle.mpp or None,
+        "mpp": recipe.mpp,
         "stride": recipe.model.stride,
         "input": {"normalize": recipe.normalize.model_dump(), "fit": fit, "fit_px": recipe.fit_hw},
         "provenance": {

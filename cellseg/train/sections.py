@@ -17,6 +17,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
 Chance = Annotated[float, Field(ge=0, le=1)]
 DEFAULT_FAMILY = "stem-unet"
+_USUAL_MPP = 0.5
 
 
 class Section(BaseModel):
@@ -120,7 +121,7 @@ class InputRecipe(Section):
         "whole",
         description="whole: an image is scaled, its aspect kept, until it fits the size; native: "
         "crops of that size at the image's own scale; both: half of the crops each. The bundle "
-        "does the same; slides it reads at their own scale, or refuses (whole)",
+        "does the same; slides it reads by bundle.mpp, or refuses (whole without mpp)",
     )
     color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv"] = Field(
         "rgb", description="colour space that the network works in"
@@ -329,10 +330,11 @@ class BundleRecipe(Section):
     version: str = Field("1.0", description="version of the model")
     description: str = Field("", description="one sentence")
     license: str = Field("Apache-2.0", description="licence of the weights")
-    mpp: float = Field(
-        0.5,
+    mpp: float | None = Field(
+        None,
         ge=0,
-        description="pixel size the model expects, µm; 0: any; none with input.fit whole",
+        description="pixel size the network sees, µm, after scaling; 0: any; by default 0.5, or "
+        "any with input.fit whole, which then takes no slides",
     )
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
@@ -408,6 +410,13 @@ class Recipe(Section):
             return None
         width, height = self.input.size_px
         return height, width
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel that the network sees; None: any."""
+        if self.bundle.mpp is not None:
+            return self.bundle.mpp or None
+        return None if self.fit_hw is not None and self.input.fit == "whole" else _USUAL_MPP
 
     @property
     def class_list(self) -> tuple[ClassRecipe, ...]:

@@ -17,14 +17,14 @@ from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.inspect import describe_bundle, format_description
 from cellseg.runtime.job import prepare
 from cellseg.runtime.labelled import LabelledImage
-from cellseg.runtime.manifest import InputSpec
+from cellseg.runtime.manifest import ModelCard
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.quality import ModelRunner, score_images
 from cellseg.runtime.report.folder import RunFolder
 from cellseg.runtime.segmenter import Segmenter
 from cellseg.runtime.slide import ArraySlide, open_slide
 from cellseg.runtime.working import WorkingView
-from tests.bundles import make_bundle
+from tests.bundles import card_fields, make_bundle
 from tests.slides import write_svs
 
 WHOLE = {"fit": "whole", "fit_px": [48, 64]}
@@ -133,23 +133,34 @@ def test_a_slide_is_refused_with_the_way_out(bundle: Bundle, tmp_path: Path) -> 
     assert "--fit native" in str(caught.value.hint)
     assert not (tmp_path / "out" / "slide").exists()
     with closing(open_slide(path)) as slide:
-        assert wanted_fit(bundle.manifest.input, slide, "whole") == (48, 64)
+        assert wanted_fit(bundle.manifest, slide, "whole") == (48, 64)
     options = InferOptions(model=bundle.path, fit="native", **RUN)
     report = infer_slide(path, tmp_path / "out", options).report
     assert (report["plan"]["fit_px"], report["plan"]["width_px"]) == (None, 256)
 
 
-def test_a_model_of_both_scales_reads_slides_as_they_are() -> None:
-    spec = InputSpec(fit="both", fit_px=(48, 64))
-    slide = ArraySlide(scene(96, 128))
-    assert wanted_fit(spec, slide) == (48, 64)
+@pytest.mark.parametrize(
+    ("fit", "mpp", "is_refused"),
+    [("both", None, False), ("whole", 0.5, False), ("both", 0.5, False), ("whole", None, True)],
+)
+def test_slides_are_read_by_who_knows_their_scale(
+    fit: str, mpp: float | None, is_refused: bool
+) -> None:
+    spec = {"fit": fit, "fit_px": [48, 64]}
+    card = ModelCard.model_validate(card_fields(input=spec, mpp=mpp))
+    slide = ArraySlide(scene(96, 128), mpp=0.25)
+    assert wanted_fit(card, slide) == (48, 64)
     slide.kind = "slide"
-    assert wanted_fit(spec, slide) is None
+    if is_refused:
+        with pytest.raises(SlideError, match="whole images"):
+            wanted_fit(card, slide)
+    else:
+        assert wanted_fit(card, slide) is None
 
 
 def test_whole_is_refused_where_no_size_is_known() -> None:
     with pytest.raises(CellsegError, match="fit=whole"):
-        wanted_fit(InputSpec(), ArraySlide(scene(8, 8)), "whole")
+        wanted_fit(ModelCard.model_validate(card_fields()), ArraySlide(scene(8, 8)), "whole")
     with pytest.raises(CellsegError, match="fit is one of"):
         InferOptions(fit="hole")
 

@@ -41,7 +41,6 @@ def test_manifest_survives_its_own_bytes() -> None:
         ({"input": {"fit": "whole"}}, "fit_px is for fit whole and both"),
         ({"input": {"fit_px": [512, 512]}}, "fit_px is for fit whole and both"),
         ({"input": {"fit": "whole", "fit_px": [0, 512]}}, "fit_px"),
-        ({"input": {"fit": "whole", "fit_px": [512, 512]}, "mpp": 0.5}, "has no pixel size"),
         ({"channels": [{"name": "a", "class_index": 1}]}, "channels must cover every class"),
         (
             {"channels": [{"name": str(i), "class_index": i} for i in range(3)]},

@@ -24,7 +24,7 @@ from cellseg.train.stock import Labelled  # noqa: E402
 SIZES = [(90, 130), (20, 31), (200, 64), (32, 64)]
 
 
-def recipe(fit: str = "whole", kind: str = "slide-percentile", mpp: float = 0.0) -> Recipe:
+def recipe(fit: str = "whole", kind: str = "slide-percentile", **bundle: float) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "discs",
@@ -32,7 +32,7 @@ def recipe(fit: str = "whole", kind: str = "slide-percentile", mpp: float = 0.0)
             "input": {"size_px": [64, 32], "fit": fit},
             "normalize": {"kind": kind},
             "target": {"kind": "classes"},
-            "bundle": {"mpp": mpp},
+            "bundle": bundle,
         }
     )
 
@@ -86,9 +86,14 @@ def test_a_run_says_what_its_bundle_will_do(
     tmp_path: Path, fit: str, fit_px: tuple[int, int] | None, mpp: float | None
 ) -> None:
     write_pairs(tmp_path, [(40, 70), (40, 70)])
-    task = ClassTask(recipe(fit, mpp=0.5), tmp_path)
+    task = ClassTask(recipe(fit), tmp_path)
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(image))
     write_model_facts(task, model, tmp_path)
     card = ModelCard.model_validate(json.loads((tmp_path / "model.json").read_text()))
     assert (card.input.fit, card.input.fit_px, card.mpp) == (fit, fit_px, mpp)
+
+
+def test_a_recipe_may_say_what_whole_images_measure_after_scaling() -> None:
+    assert recipe(mpp=4.0).mpp == 4.0
+    assert recipe("native", mpp=0.0).mpp is None
