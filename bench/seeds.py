@@ -65,6 +65,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("seeds-out"))
     parser.add_argument("--only", nargs="*", metavar="RECIPE")
     parser.add_argument("--smears", type=int, default=40, help="training images to synthesize")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--steps", type=int, help="steps of an epoch")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
@@ -100,7 +102,9 @@ def run(seed: Seed, asked: argparse.Namespace) -> dict[str, Any]:
     for name, side in seed.made.items():
         synthesize(asked, asked.work / name, side)
     data = asked.work if seed.made else asked.data
-    settings = [] if asked.full else settings_of(SHORT | seed.short)
+    given = {"fit.epochs": asked.epochs, "fit.steps_per_epoch": asked.steps}
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = settings_of(given if asked.full else SHORT | seed.short | given)
     resumed = ["--resume"] if (work / "run" / "recipe.json").exists() else []
     cli("train", seed.recipe, "--data", data, "-o", work / "run", *settings, *resumed)
     cli("evaluate", seed.recipe, "--data", data, "--model", work / "run")
