@@ -197,18 +197,18 @@ def report_text(folder: Path, run: dict[str, Any]) -> str:
     run : dict
         Content of ``run.json``.
     """
-    lines = [f"{run['input']['path']}: {_speed_text(run)}"]
     total_px = sum(area["pixels"] for area in run["classes"].values())
-    for name, area in list(run["classes"].items())[1:]:  # the first class is background
-        lines.append(f"  {name:<12}{_area_text(area, total_px)}")
+    areas = list(run["classes"].items())[1:]  # the first class is background
+    facts = [(name, _area_text(area, total_px)) for name, area in areas]
     if run["cells"]:
-        counts = ", ".join(f"{count} {name}" for name, count in run["cells"].items())
-        lines.append(f"  {'cells':<12}{counts}")
+        facts.append(("cells", ", ".join(f"{n} {name}" for name, n in run["cells"].items())))
     damaged = run["input"].get("damaged_tiles", {"count": 0})
     if damaged["count"]:
-        lines.append(f"  {'damaged':<12}{_damage_text(damaged)}")
-    lines += [f"  {'wrote':<12}{folder / name}" for name in (*run["outputs"], "run.json")]
-    return "\n".join(lines)
+        facts.append(("damaged", _damage_text(damaged)))
+    facts += [("wrote", str(folder / name)) for name in (*run["outputs"], "run.json")]
+    width = max(12, *(len(name) + 2 for name, _ in facts))
+    lines = [f"  {name:<{width}}{text}" for name, text in facts]
+    return "\n".join([f"{run['input']['path']}: {_speed_text(run)}", *lines])
 
 
 def failure_summary(outcomes: Sequence[Outcome]) -> str:

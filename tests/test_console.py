@@ -80,6 +80,12 @@ def test_the_report_says_what_was_found_and_where_it_is() -> None:
     assert str(Path("out/slide/run.json")) in text
 
 
+def test_long_names_of_classes_keep_the_columns_apart() -> None:
+    classes = {**RUN["classes"], "infected red cell": {"pixels": 0, "area_mm2": None}}
+    lines = report_text(Path("out"), RUN | {"classes": classes}).splitlines()
+    assert lines[1].index("5.0%") == lines[2].index("0.0%") == lines[2].index("cell") + 6
+
+
 def test_a_batch_ends_by_naming_what_failed() -> None:
     outcomes = [
         Outcome(Path("a.svs"), error=SlideError("damaged")),

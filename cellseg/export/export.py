@@ -147,6 +147,12 @@ class _Export:
         names = [item.name for item in self.card.classes]
         return {name: read_labelled(folder, names, self.normalize) for name, folder in named}
 
+    @property
+    def tile_px(self) -> int:
+        """Side of a representative tile: no more than the network ever saw of an image."""
+        stride, whole_px = self.card.stride, self.card.whole_px or ()
+        return int(max(1, min(self.options.tile_px, *whole_px) // stride) * stride)
+
     def pick_tiles(self) -> list[NDArray[np.uint8]]:
         if not self.options.representative:
             return []
@@ -160,7 +166,7 @@ class _Export:
             self.options.representative,
             self.normalize,
             self.options.tiles,
-            self.options.tile_px,
+            self.tile_px,
             self.options.seed,
             held_out,
             {"native": (None,), "whole": (spec.fit_px,), "both": (spec.fit_px, None)}[spec.fit],

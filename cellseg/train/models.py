@@ -54,8 +54,12 @@ def load_network(path: Path, compiled: bool = False) -> keras.Model:
     DataError
         If there is no such file, or it is no Keras 3 model.
     """
-    # Layers of our own have to be registered first.
-    import cellseg.layers  # noqa: F401
+    # Layers and losses of our own have to be registered first.
+    import cellseg.layers
+
+    if compiled:
+        import cellseg.train.losses
+        import cellseg.train.pixel_losses  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=compiled)

@@ -236,10 +236,11 @@ def format_scores(result: dict[str, Any]) -> str:
             numbers = " | ".join("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)
             lines.append(f"| {way} | {name} | {part['images']} | {numbers} |")
         best = part["thresholds"]["best"]
+        mean = "-" if part["mean_dice"] is None else f"{part['mean_dice']:.3f}"
         said.append(
-            f"{way}: pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
-            f"{part['calibration']['error']:.4f}, best threshold {best['threshold']:.2f} "
-            f"(Dice {best['dice']:.3f})"
+            f"{way}: mean Dice of an image {mean}, pixel accuracy {part['pixel_accuracy']:.4f}, "
+            f"calibration error {part['calibration']['error']:.4f}, best threshold "
+            f"{best['threshold']:.2f} (Dice {best['dice']:.3f})"
         )
     return "\n".join([*lines, "", *said])
 

@@ -96,3 +96,12 @@ def test_nothing_to_pick_from_is_an_error(tmp_path: Path) -> None:
     write_png(tmp_path / "blank.png", np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(ExportError, match="must show something"):
         pick_tiles([tmp_path], PLAIN, 4, 32)
+
+
+def test_tiles_are_cut_at_the_scale_that_training_saw(tmp_path: Path) -> None:
+    write_labelled(tmp_path, range(1))  # 80 x 64 px
+    (tile,) = pick_tiles([tmp_path], PLAIN, 1, 32, whole_px=(40, 40))
+    image, _ = draw_discs(0)
+    halved = image.reshape(32, 2, 40, 2, 3).mean((1, 3))
+    nearest = min(np.abs(halved[:, x : x + 32] - tile.tile).max() for x in range(9))
+    assert nearest <= 1

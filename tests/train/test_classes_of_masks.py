@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cellseg.train.class_task import ClassTask  # noqa: E402
 from cellseg.train.families.summary import summarize  # noqa: E402
 from cellseg.train.fit import check_folder  # noqa: E402
 from cellseg.train.models import build_network, load_network  # noqa: E402
+from cellseg.train.objectives import make_loss  # noqa: E402
 from cellseg.train.pairs import find_pairs  # noqa: E402
 from cellseg.train.recipe import load_recipe  # noqa: E402
 from cellseg.train.run_state import RunState  # noqa: E402
@@ -108,6 +110,17 @@ def test_smear_cells_has_the_classes_that_are_synthesized() -> None:
     ]
 
 
+def test_glomeruli_are_seen_at_an_eighth_of_their_images(shared_data: Path) -> None:
+    shipped = load_recipe("glomeruli")
+    counts = [len(find_pairs(shipped, shared_data, split)) for split in ("train", "valid", "test")]
+    assert counts == [9, 1, 3]
+    inside = find_pairs(shipped, shared_data / "kidney_glomeruli", "test")
+    assert inside == find_pairs(shipped, shared_data, "test")
+    width, _ = cv2.imread(str(inside[0].image)).shape[:2]
+    assert shipped.input.fit == "whole"
+    assert shipped.bundle.mpp == 0.5 * width / shipped.input.size_px[0]
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "outputs"), [("glomeruli", 487_553, 1), ("smear-cells", 487_706, 10)]
 )
@@ -152,6 +165,24 @@ def test_weights_are_kept_of_the_best_epoch_or_of_the_last(
         end.on_epoch_end(epoch, {"loss": 1.0})
     saved = load_network(tmp_path / "best.keras")
     assert saved.get_weights()[0].item() == kept
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_stopped_run_loads_in_a_process_that_never_made_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = make_loss("crossentropy_dice", class_weights=[1.0, 2.0])
+    model = keras.Sequential([keras.layers.Input((4, 4, 3)), keras.layers.Conv2D(2, 1)])
+    model.compile("sgd", loss)
+    model.save(tmp_path / "last.keras")
+    module = type(loss).__module__
+    monkeypatch.setattr("cellseg.train.pixel_losses", sys.modules[module])  # put back afterwards
+    monkeypatch.delitem(sys.modules, module)
+    objects = keras.saving.get_custom_objects()
+    for name in [name for name, kind in objects.items() if kind.__module__ == module]:
+        monkeypatch.delitem(objects, name)
+    again = load_network(tmp_path / "last.keras", compiled=True).loss
+    assert again.get_config() == loss.get_config()
 
 
 def test_a_run_goes_on_although_its_recipe_is_older_than_a_key(tmp_path: Path) -> None:
