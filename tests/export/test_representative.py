@@ -9,8 +9,8 @@ import pytest
 
 from cellseg.errors import DataError, ExportError
 from cellseg.export.representative import content_hash, pick_tiles
-from cellseg.runtime.labelled import find_images
 from cellseg.runtime.fit import bring_to
+from cellseg.runtime.labelled import find_images
 from cellseg.runtime.normalize import Normalize
 from tests.export.images import draw_discs, write_labelled, write_png
 
