@@ -7,6 +7,7 @@
 #   make bench    measure what this machine can do: cellseg-bench/bench.html
 #   make seeds    the five seeds' recipes from data to bundle to pictures: DATA=folder of the stand-ins
 #   make bench-quick  ratios that guard against regressions, under three minutes
+#   make bench-peers  the same network by others, SLIDE=made8k.tif: runs/peers/peers.html
 #
 # PYTHON=python3.12 make test   picks another interpreter (for a new .venv).
 
@@ -24,7 +25,7 @@ endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test bench bench-quick demo seeds clean
+.PHONY: help setup fmt check test bench bench-quick bench-peers demo seeds clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -71,6 +72,11 @@ bench-quick: $(VENV)/.dev
 seeds: $(VENV)/.dev
 	@test -n "$(DATA)" || { echo 'error: DATA is the folder of the stand-ins. hint: make seeds DATA=../data' >&2; exit 1; }
 	$(BIN)/python bench/seeds.py --data "$(DATA)"
+
+# Environments that are there already are kept.
+bench-peers: $(VENV)/.dev
+	PYTHON=$(abspath $(BIN))/python bench/peers/make_env.sh all
+	$(BIN)/python bench/peers.py $(or $(SLIDE),$(DEMO_SLIDE)) --envs runs/peers/env -o runs/peers/peers.json
 
 demo: $(VENV)/.core
 	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT) --restart
