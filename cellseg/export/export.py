@@ -151,7 +151,8 @@ class _Export:
     def tile_px(self) -> int:
         """Side of a representative tile: no more than the network ever saw of an image."""
         stride, fit_px = self.card.stride, self.card.input.fit_px or ()
-        return max(1, min((self.options.tile_px, *fit_px)) // stride) * stride
+        most_px = min((self.options.tile_px, *fit_px))
+        return int(max(1, most_px // stride) * stride)
 
     def pick_tiles(self) -> list[NDArray[np.uint8]]:
         if not self.options.representative:
