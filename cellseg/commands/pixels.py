@@ -21,7 +21,10 @@ class Request:
     """What the command line asks for."""
 
     root: Path
-    """Folder that the recipe's paths start from."""
+    """Folder that the recipe's data lie in."""
+
+    home: Path
+    """Folder that the recipe's run lies in: its file's."""
 
     split: str
     """train, valid or test."""
@@ -92,7 +95,7 @@ def infer_recipe(
     with needs_extra("train"):
         from cellseg.train.apply import apply_recipe
     root = Path(name).parent
-    ask = Request(root, "test", model, False, False, out, engine, precision)
+    ask = Request(root, root, "test", model, False, False, out, engine, precision)
     recipe, predictor, _ = _open(recipe, ask)
     with progress_bar() as progress:
         for folder in apply_recipe(recipe, root, predictor, progress, out):
@@ -104,7 +107,7 @@ def _open(recipe: Any, ask: Request) -> tuple[Any, Any, Path | None]:
     with needs_extra("train"):
         from cellseg.train.predict import open_predictor
         from cellseg.train.recipe import recipe_of_run, run_folder
-    chosen = Path(ask.model) if ask.model is not None else run_folder(recipe, ask.root)
+    chosen = Path(ask.model) if ask.model is not None else run_folder(recipe, ask.home)
     if ask.model is None and not chosen.is_dir():
         raise DataError(
             f"a recipe's run must be there. Received: none at {chosen}.",

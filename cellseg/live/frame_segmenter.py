@@ -20,13 +20,12 @@ from cellseg.live.pools import ResultPool
 from cellseg.live.stream_range import StreamRange
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines.select import open_engine
-from cellseg.runtime.job import prepare
+from cellseg.runtime.job import open_view, prepare
 from cellseg.runtime.kernels.frame import gather, laplacian_sums
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.segmenter import infer_options, nearest
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.trim import Output
-from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -171,8 +170,8 @@ class FrameSegmenter:
 
     def _open(self, image: NDArray[Any]) -> _FrameRun:
         slide = ArraySlide(image, self._options.mpp)
-        extent_hw = WorkingView(slide, self._bundle.manifest.mpp).hw
         options = self._options
+        extent_hw = open_view(slide, self._bundle, options).hw
         if options.tile_px is None:
             options = replace(options, tile_px=_tile_px(self._bundle, extent_hw))
         job = prepare(slide, self._bundle, options)

@@ -27,7 +27,6 @@ import numpy as np
 
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX, Outlines, trace_outlines
 from cellseg.runtime.store import pack, unpack_all
-from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -247,7 +246,7 @@ class CellMeasurer:
     ) -> CellMeasurer:
         """Return what measures the cells of a job."""
         values = intensity_range(job.slide.dtype, job.value_range)
-        view = WorkingView(job.slide, job.bundle.manifest.mpp, values)
+        view = job.view.in_range(values)
         return cls(view, classes, len(job.class_names), probability, tolerance_px)
 
     @property

@@ -20,7 +20,7 @@ import numpy as np
 from keras import layers
 
 from cellseg.errors import DataError
-from cellseg.runtime.scaled import fit_factor, scaled_image
+from cellseg.runtime.fit import bring_to
 from cellseg.train.data import padded_to
 from cellseg.train.pixel_report import labelled_images
 from cellseg.train.predict import KerasPredictor
@@ -173,8 +173,7 @@ def write_cams(
     is_binary = model.outputs[0].shape[-1] == 1
     names = [item.name for item in recipe.class_list[1:]]
     for done, (of, truth) in enumerate(labelled_images(recipe, root, split), 1):
-        image = prepare_image(truth.image, recipe.normalize)
-        image = scaled_image(image, min(1.0, fit_factor(image.shape[:2], recipe.input.size_px)))
+        image = _as_trained(truth.image, recipe)
         height, width = image.shape[:2]
         padded = padded_to(image, recipe.model.stride)
         channels = [0] if is_binary else range(1, len(names) + 1)
@@ -191,3 +190,13 @@ def write_cams(
 def _painted(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     colors = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
     return np.asarray(cv2.addWeighted(image, 0.55, np.ascontiguousarray(colors), 0.45, 0))
+
+
+def _as_trained(image: NDArray[Any], recipe: Recipe) -> NDArray[np.uint8]:
+    """Prepare an image; one at its own scale that is larger than an input is made smaller too."""
+    prepared = prepare_image(image, recipe.normalize)
+    width, height = recipe.input.size_px
+    is_larger = prepared.shape[0] > height or prepared.shape[1] > width
+    if recipe.fit_hw is None and not is_larger:
+        return prepared
+    return bring_to(prepared, (height, width))

@@ -127,6 +127,7 @@ def _fit(
 def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
     """Write ``model.json``: what the exporter puts into the bundle's manifest."""
     recipe, bundle = task.recipe, task.recipe.bundle
+    fit = "native" if recipe.fit_hw is None else recipe.input.fit
     facts = {
         "name": recipe.name,
         "version": bundle.version,
@@ -134,9 +135,9 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
         "license": bundle.license,
         "classes": [{"name": item.name, "color": list(item.color)} for item in recipe.class_list],
         **task.facts(),
-        "mpp": bundle.mpp or None,
+        "mpp": recipe.mpp,
         "stride": recipe.model.stride,
-        "input": {"normalize": recipe.normalize.model_dump()},
+        "input": {"normalize": recipe.normalize.model_dump(), "fit": fit, "fit_px": recipe.fit_hw},
         "provenance": {
             "recipe": recipe.model_dump(mode="json"),
             "parameters": model.count_params(),

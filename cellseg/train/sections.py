@@ -17,6 +17,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
 Chance = Annotated[float, Field(ge=0, le=1)]
 DEFAULT_FAMILY = "stem-unet"
+_USUAL_MPP = 0.5
 
 
 class Section(BaseModel):
@@ -119,7 +120,8 @@ class InputRecipe(Section):
     fit: Literal["whole", "native", "both"] = Field(
         "whole",
         description="whole: an image is scaled, its aspect kept, until it fits the size; native: "
-        "crops of that size at the image's own scale; both: half of the crops each",
+        "crops of that size at the image's own scale; both: half of the crops each. The bundle "
+        "does the same; slides it reads by bundle.mpp, or refuses (whole without mpp)",
     )
     color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv", "hsv", "lab"] = Field(
         "rgb", description="colour space that the network works in, as OpenCV gives 8-bit images"
@@ -340,7 +342,12 @@ class BundleRecipe(Section):
     version: str = Field("1.0", description="version of the model")
     description: str = Field("", description="one sentence")
     license: str = Field("Apache-2.0", description="licence of the weights")
-    mpp: float = Field(0.5, ge=0, description="pixel size the model expects, µm; 0: any")
+    mpp: float | None = Field(
+        None,
+        ge=0,
+        description="pixel size the network sees, µm, after scaling; 0: any; by default 0.5, or "
+        "any with input.fit whole, which then takes no slides",
+    )
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
@@ -358,7 +365,8 @@ class Recipe(Section):
 
     name: str = Field(min_length=1, description="name of the model")
     run: str | None = Field(
-        None, description="the run's folder, relative to --data; by default runs/<name> here"
+        None,
+        description="the run's folder, relative to the recipe's file; by default runs/<name> here",
     )
     model: ModelRecipe = FAMILY_MODELS[DEFAULT_FAMILY]()
     sources: tuple[SourceRecipe, ...] = Field(min_length=1, description="where images come from")
@@ -406,6 +414,21 @@ class Recipe(Section):
     def family(self) -> str:
         """Name of the model family."""
         return str(self.model.model_dump()["family"])
+
+    @property
+    def fit_hw(self) -> tuple[int, int] | None:
+        """Height and width that whole images are scaled to fit; None: they keep their scale."""
+        if self.target.kind == "instances" or self.input.fit == "native":
+            return None
+        width, height = self.input.size_px
+        return height, width
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel that the network sees; None: any."""
+        if self.bundle.mpp is not None:
+            return self.bundle.mpp or None
+        return None if self.fit_hw is not None and self.input.fit == "whole" else _USUAL_MPP
 
     @property
     def class_list(self) -> tuple[ClassRecipe, ...]:

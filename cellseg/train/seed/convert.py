@@ -202,11 +202,12 @@ class _Converter:
         source: Tree = {"name": self._name()}
         train = self._pair("train")
         if train is None:
+            path = self._usual_path()
             self._notes.append(
-                "[train] image_datapath is missing: --data DIR is read as DIR/train, DIR/valid and "
-                "DIR/test, each with images/ and masks/"
+                f"[train] image_datapath is missing: {path}, or --data DIR, is read as train/, "
+                "valid/ and test/, each with images/ and masks/"
             )
-            return {**source, "path": "."}
+            return {**source, "path": path}
         evaluated, tested = self._pair("eval"), self._pair("test")
         if tested is None:  # the older form: [eval] names the test images
             valid, test = None, evaluated
@@ -216,6 +217,12 @@ class _Converter:
             valid = None
         pairs = {"train": train, "valid": valid, "test": test}
         return source | {key: pair for key, pair in pairs.items() if pair is not None}
+
+    def _usual_path(self) -> str:
+        """Find the data where the seeds' documents put them: dataset/<name of the project>."""
+        project = self._file.path.resolve().parent
+        usual = f"../../../dataset/{project.name}"
+        return usual if (project / usual / "train").is_dir() else "."
 
     def _pair(self, section: str) -> Tree | None:
         images, masks = (self._get(section, f"{kind}_datapath") for kind in ("image", "mask"))

@@ -67,7 +67,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "loss": ("loss.name", ""),
         "metrics": ("", "every metric is computed, true per image and class"),
         "evaluation": ("", "evaluate scores the test images; --split valid the others"),
-        "show_summary": ("", "cellseg-cli recipe check sets out the network"),
+        "show_summary": ("", "cellseg-cli inspect FILE says what the network is and costs"),
         "filter_num_begin": ("model.base_filters", ""),
         "depth": ("model.levels", ""),
         "stack_num_down": ("model.blocks", ""),
@@ -251,8 +251,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "beta": ("augment.brightness_beta", ""),
     },
     "inspect": {
-        "model_graph": ("", "cellseg-cli recipe check sets out the network"),
-        "summary": ("", "cellseg-cli recipe check sets out the network"),
+        "model_graph": ("", "cellseg-cli inspect FILE says what the network is and costs"),
+        "summary": ("", "cellseg-cli inspect FILE says what the network is and costs"),
     },
 }
 
