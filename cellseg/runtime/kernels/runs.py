@@ -1,0 +1,121 @@
+"""Foreground as runs of pixels: what is empty costs no more than a look at it.
+
+A run lies in one row: y, its first column, and the column after its last. Runs are in raster order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["find_runs", "sort_by_piece"]
+
+
+@njit(nogil=True, cache=True)
+def find_runs(
+    foreground: NDArray[np.uint8], runs: NDArray[np.int32], piece: NDArray[np.int32]
+) -> tuple[int, int]:
+    """Find the runs of an image, and which 4-connected piece each of them belongs to.
+
+    Parameters
+    ----------
+    foreground : uint8 or bool, shape (H, W)
+        Not 0 where there is foreground.
+    runs : int32, shape (r, 3)
+        Written: y, x0, x1. Room for ``H * ((W + 1) // 2)`` of them.
+    piece : int32, shape (r,)
+        Written: pieces 0..k-1, in raster order of their first pixels.
+
+    Returns
+    -------
+    int
+        How many runs there are.
+    int
+        How many pieces, k.
+    """
+    height, width = foreground.shape
+    above, count = 0, 0
+    for y in range(height):
+        begin, x = count, 0
+        while x < width:
+            if not foreground[y, x]:
+                x += 1
+                continue
+            runs[count, 0], runs[count, 1] = y, x
+            while x < width and foreground[y, x]:
+                x += 1
+            runs[count, 2] = x
+            piece[count] = count
+            above = _join_above(runs, piece, above, begin, count)
+            count += 1
+        above = begin
+    return count, _number(piece, count)
+
+
+@njit(nogil=True, cache=True)
+def sort_by_piece(
+    piece: NDArray[np.int32], starts: NDArray[np.int32], order: NDArray[np.int32]
+) -> None:
+    """Sort runs by their pieces, those of a piece in raster order.
+
+    Parameters
+    ----------
+    piece : int32, shape (r,)
+        Pieces 0..k-1.
+    starts : int32, shape (k + 1,)
+        Written: where each piece begins in ``order``, and the end of the last.
+    order : int32, shape (r,)
+        Written: indices of runs.
+    """
+    starts[:] = 0
+    for run in range(piece.size):
+        starts[piece[run] + 1] += 1
+    for index in range(1, starts.size):
+        starts[index] += starts[index - 1]
+    for run in range(piece.size):
+        order[starts[piece[run]]] = run
+        starts[piece[run]] += 1
+    for index in range(starts.size - 1, 0, -1):
+        starts[index] = starts[index - 1]
+    starts[0] = 0
+
+
+@njit(nogil=True, cache=True)
+def _join_above(
+    runs: NDArray[np.int32], piece: NDArray[np.int32], above: int, end: int, run: int
+) -> int:
+    """Join a run with those of the row above it; return the first that the next may touch."""
+    while above < end and runs[above, 2] <= runs[run, 1]:
+        above += 1
+    at = above
+    while at < end and runs[at, 1] < runs[run, 2]:
+        one, two = _root(piece, at), _root(piece, run)
+        piece[max(one, two)] = min(one, two)
+        at += 1
+    return above
+
+
+@njit(nogil=True, cache=True)
+def _root(parent: NDArray[np.int32], run: int) -> int:
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = parent[run]
+    return run
+
+
+@njit(nogil=True, cache=True)
+def _number(piece: NDArray[np.int32], count: int) -> int:
+    """Turn the runs that others lead to into numbers of pieces, in place."""
+    pieces = 0
+    for run in range(count):
+        if piece[run] == run:
+            piece[run] = pieces
+            pieces += 1
+        else:  # leads to an earlier run, which has its number already
+            piece[run] = piece[piece[run]]
+    return pieces
