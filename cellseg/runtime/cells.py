@@ -12,13 +12,14 @@ Works on a window in memory; `cellseg.runtime.regions` puts windows of a slide t
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from cellseg.runtime.kernels.instances import number_cells, part_pieces, renumber_labels
-from cellseg.runtime.kernels.runs import find_runs, sort_by_piece
+from cellseg.runtime.kernels.runs import find_runs, pieces_in, sort_by_piece
 from cellseg.runtime.kernels.watershed import SEA
 
 if TYPE_CHECKING:
@@ -106,18 +107,20 @@ def label_cells(
     """
     scratch = CellScratch(foreground.shape) if scratch is None else scratch
     labels = np.empty(foreground.shape, np.uint32) if out is None else out
-    foreground = np.ascontiguousarray(foreground).view(np.uint8)
-    run_count, piece_count = find_runs(foreground, scratch.runs, scratch.piece)
+    foreground, interior = np.ascontiguousarray(foreground), np.ascontiguousarray(interior)
+    run_count, piece_count = find_runs(foreground.view(np.uint8), scratch.runs, scratch.piece)
     runs, piece = scratch.runs[:run_count], scratch.piece[:run_count]
     starts, order = np.empty(piece_count + 1, np.int32), np.empty(run_count, np.int32)
     sort_by_piece(piece, starts, order)
+    sorted_runs, wanted = runs[order], np.empty(piece_count, np.bool_)
+    box = (0, 0, *foreground.shape) if box is None else box
+    box = pieces_in(sorted_runs, starts, box, wanted)
+    _fill_frame(interior, rule.seed_blur_px, box, scratch)
     parts = np.empty(piece_count, np.int32)
-    _fill_height(interior, rule.seed_blur_px, scratch.height[1:-1, 1:-1])
-    scratch.framed.fill(SEA)
     part_pieces(
-        runs[order],
+        sorted_runs,
         starts,
-        (0, 0, *foreground.shape) if box is None else box,
+        wanted,
         scratch.height,
         round(rule.seed_threshold * 255),
         256 if rule.seed_depth == 1 else round(rule.seed_depth * 255),
@@ -131,11 +134,23 @@ def label_cells(
     return labels, first[:kept]
 
 
-def _fill_height(interior: NDArray[np.uint8], blur_px: float, out: NDArray[np.uint8]) -> None:
-    if blur_px > 0:
-        cv2.GaussianBlur(np.ascontiguousarray(interior), (0, 0), blur_px, dst=out)
-    else:
-        out[:] = interior
+def _fill_frame(
+    interior: NDArray[np.uint8],
+    blur_px: float,
+    box: tuple[int, int, int, int],
+    scratch: CellScratch,
+) -> None:
+    """Fill in the smoothed interior of a box, and `SEA` there and around it."""
+    y0, x0, y1, x1 = box
+    scratch.framed[y0 : y1 + 2, x0 : x1 + 2] = SEA
+    height = scratch.height[1:-1, 1:-1]
+    if blur_px <= 0:
+        height[y0:y1, x0:x1] = interior[y0:y1, x0:x1]
+        return
+    reach = math.ceil(3 * blur_px) + 1  # OpenCV's kernel for 8 bits ends at 3 sigma
+    top, left = max(0, y0 - reach), max(0, x0 - reach)
+    part = slice(top, y1 + reach), slice(left, x1 + reach)
+    cv2.GaussianBlur(interior[part], (0, 0), blur_px, dst=height[part])
 
 
 def renumber(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

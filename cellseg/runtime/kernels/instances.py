@@ -18,14 +18,14 @@ from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["mark_seeds", "number_cells", "part_pieces", "renumber_labels"]
+__all__ = ["mark_present", "mark_seeds", "number_cells", "part_pieces", "renumber_labels"]
 
 
 @njit(nogil=True, cache=True)
 def part_pieces(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
-    box: tuple[int, int, int, int],
+    wanted: NDArray[np.bool_],
     height: NDArray[np.uint8],
     level: int,
     depth: int,
@@ -34,7 +34,7 @@ def part_pieces(
     parts: NDArray[np.int32],
     work: NDArray[np.int32],
 ) -> None:
-    """Part each piece of foreground that reaches into a box.
+    """Part each wanted piece of foreground.
 
     Parameters
     ----------
@@ -42,20 +42,19 @@ def part_pieces(
         Sorted by pieces; see `cellseg.runtime.kernels.runs`.
     starts : int32, shape (k + 1,)
         Where each piece begins in ``runs``.
-    box : (int, int, int, int)
-        y0, x0, y1, x1.
+    wanted : bool, shape (k,)
     height, level, depth, min_px, work
         As for `mark_seeds`.
     framed : int32, shape (H + 2, W + 2)
-        `SEA` on entry. On return, pieces of several cells have the labels 1..m; of the others it
+        On entry, `SEA` around all wanted pieces. On return, pieces of several cells have the labels 1..m; of the others it
         holds nothing of use. C-contiguous.
     parts : int32, shape (k,)
-        Written: cells of each piece; 0 for those that do not reach into the box.
+        Written: cells of each piece; 0 for those that are not wanted.
     """
     for piece in range(parts.size):
-        some = runs[starts[piece] : starts[piece + 1]]
         parts[piece] = 0
-        if _reaches_into(some, box):
+        if wanted[piece]:
+            some = runs[starts[piece] : starts[piece + 1]]
             seeds = mark_seeds(some, height, level, depth, min_px, framed, work)
             parts[piece] = max(1, seeds)
             if seeds > 1:
@@ -181,10 +180,10 @@ def number_cells(
     int
         How many there are: n.
     """
-    before = np.zeros(parts.size, np.int64)  # cells of the pieces before, less one
-    before[0] = -1
-    for index in range(1, parts.size):
-        before[index] = before[index - 1] + parts[index - 1]
+    before, total = np.empty(parts.size, np.int64), -1  # cells of the pieces before, less one
+    for index in range(parts.size):
+        before[index] = total
+        total += parts[index]
     area, number = np.zeros(first.size, np.int64), np.zeros(first.size, np.uint32)
     for run in range(runs.shape[0]):
         y, x0, x1 = runs[run]
@@ -197,12 +196,9 @@ def number_cells(
     labels[:] = 0
     count = 0
     for run in range(runs.shape[0]):
-        y, x0, x1 = runs[run]
+        y, x, x1 = runs[run]
         cells = parts[piece[run]]
-        if cells == 0:
-            continue
-        x = x0
-        while x < x1:
+        while cells > 0 and x < x1:
             label, end = 1, x1
             if cells > 1:
                 label, end = framed[y + 1, x + 1], x + 1
@@ -214,9 +210,18 @@ def number_cells(
                     first[count] = y * labels.shape[1] + x
                     count += 1
                     number[cell] = count
-                labels[y, x:end] = number[cell]
+                for at in range(x, end):
+                    labels[y, at] = number[cell]
             x = end
     return count
+
+
+@njit(nogil=True, cache=True)
+def mark_present(labels: NDArray[np.uint32], present: NDArray[np.bool_]) -> None:
+    """Set ``present``, shape (n + 1,), to True for the labels 0..n that an image (H, W) holds."""
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            present[labels[y, x]] = True
 
 
 @njit(nogil=True, cache=True)
@@ -255,15 +260,6 @@ def renumber_labels(
                 table[label] = count
             numbers[y, x] = table[label]
     return count
-
-
-@njit(nogil=True, cache=True)
-def _reaches_into(runs: NDArray[np.int32], box: tuple[int, int, int, int]) -> bool:
-    for run in range(runs.shape[0]):
-        y, x0, x1 = runs[run]
-        if box[0] <= y < box[2] and x0 < box[3] and x1 > box[1]:
-            return True
-    return False
 
 
 @njit(nogil=True, cache=True)

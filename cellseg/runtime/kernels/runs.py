@@ -13,7 +13,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_runs", "sort_by_piece"]
+__all__ = ["find_runs", "pieces_in", "sort_by_piece"]
 
 
 @njit(nogil=True, cache=True)
@@ -83,6 +83,46 @@ def sort_by_piece(
     for index in range(starts.size - 1, 0, -1):
         starts[index] = starts[index - 1]
     starts[0] = 0
+
+
+@njit(nogil=True, cache=True)
+def pieces_in(
+    runs: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    box: tuple[int, int, int, int],
+    is_in: NDArray[np.bool_],
+) -> tuple[int, int, int, int]:
+    """Find the pieces that reach into a box, and the box around all of them.
+
+    Parameters
+    ----------
+    runs : int32, shape (r, 3)
+        Sorted by pieces.
+    starts : int32, shape (k + 1,)
+        Where each piece begins in ``runs``.
+    box : (int, int, int, int)
+        y0, x0, y1, x1.
+    is_in : bool, shape (k,)
+        Written.
+
+    Returns
+    -------
+    (int, int, int, int)
+        y0, x0, y1, x1; ``box`` itself is part of it.
+    """
+    y0, x0, y1, x1 = box
+    for piece in range(is_in.size):
+        is_in[piece] = False
+        for run in range(starts[piece], starts[piece + 1]):
+            y, left, right = runs[run]
+            if box[0] <= y < box[2] and left < box[3] and right > box[1]:
+                is_in[piece] = True
+                break
+        if is_in[piece]:
+            for run in range(starts[piece], starts[piece + 1]):
+                y, left, right = runs[run]
+                y0, x0, y1, x1 = min(y0, y), min(x0, left), max(y1, y + 1), max(x1, right)
+    return y0, x0, y1, x1
 
 
 @njit(nogil=True, cache=True)
