@@ -25,70 +25,62 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["simplify_rings", "trace_cells"]
+__all__ = ["simplify_rings", "trace_cell"]
 
 
 @njit(nogil=True, cache=True)
-def trace_cells(
-    labels: NDArray[np.uint32],
-    wanted: NDArray[np.uint32],
-    boxes: NDArray[np.int64],
+def trace_cell(
+    runs: NDArray[np.int32],
+    y0: int,
+    x0: int,
+    mask: NDArray[np.uint8],
     corners: bool,
     points: NDArray[np.int32],
     ring_ends: NDArray[np.int64],
-    ring_counts: NDArray[np.int32],
+    rings: int,
 ) -> int:
-    """Trace the outlines of cells, those of holes included.
+    """Trace the outline of one cell, those of its holes included.
 
     Parameters
     ----------
-    labels : uint32, shape (H, W)
-    wanted : uint32, shape (n,)
-        Labels to trace.
-    boxes : int64, shape (n, 4)
-        Where they lie: y0, x0, y1, x1.
+    runs : int32, shape (r, 3)
+        The cell: y, x0, x1.
+    y0, x0 : int
+        Upper left corner of its box.
+    mask : uint8, shape (h + 2, w + 2)
+        Its box with a frame around it: 1 in the cell, else 0. On return, 2 is added where the upper
+        side of a pixel lies on the outline.
     corners : bool
         Corners of the outline instead of middles of its sides.
     points : int32, shape (p, 2)
-        Written: doubled (x, y); room for all sides of all outlines.
+        Written: doubled (x, y), relative to the box; room for all sides of all outlines.
     ring_ends : int64, shape (r,)
         Written: where in ``points`` each ring ends; room for a quarter as many as points.
-    ring_counts : int32, shape (n,)
-        Written: rings of each cell. An outer ring's area is positive in (x, y), a hole's negative.
+    rings : int
+        How many there are already.
 
     Returns
     -------
     int
-        How many rings there are.
+        How many there are now.
     """
-    height, width = labels.shape
-    seen = np.zeros((height, width), np.bool_)  # upper sides that were walked along
-    rings, size = 0, 0
-    for row in range(wanted.shape[0]):
-        label = wanted[row]
-        before = rings
-        y0, x0, y1, x1 = boxes[row]
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                if labels[y, x] != label or seen[y, x]:
-                    continue
-                if y > 0 and labels[y - 1, x] == label:
-                    continue
-                size = _walk(labels, label, y, x, corners, seen, points, size)
+    size = ring_ends[rings - 1] if rings else 0
+    for run in range(runs.shape[0]):
+        y = runs[run, 0] - y0 + 1
+        for x in range(runs[run, 1] - x0 + 1, runs[run, 2] - x0 + 1):
+            if (mask[y - 1, x] & 1) | (mask[y, x] & 2) == 0:
+                size = _walk(mask, y, x, corners, points, size)
                 ring_ends[rings] = size
                 rings += 1
-        ring_counts[row] = rings - before
     return rings
 
 
 @njit(nogil=True, cache=True)
 def _walk(
-    labels: NDArray[np.uint32],
-    label: int,
+    mask: NDArray[np.uint8],
     y: int,
     x: int,
     corners: bool,
-    seen: NDArray[np.bool_],
     points: NDArray[np.int32],
     size: int,
 ) -> int:
@@ -99,14 +91,14 @@ def _walk(
         dx = (way == 0) - (way == 2)
         dy = (way == 1) - (way == 3)
         if way == 0:
-            if seen[vy, vx]:
+            if mask[vy, vx] & 2:
                 return size
-            seen[vy, vx] = True
+            mask[vy, vx] |= 2
         if not corners:
-            points[size, 0], points[size, 1] = 2 * vx + dx, 2 * vy + dy
+            points[size, 0], points[size, 1] = 2 * vx + dx - 2, 2 * vy + dy - 2
             size += 1
         elif way != before:
-            points[size, 0], points[size, 1] = 2 * vx, 2 * vy
+            points[size, 0], points[size, 1] = 2 * vx - 2, 2 * vy - 2
             size += 1
         before = way
         vx += dx
@@ -114,15 +106,10 @@ def _walk(
         # The pixels ahead, to the left and to the right of the way.
         left_y, left_x = vy - (dx == 1 or dy == -1), vx - (dx == -1 or dy == -1)
         right_y, right_x = vy - (dx == -1 or dy == -1), vx - (dx == -1 or dy == 1)
-        if _is_label(labels, label, left_y, left_x):
+        if mask[left_y, left_x] & 1:
             way = (way + 3) % 4
-        elif not _is_label(labels, label, right_y, right_x):
+        elif not mask[right_y, right_x] & 1:
             way = (way + 1) % 4
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _is_label(labels: NDArray[np.uint32], label: int, y: int, x: int) -> bool:
-    return bool(0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label)
 
 
 @njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""Foreground as runs of pixels: what is empty costs no more than a look at it.
+"""Foreground, or cells, as runs of pixels: what is empty costs no more than a look at it.
 
 A run lies in one row: y, its first column, and the column after its last. Runs are in raster order.
 """
@@ -13,7 +13,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_runs", "pieces_in", "sort_by_piece"]
+__all__ = ["find_cell_runs", "find_runs", "pieces_in", "sort_by_piece"]
 
 
 @njit(nogil=True, cache=True)
@@ -58,15 +58,52 @@ def find_runs(
 
 
 @njit(nogil=True, cache=True)
+def find_cell_runs(
+    labels: NDArray[np.uint32],
+    row_of: NDArray[np.int32],
+    runs: NDArray[np.int32],
+    cell: NDArray[np.int32],
+) -> int:
+    """Find the runs of wanted cells; return how many there are.
+
+    Parameters
+    ----------
+    labels : uint32, shape (H, W)
+    row_of : int32, shape (m + 1,)
+        Number 0..n-1 of each label; -1 for one that is not wanted, and for 0.
+    runs : int32, shape (r, 3)
+        Written: y, x0, x1. Room for ``H * W`` of them.
+    cell : int32, shape (r,)
+        Written: number of the cell of each.
+    """
+    height, width = labels.shape
+    count = 0
+    for y in range(height):
+        x = 0
+        while x < width:
+            label, start = labels[y, x], x
+            x += 1
+            if label == 0:
+                continue
+            while x < width and labels[y, x] == label:
+                x += 1
+            if row_of[label] >= 0:
+                runs[count, 0], runs[count, 1], runs[count, 2] = y, start, x
+                cell[count] = row_of[label]
+                count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
 def sort_by_piece(
     piece: NDArray[np.int32], starts: NDArray[np.int32], order: NDArray[np.int32]
 ) -> None:
-    """Sort runs by their pieces, those of a piece in raster order.
+    """Sort runs by their pieces, or cells, those of one in raster order.
 
     Parameters
     ----------
     piece : int32, shape (r,)
-        Pieces 0..k-1.
+        0..k-1.
     starts : int32, shape (k + 1,)
         Written: where each piece begins in ``order``, and the end of the last.
     order : int32, shape (r,)
