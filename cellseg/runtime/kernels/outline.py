@@ -231,55 +231,70 @@ def _cross(
     points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
 ) -> bool:
     """Tell whether two segments of what stays of a cell's rings meet but at a common end."""
-    total = 0
-    for index in range(start, ends[-1] if ends.shape[0] else start):
-        total += keep[index]
-    segments = np.empty((total, 6), np.int64)  # ends, number of the ring, place in it
+    ax, ay, following = _kept(points, ends, start, keep)
+    bx, by = ax[following], ay[following]
+    for one in range(ax.shape[0]):
+        two = following[one]
+        if _folds_back(bx[one] - ax[one], by[one] - ay[one], bx[two] - ax[two], by[two] - ay[two]):
+            return True
+    left, right = np.minimum(ax, bx), np.maximum(ax, bx)
+    top, bottom = np.minimum(ay, by), np.maximum(ay, by)
+    for one in range(ax.shape[0]):
+        near = 0  # boxes that touch; counted first, for that is done many at a time
+        for two in range(one + 1, ax.shape[0]):
+            near += (
+                (left[two] <= right[one])
+                & (right[two] >= left[one])
+                & (top[two] <= bottom[one])
+                & (bottom[two] >= top[one])
+            )
+        for two in range(one + 1, ax.shape[0]):
+            if near == 0:
+                break
+            if (
+                left[two] <= right[one]
+                and right[two] >= left[one]
+                and top[two] <= bottom[one]
+                and bottom[two] >= top[one]
+            ):
+                near -= 1
+                if following[one] == two or following[two] == one:
+                    continue
+                a = _side(ax[one], ay[one], bx[one], by[one], ax[two], ay[two])
+                b = _side(ax[one], ay[one], bx[one], by[one], bx[two], by[two])
+                c = _side(ax[two], ay[two], bx[two], by[two], ax[one], ay[one])
+                d = _side(ax[two], ay[two], bx[two], by[two], bx[one], by[one])
+                if a * b <= 0 and c * d <= 0:
+                    return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _kept(
+    points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the points of a cell's rings that stay, as x and y, and which one follows each."""
+    room = ends[-1] - start if ends.shape[0] else 0
+    x, y, following = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
     size, at = 0, start
     for ring in range(ends.shape[0]):
         begin = size
         for index in range(at, ends[ring]):
             if keep[index]:
-                segments[size, 0], segments[size, 1] = points[index]
-                segments[size, 4] = ring
+                x[size], y[size], following[size] = points[index, 0], points[index, 1], size + 1
                 size += 1
-        for index in range(begin, size):
-            following = index + 1 if index + 1 < size else begin
-            segments[index, 2:4] = segments[following, 0:2]
-            segments[index, 5] = following
+        following[size - 1] = begin
         at = ends[ring]
-    for one in range(size):
-        for two in range(one + 1, size):
-            if segments[one, 5] == two or segments[two, 5] == one:
-                if _folds_back(segments[one], segments[two]):
-                    return True
-            elif _meet(segments[one], segments[two]):
-                return True
-    return False
+    return x[:size], y[:size], following[:size]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _side(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
-    value = (bx - ax) * (py - ay) - (by - ay) * (px - ax)
+    value = np.int64(bx - ax) * np.int64(py - ay) - np.int64(by - ay) * np.int64(px - ax)
     return (value > 0) - (value < 0)
 
 
-@njit(nogil=True, cache=True)
-def _folds_back(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
+@njit(nogil=True, cache=True, inline="always")
+def _folds_back(ax: int, ay: int, bx: int, by: int) -> bool:
     """Tell whether two segments that follow each other lie on each other."""
-    ax, ay = one[2] - one[0], one[3] - one[1]
-    bx, by = two[2] - two[0], two[3] - two[1]
     return bool(ax * by - ay * bx == 0 and ax * bx + ay * by < 0)
-
-
-@njit(nogil=True, cache=True)
-def _meet(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
-    if max(one[0], one[2]) < min(two[0], two[2]) or max(two[0], two[2]) < min(one[0], one[2]):
-        return False
-    if max(one[1], one[3]) < min(two[1], two[3]) or max(two[1], two[3]) < min(one[1], one[3]):
-        return False
-    a = _side(one[0], one[1], one[2], one[3], two[0], two[1])
-    b = _side(one[0], one[1], one[2], one[3], two[2], two[3])
-    c = _side(two[0], two[1], two[2], two[3], one[0], one[1])
-    d = _side(two[0], two[1], two[2], two[3], one[2], one[3])
-    return bool(a * b <= 0 and c * d <= 0)
