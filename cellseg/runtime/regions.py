@@ -210,9 +210,7 @@ def label_dtype(count: int) -> type[np.uint16 | np.uint32]:
     return np.uint16 if count < 1 << 16 else np.uint32
 
 
-def find_cells(
-    labeller: Labeller, core: Box, margin_px: int = MARGIN_PX
-) -> RegionCells:
+def find_cells(labeller: Labeller, core: Box, margin_px: int = MARGIN_PX) -> RegionCells:
     """Tell the cells of one core apart.
 
     Parameters
@@ -250,9 +248,7 @@ def find_cells(
         return _local(labels, first, present, cut, window, core, labeller.hw)
 
 
-def _grown(
-    core: Box, margin_px: int, hw: tuple[int, int]
-) -> Box:
+def _grown(core: Box, margin_px: int, hw: tuple[int, int]) -> Box:
     y0, x0, h, w = core
     top, left = max(0, y0 - margin_px), max(0, x0 - margin_px)
     bottom, right = min(hw[0], y0 + h + margin_px), min(hw[1], x0 + w + margin_px)
@@ -278,7 +274,11 @@ def _touches_border(
 
 
 def _no_cells(core: Box) -> RegionCells:
-    blank, none, false = np.zeros(core[2:], label_dtype(0)), np.zeros(0, np.uint32), np.zeros(0, bool)
+    blank, none, false = (
+        np.zeros(core[2:], label_dtype(0)),
+        np.zeros(0, np.uint32),
+        np.zeros(0, bool),
+    )
     links = np.zeros((0, 2), np.int64)
     first = np.zeros(0, np.int64)
     window = np.zeros((0, 0), np.uint32)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
+from cellseg.runtime.kernels.watershed import LEVELS, flood
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +46,8 @@ def part_pieces(
     height, level, depth, min_px, work
         As for `mark_seeds`.
     framed : int32, shape (H + 2, W + 2)
-        On entry, `SEA` around all wanted pieces. On return, pieces of several cells have the labels 1..m; of the others it
-        holds nothing of use. C-contiguous.
+        On entry, `SEA` in and around all wanted pieces. On return, pieces of several cells have the
+        labels 1..m; of the others it holds nothing of use. C-contiguous.
     parts : int32, shape (k,)
         Written: cells of each piece; 0 for those that are not wanted.
     """
@@ -315,9 +315,11 @@ def _number_peaks(
     kept = 0
     for label in range(1, count + 1):
         if parent[label] == label:
-            is_kept = size[label] >= min_px
-            kept += is_kept
-            size[label] = kept if is_kept else 0
+            if size[label] >= min_px:
+                kept += 1
+                size[label] = kept
+            else:
+                size[label] = 0
     return kept
 
 

@@ -291,7 +291,7 @@ def _kept(
 @njit(nogil=True, cache=True, inline="always")
 def _side(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
     value = np.int64(bx - ax) * np.int64(py - ay) - np.int64(by - ay) * np.int64(px - ax)
-    return (value > 0) - (value < 0)
+    return int(value > 0) - int(value < 0)
 
 
 @njit(nogil=True, cache=True, inline="always")
