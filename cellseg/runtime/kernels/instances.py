@@ -140,7 +140,7 @@ def mark_seeds(
                         size[best] += size[low]
         size[best] += 1
         labels[pixel] = best
-    kept = _number_peaks(parent, size, count, min_px)
+    kept: int = _number_peaks(parent, size, count, min_px)
     if kept > 1:
         for index in range(order.size):
             pixel = np.int64(order[index])
