@@ -115,7 +115,7 @@ def label_cells(
     sorted_runs, wanted = runs[order], np.empty(piece_count, np.bool_)
     box = (0, 0, *foreground.shape) if box is None else box
     box = pieces_in(sorted_runs, starts, box, wanted)
-    _fill_frame(interior, rule.seed_blur_px, box, scratch)
+    fill_frame(interior, rule.seed_blur_px, box, scratch)
     parts = np.empty(piece_count, np.int32)
     part_pieces(
         sorted_runs,
@@ -134,7 +134,7 @@ def label_cells(
     return labels, first[:kept]
 
 
-def _fill_frame(
+def fill_frame(
     interior: NDArray[np.uint8],
     blur_px: float,
     box: tuple[int, int, int, int],

@@ -47,7 +47,9 @@ def write_cells_parquet(path: Path, run: FinishedRun) -> None:
 
     frame, schema = CellFrame.of(run.job), _schema()
     done = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    # Numbers that hardly repeat are no words of a dictionary.
+    few = ["class"]
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=few) as writer:
         for batch in run.measured.batches():
             if len(batch):
                 writer.write_batch(_record_batch(batch, frame, done + 1, schema))
