@@ -42,7 +42,7 @@ def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
     with closing(open_engine(bundle, who.engine, who.precision, found.tile_hw)) as engine:
 
         def query(number: int) -> None:
-            engine.infer(found.tiles[number % len(found.tiles)])
+            found.run(engine, number)
 
         warm_up(query)
         started_s = time.perf_counter()

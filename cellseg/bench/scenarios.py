@@ -16,6 +16,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +47,10 @@ def tile_single(task: Task) -> Round:
 
         def query(number: int) -> None:
             first = number * batch
-            chosen = [tiles.tiles[(first + i) % len(tiles.tiles)] for i in range(batch)]
             if batch == 1:
-                engine.infer(chosen[0])
+                tiles.run(engine, first)
             else:
-                list(pool.map(engine.infer, chosen))
+                list(pool.map(partial(tiles.run, engine), range(first, first + batch)))
 
         warmup = warm_up(query)
         seen = Observation()
@@ -65,7 +65,7 @@ def tile_offline(task: Task) -> Round:
     with closing(engine):
 
         def query(number: int) -> None:
-            engine.infer(tiles.tiles[number % len(tiles.tiles)])
+            tiles.run(engine, number)
 
         warmup = warm_up(query)
         seen = Observation()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.trim import Sides, infer_seen
+
 if TYPE_CHECKING:
     import os
     from pathlib import Path
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.engines import Engine
     from cellseg.runtime.working import WorkingView
 
 __all__ = ["MADE_SLIDE", "TileSet", "cells_picture", "made_slide", "open_view", "tiles_of"]
@@ -40,6 +43,14 @@ class TileSet:
 
     mpp: float | None
     """Microns a pixel; None if the model has no scale."""
+
+    unseen: list[Sides]
+    """What a run would not look at of each tile."""
+
+    def run(self, engine: Engine, number: int) -> None:
+        """Run one of them, as a run does; after the last comes the first."""
+        which = number % len(self.tiles)
+        infer_seen(engine, self.tiles[which], None, self.unseen[which])
 
     @property
     def tile_hw(self) -> tuple[int, int]:
@@ -128,13 +139,15 @@ def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:
     if slide is None:
         made = [cells_picture(tile_px, tile_px, seed) for seed in range(_MADE_TILES)]
         endless = plan_tiles((_ENDLESS * tile_px, tile_px), tile_px, card.halo_px, card.stride)
-        return TileSet(made, float(endless.y.core_px**2), card.mpp)
+        unseen = [Sides(*(card.halo_px,) * 4)] * _MADE_TILES
+        return TileSet(made, float(endless.y.core_px**2), card.mpp, unseen)
     view = open_view(slide, bundle)
     try:
         plan = plan_tiles(view.hw, tile_px, card.halo_px, card.stride)
         step = max(1, len(plan) // _TILES_IN_MEMORY)
         chosen = plan.tiles[::step][:_TILES_IN_MEMORY]
         tiles = [view.read(*tile.read_yx, *plan.tile_hw) for tile in chosen]
-        return TileSet(tiles, view.hw[0] * view.hw[1] / len(plan), card.mpp)
+        unseen = [Sides.around(t.inner_yx, t.keep_hw, plan.tile_hw) for t in chosen]
+        return TileSet(tiles, view.hw[0] * view.hw[1] / len(plan), card.mpp, unseen)
     finally:
         view.slide.close()

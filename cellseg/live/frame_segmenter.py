@@ -26,6 +26,7 @@ from cellseg.runtime.kernels.frame import gather
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.segmenter import infer_options, nearest
 from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.trim import Output
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class _FrameRun:
             y, x = tile.read_yx
             np.copyto(self._tile, pixels[y : y + height, x : x + width])
             self.engine.infer(self._tile, self._output)
-            for piece in self._stitcher.add(tile, self._output):
+            for piece in self._stitcher.add(tile, Output(self._output)):
                 self._canvas[piece.tile.outer] = piece.kept
 
     def _cells(

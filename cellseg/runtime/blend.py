@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.plan import AxisPlan, Tile, TilePlan
+    from cellseg.runtime.trim import Output
 
 __all__ = [
     "BLENDS",
@@ -215,14 +216,14 @@ class BlendStitcher:
         ):
             self.lookahead -= 1
 
-    def add(self, tile: Tile, channels: NDArray[np.float32]) -> Iterator[Piece]:
-        """Take a tile; yield the cells that are final by it. See `Stitcher`."""
+    def add(self, tile: Tile, output: Output) -> Iterator[Piece]:
+        """Take a whole tile; yield the cells that are final by it. See `Stitcher`."""
         (rows, columns), width = self._cells_of, len(self._plan.x)
         row, column = divmod(tile.index, width)
         for y in range(*rows[row]):
             for x in range(*columns[column]):
                 if self._is_wanted[y, x]:
-                    yield from self._add_to(self._plan.tile(y * width + x), tile, channels)
+                    yield from self._add_to(self._plan.tile(y * width + x), tile, output.channels)
 
     @property
     def held_bytes(self) -> int:

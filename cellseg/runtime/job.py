@@ -20,6 +20,7 @@ from cellseg.runtime.slide import open_slide, slide_identity
 from cellseg.runtime.stitcher import CropStitcher
 from cellseg.runtime.tissue import TissueMask, find_tissue
 from cellseg.runtime.tissue_file import read_tissue_mask
+from cellseg.runtime.trim import NOTHING, Sides
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.bundle import Bundle
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.plan import Tile
     from cellseg.runtime.slide import Slide
     from cellseg.runtime.stitcher import Stitcher
     from cellseg.runtime.store import Plane
@@ -107,6 +109,12 @@ class Job:
             return CropStitcher(left)
         channels = len(self.bundle.manifest.channels)
         return BlendStitcher(self.plan, self.blend, self.todo, left, channels, self.band_bytes)
+
+    def unseen(self, tile: Tile) -> Sides:
+        """Return what of a tile nobody looks at: its halo, where tiles are cropped."""
+        if self.blend is not None:
+            return NOTHING
+        return Sides.around(tile.inner_yx, tile.keep_hw, self.plan.tile_hw)
 
     def blank_outside(self, plane: NDArray[np.uint8], y0: int, x0: int) -> None:
         """Set what lies outside tissue and regions to background, in place.

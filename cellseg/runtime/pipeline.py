@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.stages import Stage, StageClock
+    from cellseg.runtime.trim import Output
 
 __all__ = ["Limits", "Steps", "run_tiles"]
 
@@ -57,12 +58,12 @@ class Steps(Protocol[Result]):
         """Return the tile's pixels, uint8 (h, w, 3). Several threads at once."""
         ...
 
-    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's channels, float32 (h, w, C). Several threads at once."""
+    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
+        """Return the network's channels, in the memory of ``out``. Several threads at once."""
         ...
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> Result:
-        """Return what is kept; ``channels`` is used again for another tile afterwards."""
+    def stitch(self, tile: Tile, output: Output) -> Result:
+        """Return what is kept; ``output`` is used again for another tile afterwards."""
         ...
 
     def write(self, tile: Tile, result: Result) -> None:
@@ -160,7 +161,7 @@ class _Run(Generic[Result]):
         self._failure_lock = Lock()
         self.ended = Event()
         self._ready: Channel[tuple[Tile, NDArray[np.uint8]]] = Channel(limits.batch, limits.workers)
-        self._inferred: Channel[tuple[Tile, NDArray[np.float32], NDArray[np.float32]]] = Channel(
+        self._inferred: Channel[tuple[Tile, Output, NDArray[np.float32]]] = Channel(
             limits.outputs, limits.concurrency
         )
         self._finished: Channel[tuple[Tile, Result]] = Channel(_FINISHED_CAPACITY)
@@ -204,8 +205,8 @@ class _Run(Generic[Result]):
             while True:
                 tile, rgb = self._ready.get()
                 out = self._buffers.get()
-                channels = self._work("infer", tile, self._steps.infer, rgb, out)
-                self._inferred.put((tile, channels, out))
+                output = self._work("infer", tile, self._steps.infer, tile, rgb, out)
+                self._inferred.put((tile, output, out))
         except ChannelClosed:
             pass
         finally:
@@ -214,8 +215,8 @@ class _Run(Generic[Result]):
     def _stitch(self) -> None:
         try:
             while True:
-                tile, channels, out = self._inferred.get()
-                result = self._work("stitch", tile, self._steps.stitch, tile, channels)
+                tile, output, out = self._inferred.get()
+                result = self._work("stitch", tile, self._steps.stitch, tile, output)
                 self._finished.put((tile, result))  # first: a cancelled run keeps it
                 self._order.finish(tile.index)
                 self._buffers.put(out)

@@ -22,6 +22,7 @@ from cellseg.runtime.options import InferOptions
 from cellseg.runtime.pipeline import Limits, run_tiles
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.stages import StageClock
+from cellseg.runtime.trim import infer_seen
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
     from cellseg.runtime.stitcher import Stitcher
+    from cellseg.runtime.trim import Output
 
 __all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "run_canvas", "segment"]
 
@@ -317,11 +319,11 @@ class _CanvasSteps:
     def read(self, tile: Tile) -> NDArray[np.uint8]:
         return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
 
-    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._engine.infer(rgb, out)
+    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
+        return infer_seen(self._engine, rgb, out, self._job.unseen(tile))
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> None:
-        for piece in self.stitcher.add(tile, channels):
+    def stitch(self, tile: Tile, output: Output) -> None:
+        for piece in self.stitcher.add(tile, output):
             self.canvas[piece.tile.outer] = piece.kept
 
     def write(self, tile: Tile, result: None) -> None:

@@ -14,6 +14,7 @@ from cellseg.runtime.pipeline import Limits, run_tiles
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.stages import StageClock
 from cellseg.runtime.store import Plane, pack
+from cellseg.runtime.trim import infer_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.source_tiles import DamagedTile, PassCounts
     from cellseg.runtime.stitcher import Piece
     from cellseg.runtime.store import ResultStore
+    from cellseg.runtime.trim import Output
 
 __all__ = ["TileSession"]
 
@@ -162,13 +164,13 @@ class TileSession:
         """Read a tile; see `Steps`."""
         return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
 
-    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
         """Run the network; see `Steps`."""
-        return self._engine.infer(rgb, out)
+        return infer_seen(self._engine, rgb, out, self._job.unseen(tile))
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> list[tuple[Tile, Packed]]:
+    def stitch(self, tile: Tile, output: Output) -> list[tuple[Tile, Packed]]:
         """Join, decide and pack what has become final; see `Steps`."""
-        pieces = self._stitcher.add(tile, channels)
+        pieces = self._stitcher.add(tile, output)
         return [(piece.tile, self._packed(piece)) for piece in pieces]
 
     def write(self, tile: Tile, result: list[tuple[Tile, Packed]]) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.plan import Tile
+    from cellseg.runtime.trim import Output
 
 __all__ = ["CropStitcher", "Piece", "Stitcher"]
 
@@ -47,7 +48,7 @@ class Stitcher(Protocol):
         """How many tiles may be begun from the oldest unfinished one on; None: any number."""
         ...
 
-    def add(self, tile: Tile, channels: NDArray[np.float32]) -> Iterable[Piece]:
+    def add(self, tile: Tile, output: Output) -> Iterable[Piece]:
         """Take a tile; yield what has become final by it."""
         ...
 
@@ -66,6 +67,7 @@ class CropStitcher:
     def __init__(self, tiles: NDArray[np.int64]) -> None:
         self.tiles = tiles
 
-    def add(self, tile: Tile, channels: NDArray[np.float32]) -> Iterable[Piece]:
+    def add(self, tile: Tile, output: Output) -> Iterable[Piece]:
         """Return the tile's own piece; see `Stitcher`."""
-        return (Piece(tile, channels, tile.inner_yx),)
+        (y, x), (first_y, first_x) = tile.inner_yx, output.first_yx
+        return (Piece(tile, output.channels, (y - first_y, x - first_x)),)

@@ -67,7 +67,8 @@ def tile_for(job: Job, options: InferOptions) -> int:
         return open_choice(job.bundle, choice, (side, side), threads)
 
     shares = {side: _kept_share(job, side) for side in tried}
-    return fastest_tile_px(shares, usual_px, open_tile, _key(job, choice, threads))
+    halo_px = job.bundle.manifest.halo_px
+    return fastest_tile_px(shares, usual_px, open_tile, _key(job, choice, threads), halo_px)
 
 
 def fitting_sides_px(job: Job, options: InferOptions, engine: str, threads: int) -> list[int]:
@@ -121,7 +122,7 @@ def _kept_share(job: Job, side: int) -> float:
 def _key(job: Job, choice: Choice, threads: int) -> dict[str, object]:
     machine = this_machine()
     return {
-        "what": "tile",
+        "what": "trimmed tile",
         "bundle": job.bundle.sha256,
         "cpu": machine.cpu,
         "flags": machine.cpu_flags,

@@ -8,6 +8,7 @@ import numpy as np
 
 from cellseg.runtime.blend import BlendStitcher
 from cellseg.runtime.slide import paste
+from cellseg.runtime.trim import Output, Sides, infer_seen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,15 +94,19 @@ def run_cropped(
         parts = [(tile.read_yx, tile.keep_yx, tile.keep_hw) for tile in tiles_at(job, yx)]
     channels = len(job.bundle.manifest.channels)
     window = np.full((*window_hw(job), channels), np.nan, np.float32)
+    memory = np.empty((*job.plan.tile_hw, channels), np.float32)
     for read_yx, keep_yx, keep_hw in parts:
-        found = engine.infer(job.view.read(*read_yx, *job.plan.tile_hw))
+        kept_yx = keep_yx[0] - read_yx[0], keep_yx[1] - read_yx[1]
+        unseen = Sides.around(kept_yx, keep_hw, job.plan.tile_hw)
+        tile = job.view.read(*read_yx, *job.plan.tile_hw)
+        found, (y, x) = infer_seen(engine, tile, memory, unseen)  # as a run does
         target, source = [], []
-        for read, keep, size, start, side in zip(
-            read_yx, keep_yx, keep_hw, yx, window.shape[:2], strict=True
+        for first, keep, size, start, side in zip(
+            (read_yx[0] + y, read_yx[1] + x), keep_yx, keep_hw, yx, window.shape[:2], strict=True
         ):
             low, high = max(keep, start), min(keep + size, start + side)
             target.append(slice(low - start, high - start))
-            source.append(slice(low - read, high - read))
+            source.append(slice(low - first, high - first))
         window[tuple(target)] = found[tuple(source)]
     assert not np.isnan(window).any(), "every pixel of the window is kept by a tile"
     return window
@@ -136,7 +141,7 @@ def run_blended(job: Job, engine: Engine, blend: Blend, yx: tuple[int, int]) -> 
     for index in stitcher.tiles:
         tile = plan.tile(int(index))
         found = engine.infer(job.view.read(*tile.read_yx, *plan.tile_hw))
-        for piece in stitcher.add(tile, found):
+        for piece in stitcher.add(tile, Output(found)):
             top, left = piece.tile.keep_yx
             paste(window, piece.kept, (top - yx[0], left - yx[1]))
     return window

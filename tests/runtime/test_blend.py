@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cellseg.errors import TilePlanError
 from cellseg.runtime.blend import LOOKAHEAD, Blend, BlendStitcher, band_bytes
+from cellseg.runtime.trim import Output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def stitched(
     stitcher = BlendStitcher(plan, blend, todo, todo, 2)
     for index in order:
         tile = plan.tile(int(index))
-        for piece in stitcher.add(tile, seen_by(tile, plan, seed)):
+        for piece in stitcher.add(tile, Output(seen_by(tile, plan, seed))):
             assert np.isnan(canvas[piece.tile.outer]).all(), "each cell comes once"
             canvas[piece.tile.outer] = piece.kept
     return canvas
@@ -113,7 +114,7 @@ def test_cells_that_are_missing_are_summed_up_again_from_all_their_tiles(
     given_back = []
     for index in again.tiles:
         tile = plan.tile(int(index))
-        for piece in again.add(tile, seen_by(tile, plan, 0)):
+        for piece in again.add(tile, Output(seen_by(tile, plan, 0))):
             given_back.append(piece.tile.index)
             np.testing.assert_array_equal(piece.kept, whole[piece.tile.outer])
     assert sorted(given_back) == missing.tolist()
@@ -142,7 +143,7 @@ def test_no_order_within_the_lookahead_holds_more_than_was_planned(
             begun.append(left.pop(0))
         tile = plan.tile(int(rng.choice(begun)))
         begun.remove(tile.index)
-        for _ in stitcher.add(tile, seen_by(tile, plan, 0)):
+        for _ in stitcher.add(tile, Output(seen_by(tile, plan, 0))):
             assert stitcher.held_bytes <= planned
         assert stitcher.held_bytes <= planned
     assert stitcher.held_bytes == 0

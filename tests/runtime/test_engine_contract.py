@@ -10,6 +10,7 @@ import pytest
 
 from cellseg.errors import EngineError
 from cellseg.runtime.engines import ENGINES, Engine, open_engine
+from cellseg.runtime.trim import NOTHING, Sides, infer_seen
 from tests.bundles import make_bundle
 
 if TYPE_CHECKING:
@@ -100,6 +101,19 @@ def test_result_goes_where_it_is_told(engine: Engine, tiles: list[NDArray[np.uin
     out = np.full((*HW, 2), np.nan, np.float32)
     assert engine.infer(tiles[0], out) is out
     np.testing.assert_array_equal(out, engine.infer(tiles[0]))
+
+
+@pytest.mark.parametrize("unseen", [Sides(4, 4, 4, 4), Sides(16, 0, 0, 20), NOTHING], ids=str)
+def test_what_is_looked_at_does_not_depend_on_what_is_left_out(
+    engine: Engine, tiles: list[NDArray[np.uint8]], unseen: Sides
+) -> None:
+    out = np.full((*HW, 2), np.nan, np.float32)
+    found, (top, left) = infer_seen(engine, tiles[0], out, unseen)
+    assert np.shares_memory(found, out)
+    assert found.flags.c_contiguous
+    (height, width), (y, x) = unseen.within(HW), (unseen.top, unseen.left)
+    seen = found[y - top : y - top + height, x - left : x - left + width]
+    np.testing.assert_array_equal(seen, engine.infer(tiles[0])[y : y + height, x : x + width])
 
 
 def test_tile_is_not_written_to_and_may_be_a_read_only_window(

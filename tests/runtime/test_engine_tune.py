@@ -52,7 +52,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def choose(trial: Trial, monkeypatch: pytest.MonkeyPatch, **options: Any) -> int:
     monkeypatch.setattr(tune, "measure_speed", trial.measure)
     shares, key = options.get("shares", SHARES), options.get("key", KEY)
-    return fastest_tile_px(shares, 1024, trial.open_tile, key, lambda: trial.now_s)
+    return fastest_tile_px(shares, 1024, trial.open_tile, key, 96, lambda: trial.now_s)
 
 
 @pytest.mark.parametrize(

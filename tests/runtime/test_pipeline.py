@@ -16,6 +16,7 @@ from cellseg.runtime.channel import Channel, ChannelClosed
 from cellseg.runtime.pipeline import Limits, run_tiles
 from cellseg.runtime.plan import Tile, TilePlan, plan_tiles
 from cellseg.runtime.stages import StageClock
+from cellseg.runtime.trim import Output
 from tests.fakes import CONV_REACH_PX, CONV_STRIDE_PX, ConvEngine, nuclei_picture
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ class CanvasSteps:
         (y, x), (h, w) = tile.read_yx, self.plan.tile_hw
         return np.ascontiguousarray(self.padded[y : y + h, x : x + w])
 
-    def infer(self, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self.engine.infer(rgb, out)
+    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
+        return Output(self.engine.infer(rgb, out))
 
-    def stitch(self, tile: Tile, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def stitch(self, tile: Tile, output: Output) -> NDArray[np.float32]:
         self._maybe_fail("stitch", tile)
-        return channels[tile.inner][..., 1].copy()
+        return output.channels[tile.inner][..., 1].copy()
 
     def write(self, tile: Tile, result: NDArray[np.float32]) -> None:
         self._maybe_fail("write", tile)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from cellseg.runtime.trim import NOTHING, Sides, infer_seen
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,7 +32,10 @@ class Measurement:
 
 
 def measure_speed(
-    engines: Mapping[Key, Engine], rounds: int = 2, round_s: float = 0.3
+    engines: Mapping[Key, Engine],
+    rounds: int = 2,
+    round_s: float = 0.3,
+    unseen: Sides = NOTHING,
 ) -> dict[Key, Measurement]:
     """Measure engines by turns, so that a busy moment does not hit one of them alone.
 
@@ -44,19 +49,21 @@ def measure_speed(
         Turns of each engine after a warm-up and a first, short turn.
     round_s : float
         Least duration of a turn, in seconds.
+    unseen : Sides
+        What nobody looks at of a tile.
     """
     for engine in engines.values():
-        _run(engine, 0.0)
-    best = {key: _run(engine, 0.0) for key, engine in engines.items()}
+        _run(engine, 0.0, unseen)
+    best = {key: _run(engine, 0.0, unseen) for key, engine in engines.items()}
     limit = max(best.values()) * _CHANCE
     promising = {key: engine for key, engine in engines.items() if best[key] >= limit}
     for _ in range(rounds):
         for key, engine in promising.items():
-            best[key] = max(best[key], _run(engine, round_s))
+            best[key] = max(best[key], _run(engine, round_s, unseen))
     return {key: Measurement(speed) for key, speed in best.items()}
 
 
-def _run(engine: Engine, least_s: float) -> float:
+def _run(engine: Engine, least_s: float, unseen: Sides) -> float:
     """Keep ``concurrency`` callers busy for a while; pixels a second, at least one tile each."""
     height, width = engine.tile_hw
     # Noise: a blank tile would flatter engines that skip zeros.
@@ -66,7 +73,7 @@ def _run(engine: Engine, least_s: float) -> float:
     def work(_: int) -> int:
         done = 0
         while done == 0 or time.perf_counter() - start < least_s:
-            engine.infer(tile)
+            infer_seen(engine, tile, None, unseen)
             done += 1
         return done
 

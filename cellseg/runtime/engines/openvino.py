@@ -5,6 +5,9 @@ streams, each of which computes a tile of its own, and says how many requests ke
 (``concurrency``). Requests wait in a pool; each call takes one, points it at the caller's arrays
 and gives it back, so nothing is copied and a result is never overwritten by the next tile.
 
+Of a tile with a halo only what is looked at is computed in the decoder, if the model is a UNet
+(`cellseg.runtime.engines.openvino_trim`). Camera frames, of which all is looked at, do without.
+
 ``fp32`` and ``int8`` forbid bf16, which OpenVINO otherwise uses by itself on processors that have
 it. ``bf16`` asks for it, and is refused where the processor would only emulate it.
 """
@@ -12,6 +15,7 @@ it. ``bf16`` asks for it, and is refused where the processor would only emulate 
 from __future__ import annotations
 
 import functools
+import math
 import queue
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,8 @@ import numpy as np
 import openvino as ov
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.openvino_trim import Trimmer, make_trimmable
+from cellseg.runtime.trim import NOTHING, Output, Sides
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,16 +46,17 @@ class OpenVinoEngine:
         self._options = options
         _check_precision(options.precision)
         try:
-            compiled = _compile(model, options)
+            compiled, trimmer = _compile(model, options)
         except RuntimeError as error:
             raise EngineError(
                 f"OpenVINO {ov.__version__} must be able to compile the model for tiles of "
                 f"{options.input_shape}. Received: {error}."
             ) from error
-        options.check_output(compiled.output(0).shape, "OpenVINO")
         self.concurrency = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self._compiled: Any = compiled
+        self._trimmer = trimmer
+        self._bounds: dict[Sides, list[Any]] = {}
         self._requests: queue.LifoQueue[_Request] = queue.LifoQueue()
         for _ in range(self.concurrency):
             self._requests.put(_Request(compiled.create_infer_request()))
@@ -68,17 +75,41 @@ class OpenVinoEngine:
         self, tile: NDArray[np.uint8], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """Run one tile; see `Engine.infer`."""
+        result = self._options.output_for(out)
+        self._run(tile, result, NOTHING)
+        return result
+
+    def infer_trimmed(
+        self, tile: NDArray[np.uint8], out: NDArray[np.float32] | None, unseen: Sides
+    ) -> Output:
+        """Run one tile, without what is not looked at; see `Trimming.infer_trimmed`."""
+        memory = self._options.output_for(out)
+        left_out = NOTHING if self._trimmer is None else self._trimmer.left_out(unseen)
+        height, width = left_out.within(self.tile_hw)
+        shape = (height, width, self._options.channels)
+        result = memory.reshape(-1)[: math.prod(shape)].reshape(shape)
+        self._run(tile, result, unseen)
+        return Output(result, (left_out.top, left_out.left))
+
+    def _run(self, tile: NDArray[np.uint8], result: NDArray[np.float32], unseen: Sides) -> None:
         if self._compiled is None:
             raise EngineError("A closed engine cannot infer. Received: infer after close.")
-        batch, result = self._options.batch_of(tile), self._options.output_for(out)
+        batch, bounds = self._options.batch_of(tile), self._bounds_of(unseen)
         request = self._requests.get()
         try:
-            request.run(batch, result[np.newaxis])
+            request.run(batch, bounds, result[np.newaxis])
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on a tile. Received: {error}.") from error
         finally:
             self._requests.put(request)
-        return result
+
+    def _bounds_of(self, unseen: Sides) -> list[Any]:
+        """Return the model's further inputs; a plan has a handful of different ones."""
+        if self._trimmer is None:
+            return []
+        if unseen not in self._bounds:
+            self._bounds[unseen] = [ov.Tensor(row) for row in self._trimmer.cuts(unseen)]
+        return self._bounds[unseen]
 
     def close(self) -> None:
         """Release requests and model."""
@@ -93,10 +124,12 @@ class _Request:
         self._request = request
         self._arrays: tuple[Any, ...] = ()
 
-    def run(self, batch: NDArray[np.uint8], result: NDArray[np.float32]) -> None:
+    def run(self, batch: NDArray[np.uint8], bounds: list[Any], result: NDArray[np.float32]) -> None:
         if not batch.flags.writeable:
             batch = batch.copy()  # OpenVINO refuses to look at what it may not write to
-        self._request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
+        self._request.set_input_tensor(0, ov.Tensor(batch, shared_memory=True))
+        for number, bound in enumerate(bounds, 1):
+            self._request.set_input_tensor(number, bound)
         self._request.set_output_tensor(ov.Tensor(result, shared_memory=True))
         self._arrays = (batch, result)
         self._request.infer()
@@ -107,10 +140,12 @@ def _core() -> Any:
     return ov.Core()
 
 
-def _compile(model: bytes, options: EngineOptions) -> Any:
+def _compile(model: bytes, options: EngineOptions) -> tuple[Any, Trimmer | None]:
     graph = _core().read_model(model)
     graph.reshape({graph.input(0): list(options.input_shape)})
-    return _core().compile_model(
+    options.check_output(graph.output(0).shape, "OpenVINO")
+    trimmer = None if options.one_at_a_time else make_trimmable(graph)
+    compiled = _core().compile_model(
         graph,
         _DEVICE,
         {
@@ -121,6 +156,7 @@ def _compile(model: bytes, options: EngineOptions) -> Any:
             "ENABLE_CPU_PINNING": False,
         },
     )
+    return compiled, trimmer
 
 
 def _check_precision(precision: str) -> None:

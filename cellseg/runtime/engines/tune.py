@@ -19,6 +19,7 @@ from cellseg.errors import EngineError
 from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import measure_speed
 from cellseg.runtime.engines.memory import recall, remember
+from cellseg.runtime.trim import Sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ def fastest_tile_px(
     usual_px: int,
     open_tile: Callable[[int], Engine],
     key: dict[str, object],
+    halo_px: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> int:
     """Return the size of tile that keeps most pixels a second.
@@ -56,6 +58,8 @@ def fastest_tile_px(
         Opens the engine for square tiles of a size; closed again here, one after the other.
     key : dict
         What the scores depend on; they are remembered under it.
+    halo_px : int
+        What nobody looks at on each side of a tile.
     clock : callable
         Seconds.
 
@@ -69,7 +73,7 @@ def fastest_tile_px(
     # First the one that the others must beat; then small ones, which take the least time.
     missing.sort(key=lambda side: side != usual_px)
     with Bystanders() as others:
-        fresh = _measured(missing, open_tile, clock)
+        fresh = _measured(missing, open_tile, Sides(*(halo_px,) * 4), clock)
     if fresh:
         known |= fresh
         table = ",".join(f"{side}={speed:.0f}" for side, speed in sorted(known.items()))
@@ -81,7 +85,10 @@ def fastest_tile_px(
 
 
 def _measured(
-    sides: Sequence[int], open_tile: Callable[[int], Engine], clock: Callable[[], float]
+    sides: Sequence[int],
+    open_tile: Callable[[int], Engine],
+    unseen: Sides,
+    clock: Callable[[], float],
 ) -> Scores:
     """Measure pixels a second, as long as the time for it lasts; 0 for what was not tried."""
     found: Scores = {}
@@ -94,7 +101,8 @@ def _measured(
             continue
         try:
             with closing(open_tile(side)) as engine:
-                found[side] = measure_speed({side: engine}, round_s=0.2)[side].px_per_s
+                trial = measure_speed({side: engine}, round_s=0.2, unseen=unseen)
+                found[side] = trial[side].px_per_s
         except (EngineError, MemoryError) as error:
             _LOG.warning("tile: %d px cannot be used: %s", side, error)
     return found
