@@ -6,6 +6,7 @@
 #   make fmt      let ruff rewrite what it can
 #   make bench    measure what this machine can do: cellseg-bench/bench.html
 #   make bench-quick  ratios that guard against regressions, under three minutes
+#   make bench-peers  the same network by others, SLIDE=made8k.tif: runs/peers/peers.html
 #
 # PYTHON=python3.12 make test   picks another interpreter (for a new .venv).
 
@@ -23,7 +24,7 @@ endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test bench bench-quick demo clean
+.PHONY: help setup fmt check test bench bench-quick bench-peers demo clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,6 +67,11 @@ bench: $(VENV)/.dev
 
 bench-quick: $(VENV)/.dev
 	$(BIN)/python bench/quick.py
+
+# Environments that are there already are kept.
+bench-peers: $(VENV)/.dev
+	PYTHON=$(abspath $(BIN))/python bench/peers/make_env.sh all
+	$(BIN)/python bench/peers.py $(or $(SLIDE),$(DEMO_SLIDE)) --envs runs/peers/env -o runs/peers/peers.json
 
 demo: $(VENV)/.core
 	$(BIN)/cellseg-cli infer $(DEMO_SLIDE) -o $(DEMO_OUT) --restart

@@ -1,246 +1,56 @@
-"""What telling cells apart costs, in CPU time, which stands a busy machine better than the clock.
+"""What telling cells apart, measuring and writing them adds to a run that the network holds back.
 
-    python bench/cells_cost.py kernels [SLIDE] [--side 2048] [-n 7]    ns a pixel, kernel by kernel
-    python bench/cells_cost.py run SLIDE [--rounds 2] [-- OPTIONS]     a run without and with cells
+    python bench/cells_cost.py made8k.tif --rounds 3
 
-``kernels`` takes what the model says of the middle of a slide and times each step of a region on
-it: the least of n, over all pixels and over those of the foreground. ``run`` starts ``cellseg-cli
-infer`` on the whole slide for its class map and overlay, then with the label map, then with
-GeoJSON and table, too, in turns; the least of each is compared. Each part prints JSON and adds it
-to bench/results/cells_cost.json.
+The same slide without cells, with labels, and with all that `infer` writes, in turns; the share is
+of the run without. Two minutes on a quiet machine of two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from contextlib import ExitStack
+import statistics
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
+from contest import save_record, spread
+from measure import whole_run
 
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.cells import CellScratch, fill_frame, interior_steps, label_cells
-from cellseg.runtime.kernels import instances, measure, outline, runs
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.machine import this_machine
-from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.regions import CORE_PX, MARGIN_PX, SeededLabeller, find_cells
-from cellseg.runtime.segmenter import Segmenter
-from cellseg.runtime.slide import ArraySlide, open_slide
-from cellseg.runtime.store import pack
-from cellseg.runtime.working import WorkingView
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-HERE = Path(__file__).resolve().parent
-SLIDE = HERE.parent / "examples" / "cmu-1-small-region.svs"
-_MEASURING = (
-    (runs, "find_cell_runs"),
-    (measure, "measure_shapes"),
-    (measure, "sum_values"),
-    (outline, "simplify_rings"),
-)
-WAYS = {
-    "classes": "classes,overlay",
-    "labels": "classes,overlay,labels",
-    "all": "classes,overlay,labels,geojson,cells",
+WRITES = {
+    "without cells": ("classes", "overlay"),
+    "labels": ("classes", "labels", "overlay"),
+    "all": ("classes", "labels", "geojson", "cells", "overlay"),
 }
 
 
-class Watch:
-    """Keeps the least CPU time of each step."""
-
-    def __init__(self) -> None:
-        self.least_s: dict[str, float] = {}
-
-    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
-        """Do a step; return what it returns."""
-        started_s = time.thread_time()
-        found = work()
-        took_s = time.thread_time() - started_s
-        self.least_s[name] = min(took_s, self.least_s.get(name, took_s))
-        return found
-
-
-def kernels(options: argparse.Namespace) -> dict[str, Any]:
-    """Time each step of a region on real predictions."""
-    rgb = _middle(options.slide or SLIDE, options.side)
-    segmenter = Segmenter.load(options.model, precision=options.precision)
-    found = segmenter(rgb)
-    rule = segmenter.bundle.manifest.head.instances
-    assert rule is not None, "a model that tells cells apart"
-    cv2.setNumThreads(1)  # or others would smooth on our time
-    interior, watch = interior_steps(found.probabilities, rule), Watch()
-    for _ in range(options.n):
-        _time_parting(watch, found.classes, interior, rule)
-        _time_measuring(watch, rgb, found.classes, interior, rule)
-    foreground = float((found.classes > 0).mean())
-    pixels = found.classes.size
-    return {
-        "slide": Path(options.slide or SLIDE).name,
-        "hw": list(found.classes.shape),
-        "foreground": round(foreground, 3),
-        "cells": int(label_cells(found.classes, interior, rule)[1].size),
-        "ns_per_px": {name: _ns(s, pixels) for name, s in watch.least_s.items()},
-        "ns_per_foreground_px": {
-            name: _ns(s, pixels * foreground) for name, s in watch.least_s.items()
-        },
-    }
-
-
-def _ns(seconds: float, pixels: float) -> float:
-    return round(seconds / pixels * 1e9, 2)
-
-
-def _middle(path: Path, side: int) -> NDArray[np.uint8]:
-    slide = open_slide(path)
-    try:
-        view = WorkingView(slide, Bundle.open("nuclei").manifest.mpp)
-        h, w = (min(side, extent) for extent in view.hw)
-        return view.read((view.hw[0] - h) // 2, (view.hw[1] - w) // 2, h, w)
-    finally:
-        slide.close()
-
-
-def _time_parting(
-    watch: Watch, classes: NDArray[np.uint8], interior: NDArray[np.uint8], rule: Any
-) -> None:
-    """Time what `label_cells` does, step by step, and as a whole."""
-    scratch, hw = CellScratch(classes.shape), classes.shape
-    count, pieces = watch("find_runs", lambda: runs.find_runs(classes, scratch.runs, scratch.piece))
-    found, piece = scratch.runs[:count], scratch.piece[:count]
-    starts, order = np.empty(pieces + 1, np.int32), np.empty(count, np.int32)
-    watch("sort_by_piece", lambda: runs.sort_by_piece(piece, starts, order))
-    ordered, wanted = found[order], np.ones(pieces, bool)
-    watch("smooth", lambda: fill_frame(interior, rule.seed_blur_px, (0, 0, *hw), scratch))
-    parts, labels = np.empty(pieces, np.int32), np.empty(hw, np.uint32)
-    level, depth = round(rule.seed_threshold * 255), round(rule.seed_depth * 255)
-    settings = level, 256 if rule.seed_depth == 1 else depth, rule.min_seed_px
-    frame = scratch.height, *settings, scratch.framed, parts, scratch.work
-    watch("part_pieces", lambda: instances.part_pieces(ordered, starts, wanted, *frame))
-    first = np.empty(int(parts.sum()), np.int64)
-    numbered = scratch.framed, rule.min_area_px, labels, first
-    watch("number_cells", lambda: instances.number_cells(found, piece, parts, *numbered))
-    watch("label_cells, all of it", lambda: label_cells(classes, interior, rule))
-
-
-def _time_measuring(
-    watch: Watch,
-    rgb: NDArray[np.uint8],
-    classes: NDArray[np.uint8],
-    interior: NDArray[np.uint8],
-    rule: Any,
-) -> None:
-    """Time measurements and outlines, step by step; then a region as a whole, a core's pixels."""
-    labels, first = label_cells(classes, interior, rule)
-    wanted = np.arange(1, len(first) + 1, dtype=np.uint32)
-    view, maps = WorkingView(ArraySlide(rgb), None), (ArrayLabels(classes), ArrayLabels(interior))
-    measurer = CellMeasurer(view, maps[0], int(classes.max()) + 1)
-    with ExitStack() as stack:
-        for module, name in _MEASURING:
-            stack.enter_context(_timed(module, name, watch))
-        measured = watch(
-            "measure, all of it", lambda: measurer.measure(labels, wanted, first, (0, 0))
-        )
-    watch("pack", lambda: (pack(labels.astype(np.uint16)), measured.packed_outlines()))
-    labeller, side = SeededLabeller(*maps, rule), min(CORE_PX, *classes.shape)
-    y, x = (min(MARGIN_PX, extent - side) for extent in classes.shape)
-    started_s = time.thread_time()
-    measurer.measure_own(find_cells(labeller, (y, x, side, side)))
-    name = f"a region of {side} px, per pixel of the core"
-    took_s = (time.thread_time() - started_s) * classes.size / side**2
-    watch.least_s[name] = min(took_s, watch.least_s.get(name, took_s))
-
-
-class _timed:
-    """While it lasts, calls of one function of a module are timed."""
-
-    def __init__(self, module: Any, name: str, watch: Watch) -> None:
-        self._module, self._name, self._watch = module, name, watch
-        self._kernel = getattr(module, name)
-
-    def __enter__(self) -> None:
-        def timed(*arguments: Any) -> Any:
-            return self._watch(self._name, lambda: self._kernel(*arguments))
-
-        setattr(self._module, self._name, timed)
-
-    def __exit__(self, *_: object) -> None:
-        setattr(self._module, self._name, self._kernel)
-
-
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Compare runs without and with cells by the CPU time of their processes."""
-    cpu_s: dict[str, list[float]] = {way: [] for way in WAYS}
-    wall_s: dict[str, list[float]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as folder:
-        _run_once(options, "all", folder)  # kernels compiled, engine tuned
-        for _ in range(options.rounds):
-            for way in WAYS:
-                wall, cpu = _run_once(options, way, folder)
-                wall_s[way].append(wall)
-                cpu_s[way].append(cpu)
-    base = min(cpu_s["classes"]), min(wall_s["classes"])
-    return {
-        "slide": Path(options.slide).name,
-        "options": options.rest,
-        "cpu_s": cpu_s,
-        "wall_s": wall_s,
-        "times_cpu": {way: round(min(cpu_s[way]) / base[0], 3) for way in WAYS},
-        "times_wall": {way: round(min(wall_s[way]) / base[1], 3) for way in WAYS},
-    }
-
-
-def _run_once(options: argparse.Namespace, way: str, folder: str) -> tuple[float, float]:
-    """Return the seconds of a run by the clock, and those of the CPU."""
-    words = ["infer", str(options.slide), "-o", folder, "--restart", "--write", WAYS[way]]
-    more = ["--model", options.model, "--precision", options.precision, *options.rest]
-    before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "cellseg", *words, *more],
-        check=True,
-        capture_output=True,
-        cwd=HERE.parent,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return round(time.perf_counter() - started_s, 2), round(cpu_s, 2)
-
-
 def main() -> None:
-    """Measure one part, print it, keep it."""
+    """Measure and write."""
+    from cellseg.runtime.options import InferOptions
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("kernels", "run"))
-    parser.add_argument("slide", nargs="?", type=Path)
-    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("slide", type=Path)
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="int8")
-    parser.add_argument("--side", type=int, default=2048, help="pixels of the middle of the slide")
-    parser.add_argument("-n", type=int, default=7, help="times each kernel is timed")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("rest", nargs="*", help="options of infer, after --")
-    parser.add_argument("-o", "--out", type=Path, default=HERE / "results" / "cells_cost.json")
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path(__file__).parent / "results" / "cells-cost.json"
+    )
     options = parser.parse_args()
-    if options.part == "run" and options.slide is None:
-        parser.error("run needs a slide.")
-    found = kernels(options) if options.part == "kernels" else run(options)
-    facts = this_machine()
-    found |= {"machine": f"{facts.cpu}, {facts.cores} cores", "load": round(os.getloadavg()[0], 1)}
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    record = json.loads(options.out.read_text()) if options.out.exists() else {}
-    record[f"{options.part} {found['slide']}"] = found
-    options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    chosen = InferOptions(engine=options.engine, precision=options.precision, tile_px=options.tile)
+    whole_run(options.slide, replace(chosen, write=WRITES["all"]))  # kernels are compiled and kept
+    wall: dict[str, list[float]] = {name: [] for name in WRITES}
+    for _ in range(options.rounds):
+        for name, write in WRITES.items():
+            run, _ = whole_run(options.slide, replace(chosen, write=write))
+            wall[name].append(float(run["wall_s"]))
+            print(name, wall[name][-1], flush=True)
+    without = statistics.median(wall["without cells"])
+    times = {name: statistics.median(each) / without for name, each in wall.items()}
+    for name, each in wall.items():
+        print(f"{name}: {spread(each, 1)} s, {times[name]:.2f} times")
+    record = {"slide": options.slide.name, "precision": options.precision}
+    save_record(options.out, {**record, "rounds": options.rounds, "wall_s": wall, "times": times})
 
 
 if __name__ == "__main__":

@@ -19,12 +19,15 @@ class Tally:
 
     seconds: list[float] = field(default_factory=list)
     wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    """Processor time of the whole process, imports included."""
     peak_rss_mb: list[float] = field(default_factory=list)
 
     def add(self, finish: Finish) -> None:
         """Count a round."""
         self.seconds.append(float(finish.said.get("work_s", finish.wall_s)))
         self.wall_s.append(finish.wall_s)
+        self.cpu_s.append(finish.cpu_s)
         self.peak_rss_mb.append(finish.peak_rss_mb)
 
 
@@ -38,8 +41,13 @@ def machine_words() -> str:
     """Name the machine in one line."""
     from cellseg.runtime.machine import this_machine
 
-    facts = this_machine()
-    return f"{facts.cpu} ({' '.join(facts.cpu_flags or ())}), {facts.cores} cores, {facts.system}"
+    return words_of_machine(asdict(this_machine()))
+
+
+def words_of_machine(facts: dict[str, Any]) -> str:
+    """Name the machine of a record in one line."""
+    flags = " ".join(facts["cpu_flags"] or ())
+    return f"{facts['cpu']} ({flags}), {facts['cores']} cores, {facts['system']}"
 
 
 def save_record(path: Path, record: dict[str, Any]) -> None:

@@ -1,30 +1,31 @@
 """Engines alone, by our adapters and by the engines' own programs: what the adapters cost.
 
-    bench/peers/make_env.sh engines
-    python bench/engines.py --python runs/peers/env/engines/bin/python --page
-
-Megapixels of input a second on tiles of one size, contestants taking turns. OpenVINO's
-benchmark_app runs with its hint for throughput, ONNX Runtime's test tool one call after the other;
-both get the network with planar float input (bench/peers/network_files.py), random pixels, and as
-many threads as we use. Ours gets bytes as a camera or a slide gives them.
+A part of ``bench/peers.py``. Megapixels of input a second on tiles of one size, contestants taking
+turns. OpenVINO's benchmark_app runs with its hint for throughput, ONNX Runtime's test tool one call
+after the other; both get the network with planar float input (bench/peers/network_files.py), random
+pixels, and as many threads as we use. Ours gets bytes as a camera or a slide gives them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-from contest import machine_words, save_record, spread
-from pages import write_section
+from typing import TYPE_CHECKING, Any
 
 from cellseg.bench.process import ProcessFailed, run_process
 
+if TYPE_CHECKING:
+    import argparse
+
 HERE = Path(__file__).parent
-PROGRAMS = {"openvino": "benchmark_app", "onnxruntime": "onnxruntime_test"}
+OURS = "cellseg"
+PROGRAMS = {
+    "openvino": (OURS, "benchmark_app"),
+    "onnxruntime": (OURS, "onnxruntime_test"),
+    "litert": (OURS,),
+}
 
 
 @dataclass
@@ -61,84 +62,38 @@ def ours(row: Row, tile_px: int, seconds: float) -> float:
     return float(run_process([sys.executable, "-c", code], 600).said["mpx_s"])
 
 
-def theirs(row: Row, python: str, model: Path, tile_px: int, threads: int) -> float:
+def theirs(row: Row, python: str, model: Path, options: argparse.Namespace) -> float:
     """Run an engine's own program; megapixels of input a second."""
     request = {
-        "slide": "", "model": str(model), "out": "", "threads": threads, "patch_px": tile_px,
-        "overlap": 0.0, "precision": row.program, "halo_px": 0,
+        "slide": "", "model": str(model), "out": "", "threads": options.threads,
+        "patch_px": options.tile, "overlap": 0.0, "precision": row.program, "halo_px": 0,
+        "seconds": options.seconds,
     }  # fmt: skip
     driver = str(HERE / "peers" / "engine_alone.py")
     return float(run_process([python, driver, json.dumps(request)], 600).said["mpx_s"])
 
 
-def measure(rows: list[Row], options: argparse.Namespace) -> None:
-    """Let the rows take turns."""
+def measure_engines(python: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Let the engines take turns; ``python`` is that of the environment ``engines``."""
     sys.path.insert(0, str(HERE / "peers"))
     from network_files import write_network_files
 
-    files = write_network_files("nuclei", options.work, options.tile)
+    files = write_network_files(options.model, options.work / "networks", options.tile)
     models = {"fp32": files.planar_fixed, "int8": files.planar_fixed_int8}
+    rows = [
+        Row(engine, precision, by)
+        for engine, programs in PROGRAMS.items()
+        for precision in models
+        for by in programs
+    ]
     for _ in range(options.rounds):
         for row in (row for row in rows if row.failure is None):
             try:
-                if row.program == "cellseg":
+                if row.program == OURS:
                     row.mpx_s.append(ours(row, options.tile, options.seconds))
                 else:
-                    model = models[row.precision]
-                    row.mpx_s.append(
-                        theirs(row, options.python, model, options.tile, options.threads)
-                    )
+                    row.mpx_s.append(theirs(row, python, models[row.precision], options))
             except ProcessFailed as error:
-                row.failure = str(error)
+                row.failure = str(error).strip().splitlines()[-1]
             print(row.engine, row.precision, row.program, row.mpx_s[-1:], flush=True)
-
-
-def format_table(rows: list[Row]) -> str:
-    """Format one row a program; the last column is ours by theirs."""
-    medians = {(r.engine, r.precision): statistics.median(r.mpx_s) for r in rows
-               if r.program == "cellseg" and r.mpx_s}  # fmt: skip
-    lines = ["| engine | precision | by | MP/s of input | cellseg's adapter, of it |"]
-    lines.append("|---|---|---|---|---|")
-    for row in rows:
-        if row.failure or not row.mpx_s:
-            failed = (row.failure or "not run").strip().splitlines()[-1]
-            lines.append(f"| {row.engine} | {row.precision} | {row.program} | {failed} | - |")
-            continue
-        own = medians.get((row.engine, row.precision))
-        share = "-" if own is None else f"{own / statistics.median(row.mpx_s):.0%}"
-        lines.append(
-            f"| {row.engine} | {row.precision} | {row.program} | {spread(row.mpx_s)} | {share} |"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure, write JSON, update the page."""
-    from cellseg.runtime.machine import usable_cores
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", default=sys.executable, help="of the environment 'engines'")
-    parser.add_argument("--tile", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--threads", type=int, default=usable_cores())
-    parser.add_argument("--work", type=Path, default=Path("runs/peers/networks"))
-    parser.add_argument("-o", "--out", type=Path, default=HERE / "results" / "engines.json")
-    parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
-    options = parser.parse_args()
-    rows = [
-        Row(engine, precision, by)
-        for engine, program in PROGRAMS.items()
-        for precision in ("fp32", "int8")
-        for by in ("cellseg", program)
-    ]
-    measure(rows, options)
-    save_record(options.out, {"tile_px": options.tile, "rows": [asdict(row) for row in rows]})
-    table = f"{machine_words()}. Tile {options.tile}.\n\n{format_table(rows)}"
-    print(table)
-    if options.page:
-        write_section("benchmarks.md", "engines", table)
-
-
-if __name__ == "__main__":
-    main()
+    return {"tile_px": options.tile, "rows": [asdict(row) for row in rows]}

@@ -1,35 +1,36 @@
 """Run the same network over the same slide by ourselves and by others, in turns.
 
     bench/peers/make_env.sh all     # a virtual environment each, in runs/peers/env
-    python bench/peers.py made-4k.tif --python fast=ENV/bin/python --python monai=ENV/bin/python \
-        --python tiatoolbox=ENV/bin/python --python dask=ENV/bin/python --rounds 5 --page
-    python bench/peers.py made-4k.tif --envs runs/peers/env   # all that are there
-
+    python bench/peers.py made8k.tif --envs runs/peers/env --rounds 3 --page
+    python bench/peers.py --page    # only write the pages again, from the JSON
 
 Each contestant is a file in bench/peers/, run by the Python of its own environment as a process of
 its own. "Seconds" are from the slide's path to the finished class map, the network's opening
 included, imports not; the process's whole wall time is in the JSON. Before the rounds each runs
 once unmeasured, so that compiled kernels and remembered choices are there for all; those class maps
-are held against the image run whole in one call (or, past ``--whole-px``, against ours at fp32).
+are held against the image run whole in one call (or, past ``--whole-px``, against ours at fp32) and
+against the truth that lies beside a made slide. Who has no environment has a row that says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from contest import Tally, machine_words, save_record, spread
+from contest import Tally, save_record
+from engines import measure_engines
+from line_up import WHOLE, Contestant, at_patches, contestants
 from pages import write_section
+from peers_page import engines_markdown, peers_html, peers_markdown
 
 from cellseg.bench.cell_counts import count_cells
-from cellseg.bench.process import ProcessFailed, run_process
+from cellseg.bench.process import Finish, ProcessFailed, run_process
+from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.metrics import dice
 
 if TYPE_CHECKING:
@@ -38,69 +39,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 DRIVERS = HERE / "peers"
 FRAME_PX = 128
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One row of the table."""
-
-    name: str
-    """As the table has it."""
-
-    environment: str
-    """Whose Python runs it."""
-
-    driver: str
-    """File in bench/peers/."""
-
-    model: str
-    """Form of the network: a field of NetworkFiles, ``planar_fixed`` at this patch."""
-
-    patch_px: int = 0
-    """Side of what the network sees; 0: the contestant chooses."""
-
-    overlap: float = 0.0
-    """Part of a patch that its neighbour sees, too."""
-
-    precision: str = "fp32"
-    """Of the network file."""
-
-    threads: int | None = None
-    """Where a contestant sets them itself; None: those of the contest."""
-
-
-OURS_FP32 = Contestant("cellseg fp32", "ours", "ours.py", "bundle")
-OURS_INT8 = Contestant("cellseg int8", "ours", "ours.py", "bundle", precision="int8")
-WHOLE = Contestant("whole image", "ours", "untiled.py", "planar")
-
-
-def contestants(halo_px: int) -> tuple[Contestant, ...]:
-    """List the rows; an overlap to the halo is what leaves no seam."""
-    to_halo = {side: 2 * halo_px / side for side in (512, 1024)}
-    patches = partial(Contestant, environment="fast", driver="fast_patches.py")
-    seeds = partial(
-        Contestant,
-        environment="seeds",
-        driver="seeds_tiled.py",
-        model="planar_fixed",
-        patch_px=512,
-        overlap=0.25,
-    )
-    fixed, quantized = "planar_fixed", "planar_fixed_int8"
-    return (
-        OURS_FP32,
-        OURS_INT8,
-        patches("FAST, no overlap", model=fixed, patch_px=512),
-        patches("FAST, overlap to the halo", model=fixed, patch_px=512, overlap=to_halo[512]),
-        patches("FAST, 1024, to the halo", model=fixed, patch_px=1024, overlap=to_halo[1024]),
-        patches("FAST int8, no overlap", model=quantized, patch_px=512, precision="int8"),
-        Contestant("MONAI sliding window", "monai", "monai_window.py", "planar", 512, 0.25),
-        Contestant("TIAToolbox", "tiatoolbox", "tiatoolbox_segmentor.py", "planar", 512),
-        Contestant("dask map_overlap", "dask", "dask_overlap.py", "planar", 1024),
-        Contestant("LazySlide", "lazyslide", "lazyslide_semantic.py", "planar", 512),
-        seeds("seeds tiling, one thread", threads=1),
-        seeds("seeds tiling, all threads"),
-    )
+NO_REASON = "no environment; bench/peers/make_env.sh {} makes it"
 
 
 @dataclass
@@ -109,6 +48,8 @@ class Row:
 
     contestant: Contestant
     tally: Tally = field(default_factory=Tally)
+    result_mb: float | None = None
+    """Size of its class map on disk."""
     flipped_per_million: float | None = None
     flipped_inside_per_million: float | None = None
     dice: float | None = None
@@ -116,6 +57,7 @@ class Row:
     truth_dice: float | None = None
     """Against the slide's own truth, where it lies beside it."""
     cells: int | None = None
+    """Of the image run whole."""
     lost: int | None = None
     doubled: int | None = None
     failure: str | None = None
@@ -128,7 +70,8 @@ class Field:
         from cellseg.runtime.bundle import Bundle
 
         self.options = options
-        self.halo_px = Bundle.open(options.model).manifest.halo_px
+        self.bundle = Bundle.open(options.model)
+        self.halo_px = self.bundle.manifest.halo_px
         self.pythons = {"ours": sys.executable}
         if options.envs is not None:
             found = options.envs.glob("*/bin/python")
@@ -136,11 +79,19 @@ class Field:
         self.pythons.update(text.split("=", 1) for text in options.python)
         self._networks: dict[tuple[str, int], Path] = {}
 
-    def run(self, contestant: Contestant) -> tuple[Any, Path]:
+    def obstacle(self, contestant: Contestant) -> str | None:
+        """Say why a contestant cannot run; None if it can."""
+        name = contestant.environment
+        if name in self.pythons:
+            return None
+        said = None if self.options.envs is None else self.options.envs / f"{name}.not-made"
+        return said.read_text().strip() if said and said.exists() else NO_REASON.format(name)
+
+    def run(self, contestant: Contestant) -> tuple[Finish, Path]:
         """Run a contestant once; return how it went and where its class map is."""
         out = self.options.work / f"out-{contestant.name.replace(' ', '-').replace(',', '')}"
         request = {
-            "slide": str(self.options.slide),
+            "slide": str(self.options.slide.absolute()),
             "model": str(self._network(contestant)),
             "out": str(out),
             "threads": contestant.threads or self.options.threads,
@@ -180,102 +131,134 @@ def read_classes(path: Path) -> NDArray[np.uint8]:
     return np.asarray(np.squeeze(found) > 0, np.uint8)
 
 
-def compare(row: Row, found: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-    """Hold a class map against the truth, with and without the slide's own frame.
+def megabytes(path: Path) -> float:
+    """Return the size of a file, or of all in a folder, in 1e6 bytes."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+
+
+def compare(row: Row, found: NDArray[np.uint8], untiled: NDArray[np.uint8]) -> None:
+    """Hold a class map against the untiled one, with and without the slide's own frame.
 
     Others pad outside the slide with white or repeated pixels, where the network pads with zeros;
     that is no seam, so the share inside the frame tells about the tiling alone.
     """
-    height, width = truth.shape
-    found = found[:height, :width]
-    different = found != truth
+    different = found != untiled
     inside = different[FRAME_PX:-FRAME_PX, FRAME_PX:-FRAME_PX]
     row.flipped_per_million = float(different.mean() * 1e6)
     row.flipped_inside_per_million = float(inside.mean() * 1e6)
-    both = int(np.count_nonzero(found & truth))
-    row.dice = 2 * both / max(1, int(found.sum(dtype=np.int64) + truth.sum(dtype=np.int64)))
-    counts = count_cells(found, truth)
+    row.dice = dice(found, untiled)
+    counts = count_cells(found, untiled)
     row.cells, row.lost, row.doubled = counts.cells, counts.lost, counts.doubled
 
 
-def rounds(contest: Field, rows: list[Row]) -> None:
-    """Warm each up and judge its class map, then let them take turns."""
-    truth, beside = None, contest.options.slide.with_suffix(".classes.tif")
-    annotated = read_classes(beside) if beside.exists() else None
-    if slide_pixels(contest.options.slide) <= contest.options.whole_px:
-        truth = read_classes(contest.run(WHOLE)[1])
+def warm_up(contest: Field, rows: list[Row]) -> str:
+    """Run each once and judge its class map; return what the maps were held against."""
+    beside = contest.options.slide.with_suffix(".classes.tif")
+    truth = read_classes(beside) if beside.exists() else None
+    height, width = slide_hw(contest.options.slide)
+    untiled, against = None, "cellseg fp32"
+    if height * width <= contest.options.whole_px:
+        untiled, against = read_classes(contest.run(WHOLE)[1]), "the image in one call"
     for row in rows:
-        try:
-            _, path = contest.run(row.contestant)
-        except ProcessFailed as error:
-            row.failure = str(error)
-            print(f"{row.contestant.name}: {error}", file=sys.stderr, flush=True)
+        row.failure = contest.obstacle(row.contestant)
+        if row.failure is None:
+            try:
+                path = contest.run(row.contestant)[1]
+            except ProcessFailed as error:
+                row.failure = str(error)
+        if row.failure is not None:
+            print(f"{row.contestant.name}: {last_line(row.failure)}", file=sys.stderr, flush=True)
             continue
-        found = read_classes(path)
-        truth = found if truth is None else truth
-        compare(row, found, truth)
-        if annotated is not None:
-            row.truth_dice = dice(found[: annotated.shape[0], : annotated.shape[1]], annotated)
+        found = read_classes(path)[:height, :width]
+        untiled = found if untiled is None else untiled
+        row.result_mb = megabytes(path)
+        compare(row, found, untiled)
+        row.truth_dice = None if truth is None else dice(found, truth)
         print(f"{row.contestant.name}: {row.flipped_per_million:.1f} ppm", flush=True)
-    for _ in range(contest.options.rounds):
-        for row in rows:
-            if row.failure is None:
+    return against
+
+
+def take_turns(contest: Field, rows: list[Row]) -> None:
+    """Let those that can run take turns, the order reversed every other round."""
+    able = [row for row in rows if row.failure is None]
+    for turn in range(contest.options.rounds):
+        for row in able if turn % 2 == 0 else reversed(able):
+            try:
                 row.tally.add(contest.run(row.contestant)[0])
-                print(row.contestant.name, row.tally.seconds[-1], flush=True)
+            except ProcessFailed as error:
+                row.failure = str(error)
+                able = [other for other in able if other is not row]
+                continue
+            print(row.contestant.name, row.tally.seconds[-1], flush=True)
 
 
-def slide_pixels(path: Path) -> int:
-    """Pixels of level 0."""
+def last_line(text: str) -> str:
+    """Return what a process said last."""
+    return text.strip().splitlines()[-1]
+
+
+def slide_hw(path: Path) -> tuple[int, int]:
+    """Height and width of level 0."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        return int(file.pages[0].imagelength * file.pages[0].imagewidth)
+        return int(file.pages[0].imagelength), int(file.pages[0].imagewidth)
 
 
-def format_table(rows: list[Row], pixels: int, head: str) -> str:
-    """Format one row a contestant; ratios are of medians of the same run."""
-    done = {row.contestant: row for row in rows if row.tally.seconds}
-    ours = [statistics.median(done[c].tally.seconds) for c in (OURS_FP32, OURS_INT8) if c in done]
-    lines = [
-        head,
-        "",
-        "| contestant | precision | patch, overlap | seconds | MP/s | cellseg fp32 is faster by "
-        "| cellseg int8 is faster by | peak RSS | flipped px per million (inside) | Dice "
-        "| Dice against truth | cells lost, doubled |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+def run_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything; return the record."""
+    options.work.mkdir(parents=True, exist_ok=True)
+    options.work = options.work.absolute()
+    contest = Field(options)
+    wanted = [part for part in options.only.split(",") if part]
+    rows = [
+        Row(c)
+        for c in at_patches(contestants(contest.halo_px), tuple(options.patch), contest.halo_px)
+        if not wanted or any(part in c.name for part in wanted)
     ]
-    for row in done.values():
-        who, took = row.contestant, statistics.median(row.tally.seconds)
-        ratios = [f"{took / mine:.2f}x" for mine in ours]
-        patch = f"{who.patch_px}, {100 * who.overlap:.1f} %" if who.patch_px else "own choice"
-        lines.append(
-            f"| {who.name} | {who.precision} | {patch} | {spread(row.tally.seconds, 1)} "
-            f"| {pixels / 1e6 / took:.2f} | {' | '.join((*ratios, '-', '-')[:2])} "
-            f"| {max(row.tally.peak_rss_mb):.0f} MB "
-            f"| {row.flipped_per_million:.1f} ({row.flipped_inside_per_million:.1f}) "
-            f"| {row.dice:.5f} | {'-' if row.truth_dice is None else f'{row.truth_dice:.4f}'} "
-            f"| {row.lost}, {row.doubled} of {row.cells} |"
-        )
-    lines += [
-        f"\n{row.contestant.name} did not finish: {row.failure.strip().splitlines()[-1]}"
-        for row in rows
-        if row.failure
-    ]
-    return "\n".join(lines)
+    against, engines = warm_up(contest, rows), None
+    python, card = contest.pythons.get("engines"), contest.bundle.manifest
+    try:
+        take_turns(contest, rows)
+        engines = measure_engines(python, options) if python and not wanted else None
+    except KeyboardInterrupt:
+        print("interrupted; rounds that are done are kept", file=sys.stderr)
+    for row in rows:
+        row.failure = row.failure and last_line(row.failure)
+    return {
+        "slide": options.slide.name,
+        "slide_hw": slide_hw(options.slide),
+        "model": {
+            "name": card.name,
+            "version": card.version,
+            "sha256": contest.bundle.sha256,
+        },
+        "held_against": against,
+        "rounds": max((len(row.tally.seconds) for row in rows), default=0),
+        "threads": options.threads,
+        "rows": [asdict(row) for row in rows],
+        "engines": engines,
+    }
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slide", type=Path, help="made by cellseg-cli data make-slide")
+    parser.add_argument("slide", type=Path, nargs="?", help="made by cellseg-cli data make-slide")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--envs", type=Path, help="folder of environments: NAME/bin/python")
     parser.add_argument("--model", default="nuclei")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", default="", help="parts of names, by commas")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--only", default="", help="parts of names, by commas; no engines alone")
+    parser.add_argument(
+        "--patch", type=int, nargs="+", default=[], help="sides in place of 512: 256 512 1024"
+    )
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds a run")
-    parser.add_argument("--whole-px", type=int, default=4096**2)
+    parser.add_argument("--whole-px", type=int, default=8192**2, help="7 GB at 8192 x 8192")
+    parser.add_argument("--tile", type=int, default=1024, help="engines alone: side of a tile")
+    parser.add_argument("--seconds", type=float, default=5.0, help="engines alone: a round")
     parser.add_argument("--work", type=Path, default=Path("runs/peers"))
     parser.add_argument("-o", "--out", type=Path, default=HERE / "results" / "peers.json")
     parser.add_argument("--page", action="store_true", help="fill docs/benchmarks.md")
@@ -283,28 +266,17 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, write JSON, update the page."""
+    """Measure, write JSON, update the pages."""
     options = parse()
-    options.work.mkdir(parents=True, exist_ok=True)
-    contest = Field(options)
-    wanted = [part for part in options.only.split(",") if part]
-    rows = [
-        Row(c)
-        for c in contestants(contest.halo_px)
-        if c.environment in contest.pythons
-        and (not wanted or any(part in c.name for part in wanted))
-    ]
-    rounds(contest, rows)
-    pixels = slide_pixels(options.slide)
-    save_record(options.out, {"slide": options.slide.name, "rows": [asdict(row) for row in rows]})
-    head = (
-        f"{machine_words()}. {options.slide.name}, {pixels / 1e6:.0f} MP; {options.rounds} rounds, "
-        "medians (smallest to largest), contestants taking turns."
-    )
-    table = format_table(rows, pixels, head)
-    print(table)
+    if options.slide is not None:
+        save_record(options.out, run_all(options))
+    record = json.loads(options.out.read_text(encoding="utf-8"))
+    page = options.out.with_suffix(".html")
+    page.write_text(peers_html(record), encoding="utf-8")
+    print(f"{peers_markdown(record)}\n\n{page}")
     if options.page:
-        write_section("benchmarks.md", "peers", table)
+        write_section("benchmarks.md", "peers", peers_markdown(record))
+        write_section("benchmarks.md", "engines", engines_markdown(record))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 Ratios of things that are measured in turns, seconds apart, hold on a machine that is slow today.
 A ratio has moved where the intervals of two entries of the same kind of machine lie apart, by 5 %
-at least; the commits between the two entries are named.
+at least; the commits between the two entries are named. An entry that a busy, hot or sleeping
+machine disturbed says so and is compared with nothing.
 
 ``int8_to_fp32``     megapixels a second of the engine on tiles in memory, int8 by fp32
 ``whole_to_floor``   a whole slide by the slower of engine alone and decoding alone
@@ -17,6 +18,7 @@ at least; the commits between the two entries are named.
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import math
 import subprocess
@@ -35,6 +37,7 @@ from cellseg.bench.fingerprint import fingerprint
 from cellseg.bench.intervals import t_factor
 from cellseg.bench.page import document
 from cellseg.bench.plots import history_plot
+from cellseg.bench.watch import MachineWatch, doubts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,15 +163,17 @@ def measure() -> dict[str, Any]:
     """Return a new entry of the history."""
     from cellseg.bench.tiles import made_slide
 
-    machine = fingerprint()
+    machine, watch = fingerprint(), MachineWatch()
     with tempfile.TemporaryDirectory() as folder:
         ratios = engines_and_slide(made_slide(Path(folder)))
     ratios |= {"stitch_to_numpy": stitching()} | starting()
+    disturbed = doubts([watch.state()], [])
     return {
         "commit": machine["git_commit"],
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": f"{machine['cpu']} ({' '.join(machine['cpu_flags'] or ())}) x{machine['cores']}",
         "load_before": machine["load_before"],
+        "disturbed": disturbed,
         "libraries": machine["libraries"],
         "ratios": {name: asdict(ratio) for name, ratio in ratios.items()},
     }
@@ -181,11 +186,16 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
+def is_quiet(entry: dict[str, Any]) -> bool:
+    """Tell whether an entry can be compared."""
+    return not entry.get("disturbed")
+
+
 def moves(entries: Sequence[dict[str, Any]]) -> list[str]:
     """Say which ratio moved between which commits, for each entry and the one before it."""
     found = []
     latest: dict[str, dict[str, Any]] = {}
-    for entry in entries:
+    for entry in filter(is_quiet, entries):
         before = latest.get(entry["machine"])
         if before is not None:
             found += _moves_between(before, entry)
@@ -226,6 +236,15 @@ def _commits(before: str | None, after: str | None) -> str:
     return "; ".join(lines[:5]) + more + uncommitted
 
 
+def said_of_last(entries: Sequence[dict[str, Any]]) -> str:
+    """Say what the last entry moved, or why it cannot tell."""
+    last = entries[-1]
+    if not is_quiet(last):
+        return f"disturbed, measure again: {'; '.join(last['disturbed'])}"
+    same = [e for e in entries if e["machine"] == last["machine"] and is_quiet(e)]
+    return "\n".join(moves(same[-2:])) or "nothing moved"
+
+
 def write_pages(entries: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write the history as Markdown and as a page with plots."""
     moved = moves(entries)
@@ -236,22 +255,32 @@ def write_pages(entries: Sequence[dict[str, Any]], folder: Path) -> None:
     lines += ["", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for entry in entries:
         cells = [_words(entry["ratios"].get(name)) for name in MEANING]
-        head = [entry["date"][:10], (entry["commit"] or "")[:10], entry["machine"]]
+        doubt = "" if is_quiet(entry) else f" (disturbed: {'; '.join(entry['disturbed'])})"
+        head = [entry["date"][:10], (entry["commit"] or "")[:10], entry["machine"] + doubt]
         lines.append(f"| {' | '.join([*head, *cells])} |")
     lines += ["", "## What moved", "", *([f"- {text}" for text in moved] or ["Nothing."])]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    body = ["<h1>History of ratios</h1>"]
+    body = ["<h1>History of ratios</h1>", _moved_box(moved, len(entries))]
     for name, words in MEANING.items():
-        series = {m: [_point(e, name) for e in entries if e["machine"] == m] for m in machines}
+        series = {m: [_point(e, name, m) for e in entries] for m in machines}
         body.append(f"<h2>{name}</h2><p class='note'>{words}</p>{history_plot(series)}")
-    body.append("<h2>What moved</h2><ul>" + "".join(f"<li>{text}</li>" for text in moved) + "</ul>")
     page = document("cellseg: history of ratios", "\n".join(body))
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def _point(entry: dict[str, Any], name: str) -> tuple[str, float, float, float]:
-    found = entry["ratios"].get(name) or {"value": math.nan, "low": math.nan, "high": math.nan}
-    label = f"{entry['date'][:10]} {(entry['commit'] or '')[:10]}"
+def _moved_box(moved: Sequence[str], count: int) -> str:
+    """Say first what moved, for that is what the page is opened for."""
+    if not moved:
+        return f"<div class='verdict'><b>Nothing moved</b> over {count} measurements.</div>"
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in moved)
+    return f"<div class='verdict bad'><b>What moved</b><ul>{items}</ul></div>"
+
+
+def _point(entry: dict[str, Any], name: str, machine: str) -> tuple[str, float, float, float]:
+    label = f"{(entry['commit'] or '?')[:7]} {entry['date'][:10]}"
+    found = entry["ratios"].get(name)
+    if found is None or entry["machine"] != machine or not is_quiet(entry):
+        return label, math.nan, math.nan, math.nan
     return label, found["value"], found["low"], found["high"]
 
 
@@ -270,13 +299,14 @@ def main() -> None:
     options.history.parent.mkdir(parents=True, exist_ok=True)
     entries = read_history(options.history)
     if not options.page:
+        started_s = time.perf_counter()
         entries.append(measure())
         with options.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entries[-1]) + "\n")
         for name, ratio in entries[-1]["ratios"].items():
             print(f"{name:18} {_words(ratio):32} {MEANING[name]}")
-        same = [entry for entry in entries if entry["machine"] == entries[-1]["machine"]]
-        print("\n".join(moves(same[-2:])) or "nothing moved")
+        print(said_of_last(entries))
+        print(f"measured in {time.perf_counter() - started_s:.0f} s", file=sys.stderr)
     write_pages(entries, options.history.parent)
 
 

@@ -98,6 +98,17 @@ def test_many_machines_become_one_table(tmp_path: Path) -> None:
     assert "1. Laptop x4: MP/s" in head
     assert "2. Server x4: p50, ms" in head
     assert "| slide/nuclei/openvino/int8/tile1024/batch1/threads-all |" in table
+    assert "done" not in table
+    assert table.count("| 0.900, 0.800 |\n") == 10
+
+
+def test_what_no_machine_measured_has_no_line_in_the_table(tmp_path: Path) -> None:
+    absent = made_row(engine="tensorrt").model_copy(update={"status": "unavailable", "rounds": ()})
+    path = tmp_path / "a.json"
+    path.write_text(made_report(made_row(), absent).to_json())
+    table = bench("merge", path, path).stdout
+    assert "openvino/fp32" in table
+    assert "tensorrt" not in table
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 import tifffile
 import zarr
-from driver import Request, serve
+from driver import Request, room, serve
 
 
 def run(request: Request) -> str:
@@ -21,8 +21,11 @@ def run(request: Request) -> str:
     session = ort.InferenceSession(request.model, options, providers=["CPUExecutionProvider"])
 
     def classes(block: np.ndarray) -> np.ndarray:
-        planes = block.transpose(2, 0, 1)[None].astype(np.float32)
-        return session.run(None, {"image": planes})[0][0].argmax(0).astype(np.uint8)[..., None]
+        height, width = block.shape[:2]
+        more = ((0, room(height, request)), (0, room(width, request)), (0, 0))
+        planes = np.pad(block, more, "edge").transpose(2, 0, 1)[None].astype(np.float32)
+        classes = session.run(None, {"image": planes})[0][0].argmax(0).astype(np.uint8)
+        return classes[:height, :width, None]
 
     store = tifffile.imread(request.slide, aszarr=True, level=0)
     image = da.from_zarr(zarr.open(store, mode="r"))

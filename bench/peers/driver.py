@@ -48,6 +48,11 @@ class Request:
     """Margin that the network's measured reach needs; multiple of its stride."""
 
 
+def room(extent: int, request: Request) -> int:
+    """Pixels to add to an extent so that the network's stride divides it; the halo is such one."""
+    return -extent % request.halo_px
+
+
 def serve(run: Callable[[Request], str]) -> None:
     """Do the work of the command line and print how long it took; ``run`` names its result."""
     request = Request(**json.loads(sys.argv[1]))

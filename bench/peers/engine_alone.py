@@ -16,7 +16,6 @@ from pathlib import Path
 
 from driver import Request
 
-SECONDS = 10
 TOOL = """
 import sys, onnxruntime as ort
 from onnxruntime.tools import onnxruntime_test
@@ -30,7 +29,7 @@ onnxruntime_test.run_model(sys.argv[1], int(sys.argv[2]))
 """
 
 
-def benchmark_app(request: Request) -> float:
+def benchmark_app(request: Request, seconds: float) -> float:
     """Run OpenVINO's program with its hint for throughput; tiles a second.
 
     It takes either a hint or a number of threads, so the cores that it may use are limited instead.
@@ -40,15 +39,15 @@ def benchmark_app(request: Request) -> float:
         os.sched_setaffinity(0, cores)
     command = [
         str(Path(sys.executable).with_name("benchmark_app")), "-m", request.model, "-d", "CPU",
-        "-hint", "throughput", "-t", str(SECONDS), "-infer_precision", "f32",
+        "-hint", "throughput", "-t", str(max(1, round(seconds))), "-infer_precision", "f32",
     ]  # fmt: skip
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(re.findall(r"Throughput:\s*([0-9.]+)", said)[-1])
 
 
-def onnxruntime_test(request: Request) -> float:
+def onnxruntime_test(request: Request, seconds: float) -> float:
     """Run ONNX Runtime's tool for about as long; tiles a second."""
-    calls = max(3, int(SECONDS * _tool(request, 3)))
+    calls = max(3, int(seconds * _tool(request, 3)))
     return _tool(request, calls)
 
 
@@ -64,9 +63,11 @@ PROGRAMS = {"benchmark_app": benchmark_app, "onnxruntime_test": onnxruntime_test
 
 def main() -> None:
     """Print megapixels a second, as the other drivers print seconds."""
-    request = Request(**json.loads(sys.argv[1]))
+    said = json.loads(sys.argv[1])
+    seconds = said.pop("seconds")
+    request = Request(**said)
     started = time.perf_counter()
-    tiles_s = PROGRAMS[request.precision](request)
+    tiles_s = PROGRAMS[request.precision](request, seconds)
     mpx_s = tiles_s * request.patch_px**2 / 1e6
     print(json.dumps({"work_s": time.perf_counter() - started, "mpx_s": mpx_s}), flush=True)
 

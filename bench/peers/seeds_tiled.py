@@ -32,13 +32,20 @@ def run(request: Request) -> str:
     session = _session(request)
     image = Image.open(request.slide).convert("RGB")
     mask = Image.new("L", image.size)
+    segment(session, image, mask, side)
+    out = request.out + ".npy"
+    np.save(out, (np.asarray(mask) >= 128).astype(np.uint8))
+    return out
+
+
+def segment(
+    session: ort.InferenceSession, image: Image.Image, mask: Image.Image, side: int
+) -> None:
+    """Predict the whole image, which nothing is done with, and every tile into the mask."""
     _predict(session, image, side)
     for top in range(0, image.height, side):
         for left in range(0, image.width, side):
             _paste_tile(session, image, mask, (left, top), side)
-    out = request.out + ".npy"
-    np.save(out, (np.asarray(mask) >= 128).astype(np.uint8))
-    return out
 
 
 def _session(request: Request) -> ort.InferenceSession:

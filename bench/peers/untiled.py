@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 import tifffile
-from driver import Request, serve
+from driver import Request, room, serve
 
 
 def run(request: Request) -> str:
@@ -14,11 +14,13 @@ def run(request: Request) -> str:
     options.intra_op_num_threads = request.threads
     session = ort.InferenceSession(request.model, options, providers=["CPUExecutionProvider"])
     image = tifffile.imread(request.slide, key=0)
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
+    height, width = image.shape[:2]
+    more = ((0, room(height, request)), (0, room(width, request)), (0, 0))
+    planes = np.ascontiguousarray(np.pad(image, more, "edge").transpose(2, 0, 1)[None], np.float32)
     del image
     (two_classes,) = session.run(None, {"image": planes})
     out = request.out + ".npy"
-    np.save(out, (two_classes[0, 1] >= 0.5).astype(np.uint8))
+    np.save(out, (two_classes[0, 1, :height, :width] >= 0.5).astype(np.uint8))
     return out
 
 

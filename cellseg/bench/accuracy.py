@@ -42,19 +42,31 @@ def check_sets(sets: dict[str, Path]) -> None:
     Raises
     ------
     BenchError
-        If a folder holds no labelled image.
+        If a folder holds no image, or one that has no truth.
     """
     from cellseg.runtime.labelled import find_images
 
     for name, folder in sets.items():
         images = folder / "images"
-        if not images.is_dir() or not find_images(images):
+        found = find_images(images) if images.is_dir() else []
+        if not found:
             raise BenchError(
                 f"An accuracy set must hold images. Received: {name}={folder}, "
                 "no image in its images/.",
                 hint="Name a folder that holds images/ and masks/ (or labels/): "
                 "--accuracy-set test=DATA/test.",
             )
+        bare = [path.name for path in found if not _has_truth(folder, path.stem)]
+        if bare:
+            raise BenchError(
+                "Every image of an accuracy set must have a mask or labels. "
+                f"Received: {name}={folder}, {len(bare)} of {len(found)} without, e.g. {bare[0]}.",
+                hint="Masks and labels are PNG files of the images' names, in masks/ or labels/.",
+            )
+
+
+def _has_truth(folder: Path, stem: str) -> bool:
+    return any((folder / kind / f"{stem}.png").is_file() for kind in ("masks", "labels"))
 
 
 def measure_accuracy(request: AccuracyRequest) -> list[Accuracy]:

@@ -127,6 +127,8 @@ def compare_reports(before: Report, after: Report) -> Comparison:
             found.warnings.append(f"{key}: not in the second report")
         elif not row.rounds:
             continue
+        elif not other.rounds and other.status == "interrupted":
+            found.warnings.append(f"{key}: not reached, the second run was interrupted")
         elif not other.rounds or other.status == "failed":
             found.failed.append(f"{key}: {other.failure or other.status}")
         else:

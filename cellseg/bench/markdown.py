@@ -107,22 +107,29 @@ def filled(
 
 
 def merged_table(reports: Sequence[Report]) -> str:
-    """Return one table of many machines: a row a contestant, two columns a machine."""
+    """Return one table of many machines: a row a contestant, two columns a machine, accuracy last.
+
+    Contestants that no machine measured or failed at are left out.
+    """
     names = [_short_name(report, index) for index, report in enumerate(reports)]
-    keys = list(dict.fromkeys(row.key for report in reports for row in report.rows))
+    every = [row for report in reports for row in report.rows]
+    keys = list(dict.fromkeys(row.key for row in every if row.rounds or row.status == "failed"))
+    accuracy = {row.key: accuracy_words(row.accuracy) for row in reversed(every)}
     by_key = [{row.key: row for row in report.rows} for report in reports]
     heads = ["contestant"]
     heads += [f"{name}: {what}" for name in names for what in ("p50, ms", "MP/s")]
+    heads.append("Dice, F1")
     lines = []
     for key in keys:
         cells = [key]
         for rows in by_key:
             row = rows.get(key)
-            cells += ["-", "-"] if row is None else [
-                spread_words(row.percentile("p50")) or row.status,
+            missing = "-" if row is None or row.status == "done" else row.status
+            cells += [missing, "-"] if row is None else [
+                spread_words(row.percentile("p50")) or missing,
                 spread_words(row.throughput_mpx_s) or "-",
             ]  # fmt: skip
-        lines.append(cells)
+        lines.append([*cells, accuracy[key] or "-"])
     described = [f"- {name}: {machine_words(r.machine)}; {_verdict(r)}" for name, r in
                  zip(names, reports, strict=True)]  # fmt: skip
     return "\n".join(described) + "\n\n" + table(heads, lines)

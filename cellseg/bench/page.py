@@ -69,6 +69,7 @@ ul.key{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;padding:0;marg
 font-size:.88rem}ul.key i{display:inline-block;width:.8rem;height:.8rem;border-radius:.15rem;
 margin-right:.35rem;vertical-align:-.06rem}ul.key i.tick{width:.25rem}
 .wide{overflow-x:auto;-webkit-overflow-scrolling:touch}
+.wide th:first-child,.wide td:first-child{position:sticky;left:0;background:var(--paper)}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--rule);
 white-space:nowrap}th{color:var(--soft);font-weight:500}td.n,th.n{text-align:right}
@@ -193,11 +194,27 @@ def _scenario(name: str, report: Report) -> str:
     if not rows:
         return ""
     head, words = _HEADS[name]
+    absent = _absent([row for row in rows if row.status == "unavailable"])
+    rows = [row for row in rows if row.status != "unavailable"]
+    if not any(row.rounds or row.failure for row in rows):
+        return f'<section id="{name}"><h2>{head}</h2><p>Not measured.</p>{absent}</section>'
     plot = plots.stage_bars(rows) if name == "slide" else plots.latency_cdf(rows)
     caption = "" if name == "slide" else "Share of queries that are done within a time."
     return (
         f'<section id="{name}"><h2>{head}</h2><p class="note">{words}</p>'
-        f"{_figure('', plot, caption)}{_table(rows)}</section>"
+        f"{_figure('', plot, caption)}{_table(rows)}{absent}</section>"
+    )
+
+
+def _absent(rows: Sequence[Row]) -> str:
+    """Name what cannot run on this machine, once for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for row, name in zip(rows, plots.labels_of(rows), strict=True):
+        by_reason.setdefault(row.failure or "", []).append(name)
+    return "".join(
+        f'<p class="note">Not on this machine: {html.escape(", ".join(names))} '
+        f"({html.escape(reason)})</p>"
+        for reason, names in by_reason.items()
     )
 
 

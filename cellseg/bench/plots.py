@@ -17,18 +17,20 @@ import numpy as np
 from cellseg.bench.markdown import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cellseg.bench.record import Row
 
 __all__ = [
     "COLOURS",
+    "Bar",
     "history_plot",
     "labels_of",
     "latency_cdf",
     "pareto",
     "roofline_bars",
     "stage_bars",
+    "value_bars",
 ]
 
 COLOURS = 8
@@ -37,6 +39,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 16, 14, 50
 _BARS_LEFT = 8
 _BAR, _BAR_GAP = 22, 30
 _MOST_POINTS = 400
+_LEAST_TICKS = 3
+_MOST_LABELS = 6
 _STAGES = ("read", "infer", "stitch", "cells", "write")
 
 
@@ -56,14 +60,32 @@ class _Axis:
 
     def ticks(self) -> list[float]:
         if self.is_log:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            every = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-            return [tick for tick in every if self.low <= tick <= self.high]
+            found = self._log_ticks((1, 2, 5))
+            if len(found) >= _LEAST_TICKS:
+                return found
+            found = self._log_ticks(range(1, 10))
+            if len(found) >= _LEAST_TICKS:
+                return found
         span = (self.high - self.low) or 1.0
         step = 10.0 ** math.floor(math.log10(span / 4))
         step *= next(m for m in (1, 2, 5, 10) if span / (step * m) <= 6)
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+    def _log_ticks(self, steps: Iterable[int]) -> list[float]:
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        every = [step * 10.0**decade for decade in decades for step in steps]
+        return [tick for tick in every if self.low <= tick <= self.high]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number with a name."""
+
+    name: str
+    value: float
+    colour: int = 0
+    """Place in the key of colours."""
 
 
 def labels_of(rows: Sequence[Row]) -> list[str]:
@@ -188,13 +210,29 @@ def roofline_bars(rows: Sequence[Row]) -> str:
     return _svg(parts, height, "Operations a second under the roof of the machine")
 
 
+def value_bars(bars: Sequence[Bar], axis: str, label: str) -> str:
+    """Draw a number of each contestant as a bar, its value behind its name; "" without any."""
+    if not bars:
+        return ""
+    x = _Axis(0, (max(bar.value for bar in bars) or 1.0) * 1.05, _BARS_LEFT, _WIDTH - _RIGHT)
+    height = _BOTTOM + len(bars) * (_BAR + _BAR_GAP) + 6
+    parts = [_x_axis(x, height, axis)]
+    for place, bar in enumerate(bars):
+        top = 24 + place * (_BAR + _BAR_GAP)
+        words = f"{bar.name}: {number(bar.value)}"
+        parts.append(_text(_BARS_LEFT, top - 6, words, "name"))
+        parts.append(_rect(_BARS_LEFT, top, x.at(bar.value), bar.colour, words))
+    return _svg(parts, height, label)
+
+
 def history_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]]) -> str:
     """Draw a number over time, with its interval: a line a machine.
 
     Parameters
     ----------
     series : mapping of str to sequence of (str, float, float, float)
-        By machine: label of a moment, value, lower and upper end; NaN where it was not measured.
+        By machine, all of one length: label of a moment, whose first word stands at the axis,
+        value, lower and upper end; NaN where it was not measured.
     """
     known = {
         name: [(i, p) for i, p in enumerate(points) if not math.isnan(p[1])]
@@ -206,7 +244,10 @@ def history_plot(series: Mapping[str, Sequence[tuple[str, float, float, float]]]
     low, high = min(p[2] for _, p in every), max(p[3] for _, p in every)
     x = _Axis(-0.5, max(i for i, _ in every) + 0.5, _LEFT, _WIDTH - _RIGHT)
     y = _Axis(low * 0.95, high * 1.05, _HEIGHT - _BOTTOM, _TOP)
-    parts = [_frame(x, y, "entries of the history, the oldest first", "ratio")]
+    labels = {i: p[0] for points in known.values() for i, p in points}
+    shown = sorted(labels)[:: -(-len(labels) // _MOST_LABELS)]
+    names = [(float(i), labels[i].partition(" ")[0]) for i in shown]
+    parts = [_frame(x, y, "commits measured, the oldest first", "ratio", marks=names)]
     for index, (name, points) in enumerate(known.items()):
         places = " ".join(f"{x.at(i):.1f},{y.at(p[1]):.1f}" for i, p in points)
         parts.append(_line(places, index, name))
@@ -231,8 +272,16 @@ def _svg(parts: Sequence[str], height: float, label: str) -> str:
     )
 
 
-def _frame(x: _Axis, y: _Axis, x_name: str, y_name: str, *, percent: bool = False) -> str:
-    parts = [_x_axis(x, _HEIGHT, x_name)]
+def _frame(
+    x: _Axis,
+    y: _Axis,
+    x_name: str,
+    y_name: str,
+    *,
+    percent: bool = False,
+    marks: Sequence[tuple[float, str]] | None = None,
+) -> str:
+    parts = [_x_axis(x, _HEIGHT, x_name, marks)]
     for tick in y.ticks():
         at = y.at(tick)
         words = f"{tick:.0%}" if percent else f"{tick:.4g}"
@@ -248,13 +297,15 @@ def _frame(x: _Axis, y: _Axis, x_name: str, y_name: str, *, percent: bool = Fals
     return "\n".join(parts)
 
 
-def _x_axis(x: _Axis, height: float, name: str) -> str:
+def _x_axis(
+    x: _Axis, height: float, name: str, marks: Sequence[tuple[float, str]] | None = None
+) -> str:
     bottom = height - _BOTTOM
     parts = [f'<line class="base" x1="{x.start}" x2="{x.end}" y1="{bottom}" y2="{bottom}"/>']
-    for tick in x.ticks():
+    for tick, words in marks or [(tick, f"{tick:.4g}") for tick in x.ticks()]:
         at = x.at(tick)
         parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}"/>')
-        parts.append(_text(at, bottom + 18, f"{tick:.4g}", "x"))
+        parts.append(_text(at, bottom + 18, words, "x"))
     parts.append(_text((x.start + x.end) / 2, bottom + 42, name, "x axis"))
     return "\n".join(parts)
 

@@ -36,6 +36,9 @@ class Finish:
     peak_rss_mb: float
     """The most that the process had in memory, 1e6 bytes; to the last 20 ms. 0 but on Linux."""
 
+    cpu_s: float
+    """Processor time of all its threads, and of processes that it waited for; 0 on Windows."""
+
     said: dict[str, Any]
     """The JSON object on the last line of its output."""
 
@@ -65,7 +68,9 @@ def run_process(
             list(command), stdout=out, stderr=err, start_new_session=True,
             env={**os.environ, **(environment or {})},
         )  # fmt: skip
+        cpu_before_s = _children_cpu_s()
         wall_s, peak_mb = _watched(process, timeout_s)
+        cpu_s = _children_cpu_s() - cpu_before_s
         out.seek(0)
         err.seek(0)
         printed, complained = out.read(), err.read()
@@ -73,7 +78,7 @@ def run_process(
         why = "took too long" if wall_s > timeout_s else _ending(process.returncode)
         said = (complained.strip() or printed.strip())[-_SAID_LAST:]
         raise ProcessFailed(f"{why}: {said}" if said else why)
-    return Finish(wall_s, peak_mb, _last_object(printed))
+    return Finish(wall_s, peak_mb, cpu_s, _last_object(printed))
 
 
 def _watched(process: subprocess.Popen[Any], timeout_s: float) -> tuple[float, float]:
@@ -106,6 +111,12 @@ def _watched(process: subprocess.Popen[Any], timeout_s: float) -> tuple[float, f
         over.set()
         poller.join()
     return wall_s, peak_mb[0]
+
+
+def _children_cpu_s() -> float:
+    """Return the processor time of all children that have been waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _ending(code: int) -> str:

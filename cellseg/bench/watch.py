@@ -53,7 +53,7 @@ class MachineWatch:
         self._ticks = _read_ticks(root)
         self._throttled = _throttle_events(root)
         self._asleep_s = _asleep_s()
-        self._own_s = sum(os.times()[:2])
+        self._own_s = _own_s()
 
     def state(self) -> MachineState:
         """Return what happened since this was made."""
@@ -62,7 +62,7 @@ class MachineWatch:
             _throttle_events(self._root),
             _asleep_s(),
         )
-        own_s = sum(os.times()[:2]) - self._own_s
+        own_s = _own_s() - self._own_s
         stolen = others = None
         if ticks and self._ticks and ticks.total > self._ticks.total:
             total = ticks.total - self._ticks.total
@@ -159,6 +159,11 @@ def _read_ticks(root: Path) -> _Ticks | None:
     sums = np.sum(values, axis=0) / os.sysconf("SC_CLK_TCK")
     stolen, total = float(sums[7]), float(sums.sum())
     return _Ticks(total - stolen - float(sums[3] + sums[4]), stolen, total)
+
+
+def _own_s() -> float:
+    """Processor time of this process and of the children that it waited for."""
+    return sum(os.times()[:4])
 
 
 def _throttle_events(root: Path) -> int | None:

@@ -138,17 +138,19 @@ def bench(
     ] = Path("cellseg-bench"),
     as_json: opt.AsJson = False,
 ) -> None:
-    """Measure speed, memory, energy and accuracy: a matrix of models, engines and tiles.
+    """Measure speed, memory, energy and accuracy: models x engines x tiles.
 
-    Contestants take turns, each round is a process of its own, and every number comes with its
-    95 % interval. Writes bench.json (raw samples inside), bench.md and bench.html. A run that a
-    hot, sleeping or busy machine disturbed is marked invalid.
+    Contestants take turns, each round is a process of its own, and every
+    number comes with its 95 % interval. Writes bench.json (raw samples inside),
+    bench.md and bench.html. A run that a hot, sleeping or busy machine
+    disturbed is marked invalid.
 
     Examples
     --------
       cellseg-cli bench
-      cellseg-cli bench --engine openvino,onnxruntime --precision fp32,int8 --tile 512,1024
-      cellseg-cli bench --scenario slide --slide slide.svs --accuracy-set test=DATA/test -o today
+      cellseg-cli bench --engine openvino --precision fp32,int8 --tile 512,1024
+      cellseg-cli bench --scenario tile-single --rounds 3 --min-duration 3
+      cellseg-cli bench --slide slide.svs --accuracy-set test=DATA/test -o today
       cellseg-cli bench compare before after --fail-if 'p99>+5%'
     """  # fmt: skip
     if context.invoked_subcommand is not None:

@@ -1,4 +1,7 @@
-"""A worker that measures nothing: its rounds are quick, and one engine takes its process down."""
+"""A worker that measures nothing: its rounds are quick.
+
+One engine takes its process down; with three tiles a query the machine sleeps and throttles.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ def main() -> None:
         "mpp": 0.5,
         "parts_s": {"imports": 0.1, "engine": 0.2} if who["scenario"] == "cold" else {},
     }
+    if who["batch"] == 3:
+        found["state"] = {"slept_s": 30.0, "throttle_events": 2}
     print("words of a library on stdout")
     print(json.dumps(found))
 

@@ -66,6 +66,14 @@ def test_a_contestant_that_died_is_named() -> None:
     assert found.failed == [f"{row.key}: ended by SIGSEGV"]
 
 
+def test_a_contestant_that_an_interrupted_run_did_not_reach_is_no_regression() -> None:
+    row = made_row()
+    later = row.model_copy(update={"status": "interrupted", "rounds": ()})
+    found = compare_reports(made_report(row), made_report(later, status="interrupted"))
+    assert found.failed == []
+    assert f"{row.key}: not reached, the second run was interrupted" in found.warnings
+
+
 def test_another_machine_is_told_and_not_judged() -> None:
     here = made_report(made_row())
     there = made_report(made_row(), machine=MACHINE | {"cpu": "Another CPU"})

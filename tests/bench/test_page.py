@@ -67,6 +67,47 @@ def test_a_row_that_died_says_so_on_the_page(browser: Any, tmp_path: Path) -> No
     page.close()
 
 
+def test_what_cannot_run_here_is_named_once_and_takes_no_line(browser: Any, tmp_path: Path) -> None:
+    absent = [
+        made_row(engine="tensorrt", precision=precision).model_copy(
+            update={"status": "unavailable", "failure": "no GPU", "rounds": (),
+                    "latency_ms": None, "throughput_mpx_s": None, "roofline": None}
+        )
+        for precision in ("fp16", "int8")
+    ]  # fmt: skip
+    page, _ = shown(browser, tmp_path, report_page(made_report(made_row(), *absent)), 800)
+    text = page.inner_text("#tile-single")
+    assert "Not on this machine: tensorrt fp16, tensorrt int8 (no GPU)" in text
+    assert page.locator("#tile-single tr").count() == 2
+    page.close()
+
+
+def test_a_scenario_that_was_never_reached_says_so(browser: Any, tmp_path: Path) -> None:
+    later = made_row("slide").model_copy(
+        update={"status": "interrupted", "rounds": (), "latency_ms": None,
+                "throughput_mpx_s": None, "roofline": None}
+    )  # fmt: skip
+    report = made_report(made_row(), later, status="interrupted")
+    page, _ = shown(browser, tmp_path, report_page(report), 800)
+    assert page.inner_text("#slide").endswith("Not measured.")
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["results/peers.html", "history/index.html"])
+def test_kept_pages_fit_a_phone_and_load_nothing(
+    browser: Any, tmp_path: Path, repository: Path, name: str
+) -> None:
+    html = (repository / "bench" / name).read_text(encoding="utf-8")
+    page, asked = shown(browser, tmp_path, html, 390)
+    assert len([url for url in asked if not url.startswith("data:")]) == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    drawn = page.eval_on_selector_all(
+        "svg rect[class^=c], svg circle", "all => all.map(m => m.getBBox().width)"
+    )
+    assert sum(width > 0 for width in drawn) >= 5
+    page.close()
+
+
 def test_an_invalid_run_is_marked_at_the_top(browser: Any, tmp_path: Path) -> None:
     from cellseg.bench.record import MachineState
 

@@ -57,6 +57,20 @@ def test_noise_and_other_machines_are_no_move(quick: ModuleType) -> None:
     assert quick.moves([entry(2.0), entry(1.0, machine="there"), entry(2.0)]) == []
 
 
+def test_a_disturbed_entry_is_compared_with_nothing(quick: ModuleType) -> None:
+    busy = entry(1.0) | {"disturbed": ["other programs used 91% of the cores"]}
+    assert quick.moves([entry(2.0), busy, entry(2.0)]) == []
+    assert quick.said_of_last([entry(2.0), busy]) == (
+        "disturbed, measure again: other programs used 91% of the cores"
+    )
+    assert quick.said_of_last([entry(2.0), busy, entry(2.0)]) == "nothing moved"
+
+
+def test_the_last_entry_is_held_against_the_quiet_one_before(quick: ModuleType) -> None:
+    busy = entry(1.0) | {"disturbed": ["the machine slept for 9 s"]}
+    assert "moved by -25%" in quick.said_of_last([entry(2.0), busy, entry(1.5)])
+
+
 def test_a_ratio_of_turns_has_an_interval_that_holds_it(quick: ModuleType) -> None:
     rng = np.random.default_rng(0)
     hits = 0

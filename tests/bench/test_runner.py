@@ -53,6 +53,21 @@ def test_the_order_of_turns_is_reversed_every_other_round(run: Callable[..., Rep
     assert places == [[0, 1, 0, 1], [1, 0, 1, 0]]
 
 
+def test_a_machine_that_sleeps_or_throttles_makes_the_run_invalid(
+    run: Callable[..., Report],
+) -> None:
+    report = run(engines=("openvino",), batches=(1, 3))
+    awake, disturbed = report.rows
+    assert (awake.valid, disturbed.valid) == (True, False)
+    assert disturbed.invalid_reasons == (
+        "the machine slept for 120 s",
+        "the processor throttled for heat (8 events)",
+    )
+    assert not report.valid
+    assert report.invalid_reasons[0].endswith("batch3/threads-all: the machine slept for 120 s")
+    assert len(disturbed.rounds) == 4  # shown all the same
+
+
 def test_ctrl_c_keeps_the_rounds_that_are_done(run: Callable[..., Report]) -> None:
     def stop(done: int, total: int, what: str) -> None:
         if done == 3:
@@ -108,6 +123,15 @@ def test_an_empty_accuracy_set_is_refused_before_anything_runs(
     (tmp_path / "none" / "images").mkdir(parents=True)
     with pytest.raises(BenchError, match="must hold images"):
         run(accuracy_sets={"none": tmp_path / "none"})
+
+
+def test_an_accuracy_set_without_truth_is_refused_before_anything_runs(
+    run: Callable[..., Report], tmp_path: Path
+) -> None:
+    (tmp_path / "bare" / "images").mkdir(parents=True)
+    (tmp_path / "bare" / "images" / "a.png").touch()
+    with pytest.raises(BenchError, match=r"1 of 1 without, e\.g\. a\.png"):
+        run(accuracy_sets={"bare": tmp_path / "bare"})
 
 
 @pytest.mark.parametrize(
