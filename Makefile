@@ -5,6 +5,7 @@
 #   make check    ruff, mypy, codespell
 #   make fmt      let ruff rewrite what it can
 #   make bench    measure what this machine can do: cellseg-bench/bench.html
+#   make seeds    the five seeds' recipes from data to bundle to pictures: DATA=folder of the stand-ins
 #   make bench-quick  ratios that guard against regressions, under three minutes
 #   make bench-peers  the same network by others, SLIDE=made8k.tif: runs/peers/peers.html
 #
@@ -24,7 +25,7 @@ endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test bench bench-quick bench-peers demo clean
+.PHONY: help setup fmt check test bench bench-quick bench-peers demo seeds clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,7 +44,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo 'installing everything into $(VENV) (once; some minutes)'
-	@$(PIP) install --quiet -e '.[dev,train,export,wsi,tensorrt,tflite,zarr,parquet,live]'
+	@$(PIP) install --quiet -e '.[dev,train,export,wsi,tensorrt,tflite,zarr,parquet,live,dicom]'
 	@touch $@ $(VENV)/.core
 
 setup: $(VENV)/.dev
@@ -67,6 +68,10 @@ bench: $(VENV)/.dev
 
 bench-quick: $(VENV)/.dev
 	$(BIN)/python bench/quick.py
+
+seeds: $(VENV)/.dev
+	@test -n "$(DATA)" || { echo 'error: DATA is the folder of the stand-ins. hint: make seeds DATA=../data' >&2; exit 1; }
+	$(BIN)/python bench/seeds.py --data "$(DATA)"
 
 # Environments that are there already are kept.
 bench-peers: $(VENV)/.dev

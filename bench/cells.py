@@ -1,6 +1,6 @@
 """Cells that are known: is every one found once, is it the same for any tile and region, how fast.
 
-    python bench/cells.py truth --side 32768           every cell once, IoU 1
+    python bench/cells.py truth --side 32768           every cell once, IoU 1; minutes
     python bench/cells.py same --side 8192             tiles 512, 1024 x regions 1024, 2048, 4096
     python bench/cells.py whole --side 8192            against scipy and scikit-image, whole image
     python bench/cells.py dask --side 16384 --python ENV/bin/python    against dask-image
@@ -33,6 +33,7 @@ from cellseg.bench.oracle_slide import (
     regions_of,
 )
 from cellseg.bench.process import run_process
+from cellseg.console import BenchDisplay, RunDisplay, stderr
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.machine import this_machine
 from cellseg.runtime.memory import peak_rss_mb, reset_peak_rss
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 WINDOW_PX = 1024
+_KEY = 1 << 32
 WRITTEN = ("classes", "labels", "geojson", "cells")
 
 
@@ -56,8 +58,10 @@ def run(slide: PatternSlide, out: Path, tile_px: int = 512, core_px: int = 1024)
     options = InferOptions(
         model=oracle_bundle(out / "oracle.cellseg").path, tile_px=tile_px, write=WRITTEN
     )
-    with regions_of(core_px):
-        return infer_slide(slide, out, options, open_engine=lambda _, __, hw: OracleEngine(hw))
+    with regions_of(core_px), RunDisplay(stderr(), f"tile {tile_px}, region {core_px}") as display:
+        return infer_slide(
+            slide, out, options, display, open_engine=lambda _, __, hw: OracleEngine(hw)
+        )
 
 
 def slide_of(options: argparse.Namespace, touching: bool = False) -> PatternSlide:
@@ -91,22 +95,34 @@ def _against_truth(slide: PatternSlide, result: RunResult) -> tuple[int, int, in
     from cellseg.runtime.lazy import LazyLabels
 
     labels = LazyLabels(result.folder / "labels.ome.tif")
-    differing, pairs = 0, np.zeros((0, 2), np.int64)
+    differing, pairs = 0, np.zeros(0, np.int64)
     side = slide.levels[0].width_px
-    for y in range(0, side, WINDOW_PX):
-        found = [pairs]
-        for x in range(0, side, WINDOW_PX):
-            hw = min(WINDOW_PX, side - y), min(WINDOW_PX, side - x)
-            seen = labels[y : y + hw[0], x : x + hw[1]].astype(np.int64)
-            known = slide.truth((y, x), hw)
-            differing += int(((seen > 0) != (known > 0)).sum())
-            both = np.stack([seen, known], axis=-1).reshape(-1, 2)
-            found.append(np.unique(both[(both > 0).any(axis=1)], axis=0))
-        pairs = np.unique(np.concatenate(found), axis=0)
-    lost = int((pairs[:, 0] == 0).sum())
-    pairs = pairs[(pairs > 0).all(axis=1)]
-    numbers, cells = (len(np.unique(pairs[:, column])) for column in (0, 1))
-    return lost, (len(pairs) - numbers) + (len(pairs) - cells), differing, cells
+    rows = range(0, side, WINDOW_PX)
+    with BenchDisplay(stderr()) as display:
+        for row, y in enumerate(rows):
+            display(row, len(rows), "holding labels against the truth")
+            found = [pairs]
+            for x in range(0, side, WINDOW_PX):
+                hw = min(WINDOW_PX, side - y), min(WINDOW_PX, side - x)
+                seen = labels[y : y + hw[0], x : x + hw[1]].astype(np.int64)
+                known = slide.truth((y, x), hw)
+                differing += int(((seen > 0) != (known > 0)).sum())
+                found.append(_pairs(seen, known))
+            pairs = np.unique(np.concatenate(found))
+    seen, known = np.divmod(pairs, _KEY)
+    lost = int((seen == 0).sum())
+    is_both = (seen > 0) & (known > 0)
+    numbers, cells = (len(np.unique(ids[is_both])) for ids in (seen, known))
+    count = int(is_both.sum())
+    return lost, (count - numbers) + (count - cells), differing, cells
+
+
+def _pairs(seen: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which number lies on which cell, ``number * _KEY + cell``, each but a few times."""
+    keys = (seen * _KEY + known).ravel()
+    begins = np.flatnonzero(keys[1:] != keys[:-1]) + 1  # of pixels in a row, the first will do
+    some = np.unique(keys[np.concatenate(([0], begins))])
+    return some[some > 0]
 
 
 def same(options: argparse.Namespace) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from pages import write_section
 
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines import open_engine
@@ -129,13 +131,28 @@ def main() -> None:
         name: {key: float(np.mean([row[key] for row in part])) for key in part[0]}
         for name, part in rows.items()
     }
-    result = {"model": asked.model, "images": [path.name for path in large], "mean": means}
+    card = Bundle.open(asked.model).manifest
+    result = {
+        "model": f"{card.name} {card.version}",
+        "images": [path.name for path in large],
+        "mean": means,
+    }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print("| way | Dice | step at tile borders, untiled = 1 | pixels other than untiled |")
-    print("|---|---|---|---|")
-    for name, row in means.items():
+    write_section("seeds.md", "seed-tiling", table(result))
+    print(table(result))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the means as Markdown."""
+    lines = [
+        "| way | Dice | step at tile borders, untiled = 1 | pixels other than untiled |",
+        "|---|---|---|---|",
+    ]
+    for name, row in result["mean"].items():
         share = f"{1e6 * row['other_than_untiled']:.0f} per million"
-        print(f"| {name} | {row['dice']:.3f} | {row['seam']:.2f} | {share} |")
+        lines.append(f"| {name} | {row['dice']:.3f} | {row['seam']:.2f} | {share} |")
+    lines += ["", f"`{result['model']}` on {len(result['images'])} images, means."]
+    return "\n".join(lines)
 
 
 def draw(

@@ -1,17 +1,20 @@
 """Measure a live session against its own engine: latency, overload, cost besides, mosaic.
 
-    python bench/stream.py                       # everything, a minute and a half
-    python bench/stream.py --overload-s 600      # overload as long as the bar asks for
+    python bench/stream.py                                # everything, some minutes
+    python bench/stream.py --only overload --seconds 600  # as long as the bar asks for
+    python bench/stream.py --only page                    # what a browser that looks on costs
     python bench/stream.py --only mosaic --slide slide.tif
 
 All numbers of a run are ratios to what the engine alone takes in the same run, on the same frames,
-opened in the same way. Results go to ``bench/results/stream.json``.
+opened in the same way. Results go to ``bench/results/stream.json``; a part that is run alone takes
+its place among what is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -20,10 +23,13 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+from live_cost import measure_cost, measure_page, session_for
+from page_viewer import chromium_path
+from submit_clock import SubmitClock
 
 from cellseg import Bundle, LiveSession
 from cellseg.live.frame import Frame, FrameMeta
-from cellseg.live.frame_segmenter import FrameSegmenter, open_for_frames
+from cellseg.live.frame_segmenter import open_for_frames
 from cellseg.live.mosaic.mosaic import Mosaic
 from cellseg.live.run import LiveOptions, LiveRun
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
@@ -35,9 +41,11 @@ from cellseg.runtime.options import InferOptions
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 DEMO = Path(__file__).parents[1] / "examples" / "cmu-1-small-region.svs"
 SIDE_PX = 1024
+SECONDS = {"half_rate": 15.0, "overload": 30.0, "cost": 20.0, "page": 20.0, "mosaic": 0.0}
 BARS = {
     "half_rate.p99_to_engine_median": 1.5,
-    "overload.longest_submit_ms": 1.0,
+    "overload.submit_own_p100_ms": 1.0,
+    "overload.submit_wall_p100_ms": 1.0,
     "overload.rss_growth_mb": 20.0,
     "overload.p99_to_engine_median": 2.0,
     "cost.besides_to_engine": 0.10,
@@ -78,20 +86,18 @@ def engine_alone(options: InferOptions, frames: list[Any], seconds: float) -> di
 
 def stream(
     session: LiveSession, frames: list[Any], period_s: float, seconds: float
-) -> tuple[float, list[float], list[float]]:
-    """Submit frames at a fixed pace; return the longest submit, and RSS, MB, along the way."""
-    begun_s = time.perf_counter()
-    waits, sizes = [], []
+) -> tuple[SubmitClock, list[float]]:
+    """Submit frames at a fixed pace; return what submits took, and RSS, MB, along the way."""
+    clock, sizes, begun_s = SubmitClock(), [], time.perf_counter()
     for number in range(int(seconds / period_s)):
         due_s = begun_s + number * period_s
         time.sleep(max(0.0, due_s - time.perf_counter()))
         frame = Frame(frames[number % len(frames)], FrameMeta.now(number))
-        started_s = time.perf_counter()
-        session.submit(frame)
-        waits.append((time.perf_counter() - started_s) * 1e3)
+        with clock:
+            session.submit(frame)
         if number % 50 == 0:
             sizes.append((resident_bytes() or 0) / 1e6)
-    return max(waits), waits, sizes
+    return clock, sizes
 
 
 def half_rate(alone: dict[str, Any], options: InferOptions, frames: Any, seconds: float) -> Any:
@@ -115,44 +121,21 @@ def overload(alone: dict[str, Any], options: InferOptions, frames: Any, seconds:
     """Frames at three times the engine's own rate; the oldest are dropped."""
     with session_for(options) as session:
         session.warm_up(frames[0].shape)
-        longest, waits, sizes = stream(session, frames, alone["median_ms"] / 3e3, seconds)
+        clock, sizes = stream(session, frames, alone["median_ms"] / 3e3, seconds)
     state = session.snapshot()
     assert state.latency.p99 is not None
     assert state.latency.p50 is not None
-    settled = sizes[len(sizes) // 5 :]
+    settled, submits = sizes[len(sizes) // 5 :], clock.report()
     return {
         "seconds": seconds,
-        "longest_submit_ms": longest,
-        "submit_p999_ms": float(np.percentile(waits, 99.9)),
+        "submit_own_p100_ms": submits.get("own_ms", submits["wall_ms"])["p100"],
+        "submit_wall_p100_ms": submits["wall_ms"]["p100"],
+        "submits": submits,
         "rss_growth_mb": max(settled) - settled[0],
         "p50_to_engine_median": state.latency.p50 / alone["median_ms"],
         "p99_to_engine_median": state.latency.p99 / alone["median_ms"],
         "is_counted_exactly": state.counters.sent == state.counters.done + state.counters.dropped,
         **state.counters.as_dict(),
-    }
-
-
-def cost(alone: dict[str, Any], options: InferOptions, frames: Any, seconds: float) -> Any:
-    """CPU seconds of a frame from end to end, less the engine's, measured by turns."""
-    segmenter = FrameSegmenter(Bundle.open(options.model), options, range_frames=256)
-    engine_ms, whole_ms = [], []
-    segmenter(frames[0])
-    (run,) = segmenter._shapes.values()
-    until_s, number = time.perf_counter() + seconds, 0
-    while time.perf_counter() < until_s or number < 8:
-        frame, number = frames[number % len(frames)], number + 1
-        cpu_s = time.process_time()
-        segmenter(frame)
-        whole_ms.append((time.process_time() - cpu_s) * 1e3)
-        cpu_s = time.process_time()
-        run._infer()
-        engine_ms.append((time.process_time() - cpu_s) * 1e3)
-    segmenter.close()
-    engine, whole = float(np.median(engine_ms)), float(np.median(whole_ms))
-    return {
-        "engine_cpu_ms": engine,
-        "besides_cpu_ms": whole - engine,
-        "besides_to_engine": (whole - engine) / engine,
     }
 
 
@@ -217,17 +200,6 @@ def _median_error(off: Any) -> float:
     return float(np.median(np.hypot(*_centred(off).T)))
 
 
-def session_for(options: InferOptions) -> LiveSession:
-    """Open a session with the options of the run."""
-    return LiveSession(
-        options.model,
-        engine=options.engine,
-        precision=options.precision,
-        threads=options.threads,
-        mpp=options.mpp,
-    )
-
-
 def judge(found: dict[str, Any]) -> list[str]:
     """Return a line for each bar: reached or not."""
     lines = []
@@ -244,17 +216,33 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Run what was asked for."""
     options = InferOptions(model=args.model, engine=args.engine, precision=args.precision)
     found: dict[str, Any] = {"machine": this_machine().__dict__, "frame_px": SIDE_PX}
-    if args.only in (None, "half_rate", "overload", "cost"):
-        frames = frames_of(args.slide)
-        found["engine"] = engine_alone(options, frames, args.seconds)
-        steps = {"half_rate": half_rate, "overload": overload, "cost": cost}
-        for name, step in steps.items():
-            if args.only in (None, name):
-                seconds = args.overload_s if name == "overload" else args.seconds
-                found[name] = step(found["engine"], options, frames, seconds)
-    if args.only in (None, "mosaic"):
-        found["mosaic"] = mosaic(options, args.slide, args.mosaic_frame)
+    found["load_1min"] = round(os.getloadavg()[0], 2)
+    wanted = tuple(SECONDS) if args.only is None else (args.only,)
+    if args.only is None and chromium_path() is None:
+        wanted = tuple(name for name in wanted if name != "page")
+    frames = frames_of(args.slide)
+    if {"half_rate", "overload"} & set(wanted):
+        found["engine"] = engine_alone(options, frames, min(args.seconds or 15.0, 15.0))
+    for name in wanted:
+        seconds = args.seconds or SECONDS[name]
+        found[name] = _part(name, found, options, frames, seconds, args)
     return found
+
+
+def _part(
+    name: str,
+    found: dict[str, Any],
+    options: InferOptions,
+    frames: list[Any],
+    seconds: float,
+    args: argparse.Namespace,
+) -> Any:
+    if name == "mosaic":
+        return mosaic(options, args.slide, args.mosaic_frame)
+    if name in ("cost", "page"):
+        return (measure_cost if name == "cost" else measure_page)(options, frames, seconds)
+    step = half_rate if name == "half_rate" else overload
+    return step(found["engine"], options, frames, seconds)
 
 
 def main() -> None:
@@ -264,15 +252,16 @@ def main() -> None:
     parser.add_argument("--model", default="nuclei")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
-    parser.add_argument("--overload-s", type=float, default=30.0, help="the bar asks for 600")
+    parser.add_argument("--seconds", type=float, help="of each part; the overload bar asks for 600")
     parser.add_argument("--mosaic-frame", type=int, default=512, help="side of a frame, px")
-    parser.add_argument("--only", choices=["half_rate", "overload", "cost", "mosaic"])
+    parser.add_argument("--only", choices=tuple(SECONDS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     found = measure(args)
     print(json.dumps({key: value for key, value in found.items() if key != "machine"}, indent=1))
     print("\n".join(judge(found)))
+    if args.only is not None and args.out.exists():
+        found = json.loads(args.out.read_text(encoding="utf-8")) | found
     args.out.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
 
 

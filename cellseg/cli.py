@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cellseg.commands import bench, data, recipe
+from cellseg.commands import bench, data, data_stats, recipe
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.live import live
@@ -69,7 +69,7 @@ data_app.command("import")(data.import_annotated)
 data_app.command("make-slide")(data.make_slide)
 data_app.command("split")(data.split)
 data_app.command("tile")(data.tile)
-data_app.command("stats")(data.stats)
+data_app.command("stats")(data_stats.stats)
 data_app.command("synthesize")(data.synthesize)
 data_app.command("preview")(data.preview)
 recipe_app.command("convert")(recipe.convert)

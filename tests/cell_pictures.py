@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.measure import label
 
+from cellseg.runtime.kernels.runs import find_runs
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.measure import CellMeasurer, MeasuredCells
 from cellseg.runtime.slide import ArraySlide
@@ -27,6 +28,14 @@ def blobs(seed: int, hw: tuple[int, int] = (96, 120)) -> NDArray[np.uint32]:
 def first_pixels(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
     """First pixel of each label, in raster order."""
     return np.unique(labels, return_index=True)[1][1:].astype(np.int64)
+
+
+def runs_of(foreground: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the runs of an image and their pieces, by the kernel."""
+    most = foreground.shape[0] * ((foreground.shape[1] + 1) // 2)
+    runs, piece = np.empty((most, 3), np.int32), np.empty(most, np.int32)
+    count, _ = find_runs(foreground.astype(np.uint8), runs, piece)
+    return runs[:count], piece[:count]
 
 
 def measured(

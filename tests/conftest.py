@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cellseg.runtime.engines import bystanders
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# No test asserts a time: an example may take long where the machine has much else to do.
+settings.register_profile("cellseg", deadline=None)
+settings.load_profile("cellseg")
 
 
 @pytest.fixture(scope="session")

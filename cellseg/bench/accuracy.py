@@ -118,11 +118,9 @@ def _read(bundle: Bundle, folder: Path) -> list[LabelledImage]:
     from cellseg.runtime.labelled import read_labelled
     from cellseg.runtime.normalize import Normalize
 
-    card = bundle.manifest
-    spec = card.input.normalize
-    names = [item.name for item in card.classes]
-    normalize = Normalize(spec.kind, spec.low, spec.high)
-    return read_labelled(folder, names, normalize, card.whole_px)
+    spec = bundle.manifest.input.normalize
+    names = [item.name for item in bundle.manifest.classes]
+    return read_labelled(folder, names, Normalize(spec.kind, spec.low, spec.high))
 
 
 def _accuracy(quality: Quality, origin: Any) -> Accuracy:

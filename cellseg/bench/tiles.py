@@ -106,14 +106,15 @@ def made_slide(folder: Path) -> Path:
 
 def open_view(slide_path: str | os.PathLike[str], bundle: Bundle) -> WorkingView:
     """Open a slide as the model sees it; the caller closes ``view.slide``."""
+    from cellseg.runtime import job
     from cellseg.runtime.normalize import Normalize, measure_range
+    from cellseg.runtime.options import InferOptions
     from cellseg.runtime.slide import open_slide
-    from cellseg.runtime.working import WorkingView
 
     spec = bundle.manifest.input.normalize
     slide = open_slide(slide_path)
     limits = measure_range(slide, Normalize(spec.kind, spec.low, spec.high))
-    return WorkingView(slide, bundle.manifest.mpp, limits)
+    return job.open_view(slide, bundle, InferOptions()).in_range(limits)
 
 
 def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:

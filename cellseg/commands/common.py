@@ -19,6 +19,7 @@ R = TypeVar("R")
 
 
 __all__ = [
+    "counted",
     "load_recipe",
     "needs_extra",
     "print_error",
@@ -103,3 +104,10 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, TimeRemainingColumn(), console=console.stderr(), transient=True) as bar:
         shown = bar.add_task("", total=None)
         yield lambda text, done, of: bar.update(shown, description=text, completed=done, total=of)
+
+
+@contextmanager
+def counted(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what shows how far a piece of work is: done, of how many."""
+    with progress_bar() as progress:
+        yield functools.partial(progress, title)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +9,7 @@ import typer
 
 from cellseg.commands import options as opt
 from cellseg.commands.common import (
+    counted,
     load_recipe,
     needs_extra,
     print_json,
@@ -19,19 +17,12 @@ from cellseg.commands.common import (
     reports_errors,
 )
 
-__all__ = ["import_annotated", "make_slide", "preview", "split", "stats", "synthesize", "tile"]
+__all__ = ["import_annotated", "make_slide", "preview", "split", "synthesize", "tile"]
 
 DatasetOut = Annotated[
     Path, typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to.")
 ]
 TileSide = Annotated[int, typer.Option("--tile", metavar="PX", min=16, help="Side of a tile.")]
-
-
-@contextmanager
-def _counted(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Give what shows how far a piece of work is: done, of how many."""
-    with progress_bar() as progress:
-        yield partial(progress, title)
 
 
 @reports_errors
@@ -101,7 +92,7 @@ def import_annotated(
 
     masks = MaskOptions(opt.parse_list(classes), palette, tolerance, threshold)
     options = ImportOptions(form, masks, QuPathOptions(slide, tile, overlap, mpp))
-    with _counted("importing") as progress:
+    with counted("importing") as progress:
         report = import_data(source, out, options, progress)
     if as_json:
         print_json(report.to_json())
@@ -208,7 +199,8 @@ def split(
     leak_check: Annotated[
         bool,
         typer.Option(
-            "--leak-check/--no-leak-check", help="Keep copies and neighbouring crops together."
+            "--leak-check/--no-leak-check",
+            help="Keep copies, overlapping and neighbouring crops together.",
         ),
     ] = True,
     as_json: opt.AsJson = False,
@@ -216,8 +208,8 @@ def split(
     """Divide a data set into train, valid and test by source, stratified by class, without leaks.
 
     Images of one source (patient, slide, field) stay together; so do images that are copies of
-    each other, turned or mirrored, and crops that continue each other. --check looks at a set
-    that is split already and exits with 1 if it leaks.
+    each other, turned or mirrored, and crops that overlap or continue each other. --check looks
+    at a set that is split already and exits with 1 if it leaks.
 
     Examples
     --------
@@ -229,7 +221,7 @@ def split(
     from cellseg.errors import DataError
 
     if check:
-        with _counted("comparing") as progress:
+        with counted("comparing") as progress:
             dataset, leaks = check_leaks(source, progress)
         lines = [
             f"{dataset.items[leak.one].name}  {dataset.items[leak.two].name}  {leak.kind} "
@@ -246,7 +238,7 @@ def split(
     if out is None:
         raise typer.BadParameter("--out is needed, or --check.")
     options = SplitOptions(shares, group_pattern, group_folder, group_csv, seed, leak_check)
-    with _counted("comparing") as progress:
+    with counted("comparing") as progress:
         report = split_data(source, out, options, progress)
     if as_json:
         print_json(report.to_json())
@@ -258,7 +250,7 @@ def split(
         typer.echo(f"  {name:<12}in {shown}")
     kinds = [leak.kind for leak in report.joined]
     for kind in sorted(set(kinds)):
-        typer.echo(f"  joined      {kinds.count(kind)} pairs that are {kind} of each other")
+        typer.echo(f"  joined      {kinds.count(kind)} pairs of kind {kind}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
 
@@ -294,62 +286,12 @@ def tile(
     from cellseg.data.tile import TileOptions, tile_data
 
     options = TileOptions(tile, overlap, min_foreground, keep_empty, reduced, seed)
-    with _counted("cutting") as progress:
+    with counted("cutting") as progress:
         report = tile_data(source, out, options, progress)
     typer.echo(
         f"{out}\n  {report.tiles} tiles of {report.images} images; {report.skipped} without "
         "foreground skipped"
     )
-
-
-@reports_errors
-def stats(
-    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of images and masks.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Write stats.csv and stats.png there."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME|PATH", help="Compare objects with what it sees."),
-    ] = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Count images, objects and classes; measure sizes, intensity and stain.
-
-    With --model the sizes of objects are compared with how far the model sees.
-
-    Examples
-    --------
-      cellseg-cli data stats data/mine -o report
-      cellseg-cli data stats data/mine --model nuclei
-    """
-    from cellseg.data.stats import measure_data, write_stats
-
-    field_px = None
-    if model is not None:
-        from cellseg.runtime.bundle import Bundle
-
-        field_px = Bundle.open(model).manifest.receptive_field_px
-    with _counted("measuring") as progress:
-        found = measure_data(source, progress)
-    if out is not None:
-        write_stats(found, out, field_px)
-    summary = found.to_json()
-    if as_json:
-        print_json(summary)
-        return
-    splits = ", ".join(f"{n} {name or 'not split'}" for name, n in summary["images"].items())
-    typer.echo(f"images      {splits}\nobjects     {summary['objects']}")
-    if summary["diameter_px"]:
-        low, middle, high = summary["diameter_px"].values()
-        typer.echo(f"diameter    {middle:g} px (5 %: {low:g}, 95 %: {high:g})")
-    for name, pixels in found.class_pixels.items():
-        weight = summary["class_weights"].get(name)
-        shown = found.class_images.get(name, len(found.images))
-        typer.echo(f"  {name:<14}{pixels:>14,} px, in {shown} images, weight {weight}")
-    for text in found.findings(field_px):
-        typer.echo(f"note: {text}", err=True)
 
 
 @reports_errors
@@ -418,7 +360,7 @@ def synthesize(
     cells += [] if cutouts is None else cut_from_folders(cutouts)
     found = workers or os.cpu_count() or 1
     options = SmearOptions(count, size, seed, feather, match_colours, clipped, found)
-    with _counted("pasting") as progress:
+    with counted("pasting") as progress:
         report = synthesize_smears(cells, out, options, progress)
     counts = ", ".join(f"{n} {split}" for split, n in report.images.items())
     typer.echo(f"{out}\n  images      {counts}")

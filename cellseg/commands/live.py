@@ -47,8 +47,8 @@ def live(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="opencv:0, opencv:rtsp://…, video:FILE, mm:FILE.cfg, folder:DIR, slide:FILE or "
-            "ring:NAME.",
+            help="opencv:0, opencv:rtsp://…, video:FILE, mm:FILE.cfg, folder:DIR, slide:FILE, "
+            "recording:DIR or ring:NAME.",
         ),
     ],
     rate: Annotated[
@@ -77,7 +77,7 @@ def live(
             "--policy",
             metavar="drop-oldest|drop-newest|block",
             help="What becomes of frames that come too fast. By default cameras, videos and "
-            "anything with --rate drop the oldest; folders and slides wait.",
+            "anything with --rate drop the oldest; folders, slides and recordings wait.",
             rich_help_panel=_STREAM,
         ),
     ] = None,
@@ -184,17 +184,17 @@ def live(
       cellseg-cli live folder:incoming --record -o results
       cellseg-cli live video:film.mp4 --frames 100 --headless --json
       cellseg-cli live ring:scope --headless --page --port 8765
+      cellseg-cli live recording:results/incoming -o again --model other
     """
     from cellseg.live.run import LiveOptions, LiveRun
     from cellseg.live.sources.slide_camera import SlideCameraOptions
-    from cellseg.live.sources.table import SourceOptions, open_source
+    from cellseg.live.sources.table import SourceOptions, is_camera, open_source
 
     show_logs(verbose)
     frame_hw = parse_frame_size(frame_size)
     is_page_wanted = False if headless and page is None else page
     played = SlideCameraOptions(frame_hw, overlap, jitter, defocus, lost, rate, frames, seed)
     opened = open_source(source, SourceOptions(rate, mpp, played))
-    is_camera = not source.startswith(("folder:", "slide:")) or rate is not None
     segmenting = {
         "threshold": threshold,
         "engine": engine,
@@ -204,11 +204,11 @@ def live(
     }
     try:
         how = LiveOptions(frames, policy, queue, out, record, rules, mosaic)
-        run = LiveRun(opened, is_camera, how, model, **segmenting)
+        run = LiveRun(opened, is_camera(source, rate), how, model, **segmenting)
     except BaseException:
         opened.close()
         raise
-    shown = local_page(run.session, is_page_wanted, port, model, **segmenting)
+    shown = local_page(run, is_page_wanted, port, model, **segmenting)
     closing = _run(run, source, headless, shown)
     _print_closing(closing, as_json)
 

@@ -13,8 +13,8 @@ from cellseg.commands.serve import PORT
 from cellseg.errors import CellsegError
 
 if TYPE_CHECKING:
+    from cellseg.live.run import LiveRun
     from cellseg.live.server import LocalServer
-    from cellseg.live.session import LiveSession
 
 __all__ = ["Page", "PagePort", "local_page"]
 
@@ -42,14 +42,14 @@ PagePort = Annotated[
 
 @contextmanager
 def local_page(
-    session: LiveSession, is_wanted: bool | None, port: int | None, model: Any, **segmenting: Any
+    run: LiveRun, is_wanted: bool | None, port: int | None, model: Any, **segmenting: Any
 ) -> Iterator[None]:
-    """Show a session on a page while the block runs; the address goes to stderr.
+    """Show a run on a page while the block runs; the address goes to stderr.
 
     Parameters
     ----------
-    session : LiveSession
-        What is shown.
+    run : LiveRun
+        What is shown: its session, and its scan.
     is_wanted : bool or None
         None: only if that works here.
     port : int or None
@@ -60,7 +60,7 @@ def local_page(
     server = None
     if is_wanted is not False:
         try:
-            server = _started(session, port, model, **segmenting)
+            server = _started(run, port, model, **segmenting)
         except CellsegError as error:
             if is_wanted:
                 raise
@@ -75,14 +75,14 @@ def local_page(
         server.stop()
 
 
-def _started(session: LiveSession, port: int | None, model: Any, **segmenting: Any) -> LocalServer:
+def _started(run: LiveRun, port: int | None, model: Any, **segmenting: Any) -> LocalServer:
     with needs_extra("live"):
         from cellseg.live.server import ImageSegmenter, LocalServer
 
     segmenter = ImageSegmenter(model, **segmenting)
     ports = (PORT, 0) if port is None else (port,)
     for each in ports:
-        server = LocalServer(session, segmenter, port=each)
+        server = LocalServer(run.session, segmenter, port=each, scan=run.preview)
         try:
             server.start()
         except CellsegError:

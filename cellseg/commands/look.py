@@ -9,6 +9,7 @@ import typer
 
 from cellseg.commands import options as opt
 from cellseg.commands.common import needs_extra, print_json, reports_errors
+from cellseg.commands.recipe import described
 
 __all__ = ["doctor", "inspect"]
 
@@ -48,16 +49,16 @@ def inspect(
 
 def _inspect_recipe(path: str, as_json: bool) -> None:
     with needs_extra("train"):
-        from cellseg.train.models import summarize_network
-        from cellseg.train.recipe import describe_recipe, load_recipe
+        from cellseg.train.recipe import load_recipe
     recipe = load_recipe(path)
     if as_json:
+        with needs_extra("train"):
+            from cellseg.train.models import summarize_network
         network = summarize_network(recipe).as_dict()
         plain = recipe.model_dump(mode="json")
         print_json({"kind": "recipe", "path": path, "recipe": plain, "network": network})
         return
-    typer.echo(describe_recipe(recipe))
-    typer.echo("\n".join(["", "network", *summarize_network(recipe).lines()]))
+    typer.echo(described(recipe))
 
 
 @reports_errors

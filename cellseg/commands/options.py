@@ -197,6 +197,16 @@ Threshold = Annotated[
         rich_help_panel=_RESULT,
     ),
 ]
+Fit = Annotated[
+    str,
+    typer.Option(
+        "--fit",
+        metavar="auto|whole|native",
+        help="Models of whole images: bring the image to the model's size, or leave it at its own "
+        "scale, in tiles. auto: as it was trained.",
+        rich_help_panel=_RESULT,
+    ),
+]
 Write = Annotated[
     list[str] | None,
     typer.Option(

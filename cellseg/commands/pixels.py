@@ -21,7 +21,10 @@ class Request:
     """What the command line asks for."""
 
     root: Path
-    """Folder that the recipe's paths start from."""
+    """Folder that the recipe's data lie in."""
+
+    home: Path
+    """Folder that the recipe's run lies in: its file's."""
 
     split: str
     """train, valid or test."""
@@ -61,11 +64,15 @@ def evaluate_pixels(recipe: Any, ask: Request, as_json: bool) -> None:
     recipe, predictor, folder = _open(recipe, ask)
     ways = ("plain", "tiled") if ask.tiled else ("plain",)
     out = ask.out or (None if folder is None else folder / f"evaluation-{ask.split}")
+    if ask.cam:
+        from cellseg.train.cam import require_cam, write_cams
+
+        require_cam(predictor)
+        if out is None:
+            raise DataError("--cam writes pictures and needs a folder. Received: no --out.")
     with progress_bar() as progress:
         found = report_pixels(recipe, ask.root, ask.split, predictor, ways, out, progress)
         if ask.cam and out is not None:
-            from cellseg.train.cam import write_cams
-
             write_cams(recipe, ask.root, ask.split, predictor, out / "cam", progress)
     if as_json:
         print_json(found)
@@ -88,7 +95,7 @@ def infer_recipe(
     with needs_extra("train"):
         from cellseg.train.apply import apply_recipe
     root = Path(name).parent
-    ask = Request(root, "test", model, False, False, out, engine, precision)
+    ask = Request(root, root, "test", model, False, False, out, engine, precision)
     recipe, predictor, _ = _open(recipe, ask)
     with progress_bar() as progress:
         for folder in apply_recipe(recipe, root, predictor, progress, out):
@@ -100,7 +107,7 @@ def _open(recipe: Any, ask: Request) -> tuple[Any, Any, Path | None]:
     with needs_extra("train"):
         from cellseg.train.predict import open_predictor
         from cellseg.train.recipe import recipe_of_run, run_folder
-    chosen = Path(ask.model) if ask.model is not None else run_folder(recipe, ask.root)
+    chosen = Path(ask.model) if ask.model is not None else run_folder(recipe, ask.home)
     if ask.model is None and not chosen.is_dir():
         raise DataError(
             f"a recipe's run must be there. Received: none at {chosen}.",

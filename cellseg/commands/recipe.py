@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +12,10 @@ from cellseg.commands import options as opt
 from cellseg.commands.common import load_recipe, needs_extra, print_json, reports_errors, show_logs
 from cellseg.errors import RecipeError
 
-__all__ = ["check", "convert", "list_recipes", "schema"]
+if TYPE_CHECKING:
+    from cellseg.train.sections import Recipe
+
+__all__ = ["check", "convert", "described", "list_recipes", "schema"]
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="FILE.config", help="A seed's train_eval_infer.config.")
@@ -66,20 +70,33 @@ def check(
 ) -> None:
     """Check a recipe, and with --data that its images and masks fit together; trains nothing.
 
+    Where Keras is installed (the train extra) the network is summed up: parameters,
+    multiply-adds, how far it sees, the halo its tiles need, whether they are exact.
+
     Examples
     --------
       cellseg-cli recipe check my-recipe.toml
       cellseg-cli recipe check train_eval_infer.config --data .
     """
     resolved = load_recipe(recipe, settings, verbose)
-    from cellseg.train.recipe import describe_recipe
-
-    typer.echo(describe_recipe(resolved))
+    typer.echo(described(resolved))
     if data is None:
         return
     with needs_extra("train"):
         from cellseg.train.task import open_task
     typer.echo(f"\n{open_task(resolved, data).summary}")
+
+
+def described(recipe: Recipe) -> str:
+    """Set out a recipe's keys and, where Keras is installed, what its network is like."""
+    from cellseg.train.recipe import describe_recipe
+
+    lines = ["not summed up: Keras is not installed (pip install 'cellseg[train]')"]
+    if find_spec("keras") is not None:
+        from cellseg.train.models import summarize_network
+
+        lines = summarize_network(recipe).lines()
+    return "\n".join([describe_recipe(recipe), "", "network", *(f"  {line}" for line in lines)])
 
 
 @reports_errors

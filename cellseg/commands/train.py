@@ -59,9 +59,9 @@ def train(
     resolved = load_recipe(recipe, settings, verbose)
     with needs_extra("train"):
         from cellseg.train.fit import train as train_model
-        from cellseg.train.recipe import data_folder, run_folder
+        from cellseg.train.recipe import data_folder, recipe_path, run_folder
     root = data_folder(recipe, data)
-    folder = run_folder(resolved, root, out)
+    folder = run_folder(resolved, recipe_path(recipe).parent, out)
     with progress_bar() as progress:
         typer.echo(train_model(resolved, root, folder, resume, progress))
 
@@ -94,7 +94,11 @@ def evaluate(
         bool, typer.Option("--tiled", help="Also tile by tile, at the images' own scale.")
     ] = False,
     cam: Annotated[
-        bool, typer.Option("--cam", help="Also class activation maps (Seg-Grad-CAM), Keras only.")
+        bool,
+        typer.Option(
+            "--cam",
+            help="Also class activation maps (Seg-Grad-CAM): Keras models, on TensorFlow or torch.",
+        ),
     ] = False,
     settings: opt.Settings = None,
     instances: inst.Instances = False,
@@ -137,10 +141,10 @@ def evaluate(
         )
     resolved = load_recipe(recipe, settings, verbose)
     with needs_extra("train"):
-        from cellseg.train.recipe import data_folder
-    root = data_folder(recipe, data)
+        from cellseg.train.recipe import data_folder, recipe_path
+    root, home = data_folder(recipe, data), recipe_path(recipe).parent
     if not instances and pix.scores_pixels(resolved, root, model):
-        ask = pix.Request(root, split, model, tiled, cam, out, engine, precision)
+        ask = pix.Request(root, home, split, model, tiled, cam, out, engine, precision)
         pix.evaluate_pixels(resolved, ask, as_json)
         return
     bundle = model or "nuclei"

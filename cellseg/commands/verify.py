@@ -19,6 +19,7 @@ def verify(
     path: opt.Input,
     model: opt.Model = "nuclei",
     mpp: opt.Mpp = None,
+    fit: opt.Fit = "auto",
     windows: Annotated[int, typer.Option("--windows", min=1, help="How many windows.")] = 8,
     seed: Annotated[int, typer.Option("--seed", help="Of their places.")] = 0,
     engine: opt.Engine = "auto",
@@ -69,7 +70,13 @@ def verify(
 
     show_logs(verbose)
     options = InferOptions(
-        model=model, engine=engine, precision=precision, threads=threads, tile_px=tile_px, mpp=mpp
+        model=model,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        tile_px=tile_px,
+        mpp=mpp,
+        fit=fit,
     )
     report = verify_slide(
         path,

@@ -1,8 +1,8 @@
-"""Leaks: images that show the same, or neighbouring parts of the same, on both sides of a split.
+"""Leaks: images that show the same, or parts of the same field, on both sides of a split.
 
 The seeds' blood-cell set was multiplied by six and split then, so that a test image is a training
-image turned; the crops of the Data Science Bowl are pieces of larger fields. Both are found here,
-and joined to groups that a split does not divide.
+image turned; the crops of the Data Science Bowl are pieces of larger fields; a cell may be cut out
+twice, some pixels apart. All are found here, and joined to groups that a split does not divide.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cellseg.data.alike import alike_pairs, thumbs_of
 from cellseg.data.borders import borders_of, neighbour_pairs
+from cellseg.data.overlaps import overlapping_pairs, points_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +31,8 @@ class Leak:
     two: int
     """Index of the second, above the first."""
     kind: str
-    """"copy" (turned, mirrored, resized, saved again) or "neighbour" (crops of one field)."""
+    """"copy" (turned, mirrored, resized, saved again), "overlap" (crops that share a part of a
+    field, also turned or mirrored) or "neighbour" (crops of one field, side by side)."""
     likeness: float
     """Correlation."""
 
@@ -47,17 +49,24 @@ def find_leaks(
     progress : callable, optional
         Called with images read and images in all.
     """
-    thumbs, borders = [], []
+    thumbs, borders, points = [], [], []
     for done, item in enumerate(items, start=1):
         image = item.read_rgb()
         thumbs.append(thumbs_of(image))
         borders.append(borders_of(image))
+        points.append(points_of(image))
         if progress is not None:
             progress(done, len(items))
     copies = [Leak(a, b, "copy", round(c, 3)) for a, b, c in alike_pairs(thumbs)]
-    known = {(leak.one, leak.two) for leak in copies}
-    pairs = [pair for pair in neighbour_pairs(borders) if pair[:2] not in known]
-    return copies + [Leak(a, b, "neighbour", round(c, 3)) for a, b, c in pairs]
+    overlaps = [
+        Leak(found.one, found.two, "overlap", round(found.likeness, 3))
+        for found in overlapping_pairs(points, lambda index: items[index].read_rgb())
+    ]
+    neighbours = [Leak(a, b, "neighbour", round(c, 3)) for a, b, c in neighbour_pairs(borders)]
+    kept: dict[tuple[int, int], Leak] = {}
+    for leak in (*copies, *overlaps, *neighbours):  # a pair is named once, by what says most
+        kept.setdefault((leak.one, leak.two), leak)
+    return list(kept.values())
 
 
 def across_splits(leaks: Iterable[Leak], splits: Sequence[str]) -> list[Leak]:

@@ -49,7 +49,7 @@ class SplitOptions:
     seed: int = 0
     """The same seed, the same split."""
     join_leaks: bool = True
-    """Images that are alike or continue each other go to one split."""
+    """Images that are alike, overlap or continue each other go to one split."""
 
 
 @dataclass

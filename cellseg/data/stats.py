@@ -8,19 +8,23 @@ inside alone.
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.data.dataset import Dataset, Item, open_dataset
+from cellseg.data.recipe_fit import mismatches, seen_diameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from cellseg.data.recipe_fit import RecipeNeeds
 
 __all__ = ["ImageStats", "Stats", "measure_data", "write_stats"]
 
@@ -63,14 +67,28 @@ class Stats:
     """Class to images that show it."""
     diameters_px: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     """Equivalent diameter of every object."""
+    object_images: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    """Index of the image that each object is in."""
+    class_values: dict[str, int] = field(default_factory=dict)
+    """Foreground class to the value of its pixels in the masks."""
+    has_labels: list[bool] = field(default_factory=list)
+    """Whether the objects of each image are numbered."""
 
     def class_weights(self) -> dict[str, float]:
         """Return all pixels over a class's own, as seed 003 weighs its loss."""
         total = sum(self.class_pixels.values())
         return {name: round(total / n, 2) for name, n in self.class_pixels.items() if n}
 
-    def findings(self, field_px: int | None = None) -> list[str]:
-        """Say what may go wrong in training, in words."""
+    def findings(self, field_px: int | None = None, needs: RecipeNeeds | None = None) -> list[str]:
+        """Say what may go wrong in training, in words.
+
+        Parameters
+        ----------
+        field_px : int, optional
+            How far a model sees to each side.
+        needs : RecipeNeeds, optional
+            What a recipe asks for.
+        """
         found = [
             f"no image shows class {name!r}" for name, n in self.class_images.items() if n == 0
         ]
@@ -88,10 +106,13 @@ class Stats:
                     "sees to each side: reduce the images, or take a deeper network"
                 )
         empty = sum(item.objects == 0 for item in self.images)
-        return found + [f"{empty} images show no object"] * bool(empty)
+        found += [f"{empty} images show no object"] * bool(empty)
+        return found if needs is None else found + mismatches(self, needs)
 
-    def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+    def to_json(
+        self, field_px: int | None = None, needs: RecipeNeeds | None = None
+    ) -> dict[str, Any]:
+        """As `--json` prints it; ``recipe`` is null without one."""
         has_objects = bool(self.diameters_px.size)
         diameters = np.percentile(self.diameters_px, (5, 50, 95)).tolist() if has_objects else []
         return {
@@ -103,6 +124,8 @@ class Stats:
             "diameter_px": dict(
                 zip(("p5", "p50", "p95"), [round(v, 1) for v in diameters], strict=False)
             ),
+            "recipe": None if needs is None else asdict(needs),
+            "notes": self.findings(field_px, needs),
         }
 
 
@@ -126,19 +149,24 @@ def measure_data(source: Path, progress: Callable[[int, int], None] | None = Non
     stats.class_pixels["background"] = 0
     for entry in dataset.classes:
         stats.class_pixels[entry.name] = stats.class_images[entry.name] = 0
+        stats.class_values[entry.name] = entry.value
     diameters: list[NDArray[np.float64]] = []
     for done, item in enumerate(dataset.items, start=1):
         row, found = _measure(dataset, item, stats)
         stats.images.append(row)
         diameters.append(found)
+        stats.has_labels.append(item.labels is not None)
         if progress is not None:
             progress(done, len(dataset.items))
     stats.diameters_px = np.concatenate(diameters)
+    stats.object_images = np.repeat(np.arange(len(diameters)), [len(d) for d in diameters])
     return stats
 
 
-def write_stats(stats: Stats, folder: Path, field_px: int | None = None) -> None:
-    """Write ``stats.csv`` and ``stats.png``."""
+def write_stats(
+    stats: Stats, folder: Path, field_px: int | None = None, needs: RecipeNeeds | None = None
+) -> None:
+    """Write ``stats.csv`` (a row an image), ``notes.csv``, ``stats.json`` and ``stats.png``."""
     from cellseg.data.stats_picture import draw_stats
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +174,15 @@ def write_stats(stats: Stats, folder: Path, field_px: int | None = None) -> None
         writer = csv.DictWriter(file, list(ImageStats.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(row) for row in stats.images)
-    draw_stats(stats, folder / "stats.png", field_px)
+    notes = stats.findings(field_px, needs)
+    with (folder / "notes.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["note"], *([text] for text in notes)])
+    summary = json.dumps(stats.to_json(field_px, needs), indent=2)
+    (folder / "stats.json").write_text(summary + "\n", encoding="utf-8")
+    if needs is not None:  # objects as its network meets them
+        stats = replace(stats, diameters_px=seen_diameters(stats, needs))
+        field_px = field_px if field_px is not None else needs.reach_px
+    draw_stats(stats, folder / "stats.png", field_px, notes)
 
 
 def _measure(dataset: Dataset, item: Item, stats: Stats) -> tuple[ImageStats, NDArray[np.float64]]:

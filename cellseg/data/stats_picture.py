@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +22,14 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 50, 40, 20, 34
 _INK, _PALE = (50, 50, 50), (225, 225, 225)
 _BARS = ((90, 120, 200), (200, 90, 80), (90, 160, 90))
 _BINS = 30
+_LINE_PX, _LINE_LENGTH = 20, 150
 
 Colour = tuple[int, int, int]
 
 
-def draw_stats(stats: Stats, picture: Path, field_px: int | None = None) -> None:
+def draw_stats(
+    stats: Stats, picture: Path, field_px: int | None = None, notes: Sequence[str] = ()
+) -> None:
     """Draw sizes, objects, classes, intensity and stain of a data set.
 
     Parameters
@@ -36,6 +40,8 @@ def draw_stats(stats: Stats, picture: Path, field_px: int | None = None) -> None
         PNG to write.
     field_px : int, optional
         How far a model sees to each side; marked among the objects' sizes.
+    notes : sequence of str
+        What may go wrong, written below.
     """
     import cv2
 
@@ -57,7 +63,7 @@ def draw_stats(stats: Stats, picture: Path, field_px: int | None = None) -> None
         _histogram("mean optical density of an image", [
             ("haematoxylin", column("haematoxylin_od"), blue), ("eosin", column("eosin_od"), red)]),
     ]  # fmt: skip
-    sheet = np.vstack([np.hstack(panels[:3]), np.hstack(panels[3:])])
+    sheet = np.vstack([np.hstack(panels[:3]), np.hstack(panels[3:]), *_notes(notes)])
     done, data = cv2.imencode(".png", np.ascontiguousarray(sheet[..., ::-1]))
     assert done
     picture.write_bytes(data.tobytes())
@@ -111,6 +117,17 @@ def _bars(title: str, pixels: dict[str, int]) -> NDArray[np.uint8]:
         _write(panel, name[:16], (6, (top + bottom) // 2 + 4), _INK)
         _write(panel, f"{count / total:.2%}", (right + 6, (top + bottom) // 2 + 4), _INK)
     return panel
+
+
+def _notes(notes: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """Sentences, wrapped to the sheet's width; nothing where there are none."""
+    lines = [line for text in notes for line in textwrap.wrap(f"- {text}", _LINE_LENGTH)]
+    if not lines:
+        return []
+    strip = np.full((_LINE_PX * (len(lines) + 1), 3 * _PANEL_HW[1], 3), 255, np.uint8)
+    for place, line in enumerate(lines, start=1):
+        _write(strip, line, (12, _LINE_PX * place), _INK, 0.45)
+    return [strip]
 
 
 def _panel(title: str) -> NDArray[np.uint8]:

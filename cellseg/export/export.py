@@ -145,16 +145,14 @@ class _Export:
 
     def read_datasets(self, named: tuple[tuple[str, Path], ...]) -> dict[str, list[LabelledImage]]:
         names = [item.name for item in self.card.classes]
-        whole_px = self.card.whole_px
-        return {
-            name: read_labelled(folder, names, self.normalize, whole_px) for name, folder in named
-        }
+        return {name: read_labelled(folder, names, self.normalize) for name, folder in named}
 
     @property
     def tile_px(self) -> int:
         """Side of a representative tile: no more than the network ever saw of an image."""
-        stride, whole_px = self.card.stride, self.card.whole_px or ()
-        return int(max(1, min(self.options.tile_px, *whole_px) // stride) * stride)
+        stride, fit_px = self.card.stride, self.card.input.fit_px or ()
+        most_px = min((self.options.tile_px, *fit_px))
+        return int(max(1, most_px // stride) * stride)
 
     def pick_tiles(self) -> list[NDArray[np.uint8]]:
         if not self.options.representative:
@@ -164,6 +162,7 @@ class _Export:
             for _, folder in (*self.options.evaluate, *self.options.select)
             for path in find_images(folder / "images")
         }
+        spec = self.card.input
         picked: list[RepresentativeTile] = pick_tiles(
             self.options.representative,
             self.normalize,
@@ -171,7 +170,7 @@ class _Export:
             self.tile_px,
             self.options.seed,
             held_out,
-            self.card.whole_px,
+            {"native": (None,), "whole": (spec.fit_px,), "both": (spec.fit_px, None)}[spec.fit],
         )
         return [item.tile for item in picked]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import ExportError
+from cellseg.export.keras_colors import color_space, gamma_layer
 from cellseg.export.keras_common import (
     activate,
     array,
@@ -232,10 +233,12 @@ _CONVERTERS: dict[str, Converter] = {
     "Add": _elementwise("Add"),
     "AveragePooling2D": _average_pool,
     "BatchNormalization": batch_norm,
+    "ColorSpace": color_space,
     "Concatenate": _concatenate,
     "Conv2D": _conv,
     "Conv2DTranspose": _conv_transpose,
     "DepthwiseConv2D": _depthwise_conv,
+    "GammaCurve": gamma_layer,
     "GlobalAveragePooling2D": global_average_pool,
     "GroupNormalization": group_norm,
     "LayerNormalization": layer_norm,

@@ -38,8 +38,9 @@ Interval = tuple[int, int]
 
 _POINTWISE = {
     "Add", "BatchNormalization", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Elu", "Erf",
-    "Exp", "Gather", "LeakyRelu", "Mul", "QuantizeLinear", "ReduceMax", "ReduceMean", "ReduceSum",
-    "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub", "Tanh", "Transpose",
+    "Exp", "Gather", "GreaterOrEqual", "LeakyRelu", "Max", "Min", "Mul", "Pow", "QuantizeLinear",
+    "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub",
+    "Tanh", "Transpose", "Where",
     # Within the pixels that a window has become: rows and columns stay where they are.
     "MatMul", "Reshape",
 }  # fmt: skip

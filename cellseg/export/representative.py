@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import ExportError, SlideError
+from cellseg.runtime.fit import bring_to
 from cellseg.runtime.labelled import find_images, read_normalized
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def pick_tiles(
     tile_px: int = 256,
     seed: int = 0,
     exclude: Collection[str] = (),
-    whole_px: tuple[int, int] | None = None,
+    fits: Sequence[tuple[int, int] | None] = (None,),
 ) -> list[RepresentativeTile]:
     """Pick representative tiles from folders of images.
 
@@ -89,8 +90,8 @@ def pick_tiles(
         Same seed and files, same tiles.
     exclude : collection of str
         `content_hash` of images not to use.
-    whole_px : (int, int), optional
-        Width and height that images are scaled to fit, as training did.
+    fits : sequence of (int, int) or None
+        Sizes that a whole image is scaled to fit before tiles are cut; None: its own scale.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def pick_tiles(
     candidates = [
         tile
         for s, path in chosen
-        if (image := _read(path, normalize, whole_px)) is not None
+        for image in _read(path, normalize, fits)
         for tile in _cut_tiles(s, path, image, tile_px, rng)
     ]
     kept = _without_duplicates([tile for tile in candidates if not tile.is_blank])
@@ -143,13 +144,16 @@ def _allowed_images(folders: Sequence[Path], exclude: Collection[str]) -> list[t
 
 
 def _read(
-    path: Path, normalize: Normalize, whole_px: tuple[int, int] | None
-) -> NDArray[np.uint8] | None:
+    path: Path, normalize: Normalize, fits: Sequence[tuple[int, int] | None]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield an image at each scale at which the network will see it."""
     try:
-        return read_normalized(path, normalize, whole_px)
+        image = read_normalized(path, normalize)
     except SlideError as error:
         _LOG.warning("representative images: %s left out: %s", path, error)
-        return None
+        return
+    for fit_hw in fits:
+        yield image if fit_hw is None else bring_to(image, fit_hw)
 
 
 def _cut_tiles(

@@ -38,6 +38,7 @@ __all__ = ["float_tflite", "int8_tflite", "require_tensorflow"]
 _BYTE = (0.0, 255.0)
 _FUSED = ("Relu",)  # what a TFLite convolution computes along with itself
 _MOVERS = ("MaxPool", "AveragePool", "DepthToSpace", "Gather", "Transpose")
+_UNRANGED = ("Cast", "GreaterOrEqual")
 _FIXED = {  # ranges that the kernels themselves prescribe
     "Softmax": (0.0, 255 / 256),
     "Sigmoid": (0.0, 255 / 256),
@@ -140,7 +141,7 @@ class _Rounding:
             return _FIXED[node.op_type]
         after = self._graph.sole_consumer(node.output[0])
         fused = node.op_type == "Conv" and after is not None and after.op_type in _FUSED
-        if fused or node.op_type in (*_MOVERS, "Cast") or _copies(node):
+        if fused or node.op_type in (*_MOVERS, *_UNRANGED) or _copies(node):
             return None
         low, high = self._ranges[node.output[0]]
         low, high = min(low, 0.0), max(high, 0.0)  # zero must have a level of its own

@@ -3,8 +3,9 @@
 Importing this package registers them, so that ``keras.saving.load_model`` finds them.
 """
 
+from cellseg.layers.colors import ColorSpace, GammaCurve
 from cellseg.layers.precision import in_full_precision
 from cellseg.layers.whole_tile import sees_whole_tile
 from cellseg.layers.window_attention import WindowAttention
 
-__all__ = ["WindowAttention", "in_full_precision", "sees_whole_tile"]
+__all__ = ["ColorSpace", "GammaCurve", "WindowAttention", "in_full_precision", "sees_whole_tile"]

@@ -13,60 +13,29 @@ names. A frame a file: sizes may change in mid-stream, and a reader needs nothin
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.errors import CellsegError, StoreError
+from cellseg.live.json_lines import JsonLines
 from cellseg.runtime.writers.atomic import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from typing import TextIO
 
     from numpy.typing import NDArray
 
     from cellseg.live.result import FrameResult
     from cellseg.live.session import LiveSession
 
-__all__ = ["JsonLines", "Recorder", "read_lines"]
+__all__ = ["Recorder"]
 
 _LOG = logging.getLogger(__name__)
 _WAITING = 8
-
-
-class JsonLines:
-    """A file of JSON values, one a line, each flushed before the next. Any thread may add."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock()
-        self._file: TextIO = path.open("a", encoding="utf-8")
-
-    def add(self, value: dict[str, Any]) -> None:
-        """Add a line; after `close` it is lost."""
-        with self._lock:
-            if not self._file.closed:
-                self._file.write(json.dumps(value) + "\n")
-                self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._file.close()
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a JSON lines file; the torn last line of a kill is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
 
 
 class Recorder:
@@ -153,7 +122,8 @@ class Recorder:
         if result.labels is not None:
             planes.append(result.labels)
         self._write_image(mask, np.stack(planes), result)
-        self._lines.add({**_line(result), "frame": f"frames/{name}", "mask": f"masks/{name}"})
+        files = {"frame": f"frames/{name}", "mask": f"masks/{name}"}
+        self._lines.add({**_line(result), "mpp": self._mpp, **files})
         self.recorded += 1
 
     def _write_image(self, path: Path, pixels: NDArray[Any], result: FrameResult) -> None:

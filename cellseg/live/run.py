@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from cellseg.live.counters import Policy
 from cellseg.live.events.engine import EventEngine
 from cellseg.live.events.rules import read_rules
 from cellseg.live.feeder import Feeder
+from cellseg.live.json_lines import JsonLines
 from cellseg.live.mosaic.scan import Scan
-from cellseg.live.recorder import JsonLines, Recorder
+from cellseg.live.recorder import Recorder
 from cellseg.live.session import LiveSession
 from cellseg.runtime.infer import result_folder
 from cellseg.runtime.segmenter import infer_options
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cellseg.live.events.engine import LiveEvent
     from cellseg.live.events.rules import Rule
     from cellseg.live.frame import Frame, FrameMeta
+    from cellseg.live.mosaic.preview import MosaicPreview
     from cellseg.live.snapshot import LiveSnapshot
     from cellseg.live.sources.base import Source
     from cellseg.runtime.options import ProgressCallback
@@ -105,10 +108,16 @@ class LiveRun:
             self.close()
             raise
 
+    @property
+    def preview(self) -> MosaicPreview | None:
+        """The mosaic so far; None where none is made."""
+        return None if self._scan is None else self._scan.preview
+
     def start(self) -> None:
         """Open the engine for the frames that will come, and begin to take them."""
         if (kind := self._source.frame_kind) is not None:
             self.session.warm_up(*kind)
+        self._freeze()
         self._started_s = time.monotonic()
         self._feeder.start()
 
@@ -175,6 +184,15 @@ class LiveRun:
     ) -> None:
         self.close()
 
+    def _freeze(self) -> None:
+        """Let the interpreter search what is new for garbage, not all that was ever imported.
+
+        That search stops every thread, the camera's included: a tenth of a second, now and then.
+        """
+        gc.collect()
+        gc.freeze()
+        self._listeners.callback(gc.unfreeze)
+
     def _folder(self) -> Path:
         return result_folder(
             self._source.name.partition(":")[2], self._options.out or "cellseg-out"
@@ -194,6 +212,7 @@ class LiveRun:
             out,
             infer_options(**segmenting),
             self.session.counted_names,
+            self.session.palette,
             self._source.mpp,
             self.session.policy is Policy.BLOCK,
         )

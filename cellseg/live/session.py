@@ -6,8 +6,9 @@
          ^                        | drop-oldest, drop-newest or block
          '---- Future ------------'
 
-``submit`` costs microseconds under both drop policies, whatever the engine does. All listeners are
-called from the session's thread, one after the other, in the order in which things happened.
+``submit`` costs microseconds under both drop policies, whatever the engine does: it leaves a frame
+in the `Intake` and goes. All listeners are called, and all futures are settled, from the session's
+thread, one after the other, in the order in which things happened.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from __future__ import annotations
 import atexit
 import logging
 import time
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from threading import Condition, Lock, Thread, current_thread
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from itertools import count
+from threading import Lock, Thread, current_thread
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,10 +28,11 @@ from cellseg.errors import CellsegError, SlideError
 from cellseg.live.counters import Counters, DropReason, FrameDropped, Policy
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.frame_segmenter import FrameSegmenter
-from cellseg.live.latency import LatencyRing
+from cellseg.live.intake import Intake
 from cellseg.live.listeners import Listeners
 from cellseg.live.result import FrameLatency, FrameResult
 from cellseg.live.snapshot import LiveSnapshot
+from cellseg.live.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,22 +41,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.live.intake import Slip
     from cellseg.runtime.bundle import Bundle
     from cellseg.runtime.engines.shelf import OpenEngine
 
 __all__ = ["LiveSession"]
 
 _LOG = logging.getLogger(__name__)
-_FPS_WINDOW_NS = 5_000_000_000
-_FPS_RESULTS = 512
-
-
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    """A frame in the queue."""
-
-    frame: Frame
-    future: Future[FrameResult]
 
 
 class LiveSession:
@@ -127,18 +120,11 @@ class LiveSession:
         self._results = Listeners("results")
         self._drops = Listeners("drops")
         self._errors = Listeners("errors")
-        self._changed = Condition()
+        self._intake = Intake(self.policy, queue_size)
+        self._tally = Tally(self._segmenter.counted_names)
+        self._numbers = count()
         self._segmenting = Lock()
-        self._queue: deque[_Waiting] = deque()
-        self._untold: deque[tuple[FrameMeta, DropReason]] = deque()
-        self._state: Literal["running", "paused", "closed"] = "running"
-        self._sent = self._done = self._clock_jumps = 0
-        self._dropped = dict.fromkeys(DropReason, 0)
-        self._latest_exposure_ns = 0
-        self._latency = LatencyRing()
-        self._result_ns: deque[int] = deque(maxlen=_FPS_RESULTS)
-        self._counts = dict.fromkeys(self._segmenter.counted_names, 0)
-        self._last: FrameResult | None = None
+        self._has_warned = False
         self._started_ns = time.monotonic_ns()
         self._thread = Thread(target=self._work, name="cellseg-live", daemon=True)
         self._thread.start()
@@ -167,19 +153,9 @@ class LiveSession:
             If the session is closed. Nothing else is raised for what a camera may send: a frame
             that is no image is counted, and told to ``on_error``.
         """
+        number = next(self._numbers)
         future: Future[FrameResult] = Future()
-        with self._changed:
-            if self._state == "closed":
-                raise CellsegError(
-                    "A closed session takes no frames. Received: submit after close."
-                )
-            item = _Waiting(self._as_frame(frame, meta), future)
-            self._sent += 1
-            self._check_clock(item.frame.meta)
-            dropped = self._enqueue(item)
-            self._changed.notify_all()
-        for old, reason in dropped:
-            _refuse(old, reason)
+        self._intake.put(_as_frame(frame, meta, number), future)
         return future
 
     def warm_up(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
@@ -214,42 +190,44 @@ class LiveSession:
         """Classes whose cells are counted."""
         return self._segmenter.counted_names
 
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """Colour of each class, background first."""
+        return self._segmenter.palette
+
     def snapshot(self) -> LiveSnapshot:
         """Return the state of this moment."""
-        now_ns = time.monotonic_ns()
-        with self._changed:
-            return LiveSnapshot(
-                state=self._state,
-                elapsed_s=(now_ns - self._started_ns) / 1e9,
-                fps=_rate(self._result_ns, now_ns, self._started_ns),
-                latency=self._latency.stats(),
-                counters=self._counters(),
-                counts=dict(self._counts),
-                last=self._last,
-                model=self._segmenter.model_name,
-                engine=self._segmenter.engine_name,
-                palette=self._segmenter.palette,
-                class_names=self._segmenter.class_names,
-            )
+        tally, now_ns = self._tally.read(), time.monotonic_ns()
+        sent = self._intake.sent  # after the tally: it never falls behind
+        return LiveSnapshot(
+            state=self._intake.state,
+            elapsed_s=(now_ns - self._started_ns) / 1e9,
+            fps=tally.per_second(now_ns, self._started_ns),
+            latency=self._tally.latency(),
+            counters=Counters(
+                sent, tally.done, tally.dropped, sent - tally.settled, self._intake.clock_jumps
+            ),
+            counts=tally.counts,
+            last=tally.last,
+            model=self._segmenter.model_name,
+            engine=self._segmenter.engine_name,
+            palette=self.palette,
+            class_names=self._segmenter.class_names,
+        )
 
     # --- stopping ---
 
     def pause(self) -> None:
         """Drop what comes from now on, until `resume`."""
-        with self._changed:
-            if self._state == "running":
-                self._state = "paused"
+        self._intake.pause()
 
     def resume(self) -> None:
         """Take frames again after `pause`."""
-        with self._changed:
-            if self._state == "paused":
-                self._state = "running"
+        self._intake.resume()
 
     def wait_idle(self, timeout_s: float | None = None) -> bool:
         """Wait until no frame waits or is worked on; return whether that came in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._waiting == 0, timeout_s)
+        return self._tally.wait_until_settled(lambda: self._intake.sent, timeout_s)
 
     def close(self, drain: bool = True) -> None:
         """Take no more frames, and return when the session's thread and engine are gone.
@@ -260,14 +238,7 @@ class LiveSession:
             Segment what waits in the queue first; else it is dropped. The frame that is in the
             engine is finished in any case. May be called again.
         """
-        with self._changed:
-            self._state = "closed"
-            dropped = [] if drain else [self._drop(item, DropReason.CLOSED) for item in self._queue]
-            if not drain:
-                self._queue.clear()
-            self._changed.notify_all()
-        for item, reason in dropped:
-            _refuse(item, reason)
+        self._intake.close(drain)
         if current_thread() is not self._thread:
             self._thread.join()
         atexit.unregister(self.close)
@@ -283,111 +254,32 @@ class LiveSession:
     ) -> None:
         self.close(drain=kind is None)
 
-    # --- under the lock ---
-
-    @property
-    def _waiting(self) -> int:
-        return self._sent - self._done - sum(self._dropped.values())
-
-    def _counters(self) -> Counters:
-        return Counters(
-            sent=self._sent,
-            done=self._done,
-            dropped_by_reason=dict(self._dropped),
-            waiting=self._waiting,
-            clock_jumps=self._clock_jumps,
-        )
-
-    def _as_frame(self, frame: Any, meta: FrameMeta | None) -> Frame:
-        if isinstance(frame, Frame):
-            return frame if meta is None else replace(frame, meta=meta)
-        if not isinstance(frame, np.ndarray) and hasattr(frame, "__dlpack__"):
-            frame = np.from_dlpack(frame)
-        return Frame(frame, meta or FrameMeta.now(self._sent))
-
-    def _check_clock(self, meta: FrameMeta) -> None:
-        """Count a timestamp before its predecessor's, or in the future."""
-        started_ns = meta.exposure_start_ns
-        if self._latest_exposure_ns <= started_ns <= time.monotonic_ns():
-            self._latest_exposure_ns = started_ns
-            return
-        self._clock_jumps += 1
-        if self._clock_jumps == 1:
-            _LOG.warning("frame %s: its time of exposure goes backwards", meta.frame_id)
-
-    def _enqueue(self, item: _Waiting) -> list[tuple[_Waiting, DropReason]]:
-        """Put a frame into the queue by the policy; return what had to go."""
-        if (reason := self._refusal()) is not None:
-            return [self._drop(item, reason)]
-        if self.policy is Policy.BLOCK:
-            self._changed.wait_for(
-                lambda: len(self._queue) < self.queue_size or self._state != "running"
-            )
-            if (reason := self._refusal()) is not None:
-                return [self._drop(item, reason)]
-        dropped = []
-        if len(self._queue) >= self.queue_size:
-            if self.policy is Policy.DROP_NEWEST:
-                return [self._drop(item, DropReason.QUEUE_FULL)]
-            dropped.append(self._drop(self._queue.popleft(), DropReason.OVERTAKEN))
-        self._queue.append(item)
-        return dropped
-
-    def _refusal(self) -> DropReason | None:
-        refusals = {"paused": DropReason.PAUSED, "closed": DropReason.CLOSED}
-        return refusals.get(self._state)
-
-    def _drop(self, item: _Waiting, reason: DropReason) -> tuple[_Waiting, DropReason]:
-        self._dropped[reason] += 1
-        self._untold.append((item.frame.meta, reason))
-        return item, reason
-
     # --- the session's thread ---
 
     def _work(self) -> None:
-        while (item := self._take()) is not None:
-            if item.future.set_running_or_notify_cancel():
-                self._run(item)
+        while not (self._intake.state == "closed" and self._tally.settled == self._intake.sent):
+            taken = self._intake.take()
+            self._warn_of_clock()
+            if taken is None:
+                continue
+            slip, what = taken
+            if isinstance(what, DropReason):
+                self._drop(slip, what)
+            elif slip.future.set_running_or_notify_cancel():
+                self._run(slip, what)
             else:
-                self._give_up(item, DropReason.CANCELLED)
-        self._tell_drops()
+                self._drop(slip, DropReason.CANCELLED)
         self._segmenter.close()
 
-    def _take(self) -> _Waiting | None:
-        """Wait for the next frame, telling of drops meanwhile; None at the end."""
-        while True:
-            self._tell_drops()
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._queue or self._untold or self._state == "closed"
-                )
-                if self._queue:
-                    self._changed.notify_all()
-                    return self._queue.popleft()
-                if self._state == "closed" and not self._untold:
-                    return None
-
-    def _tell_drops(self) -> None:
-        while self._untold:
-            self._drops(*self._untold.popleft())
-
-    def _run(self, item: _Waiting) -> None:
-        taken_ns = time.monotonic_ns()
+    def _run(self, slip: Slip, frame: Frame) -> None:
         try:
-            result = self._segment(item.frame, taken_ns)
+            result = self._segment(frame, time.monotonic_ns())
         except Exception as error:
             is_bad = isinstance(error, SlideError)
-            self._give_up(item, DropReason.BAD_FRAME if is_bad else DropReason.ERROR, error)
+            self._drop(slip, DropReason.BAD_FRAME if is_bad else DropReason.ERROR, error)
             return
-        with self._changed:
-            self._done += 1
-            self._last = result
-            self._latency.add(result.latency.total_ms)
-            self._result_ns.append(time.monotonic_ns())
-            for name, count in result.counts.items():
-                self._counts[name] += count
-            self._changed.notify_all()
-        item.future.set_result(result)
+        self._tally.add(result)
+        slip.future.set_result(result)
         self._results(result)
 
     def _segment(self, frame: Frame, taken_ns: int) -> FrameResult:
@@ -404,23 +296,36 @@ class LiveSession:
             frame, seen.classes, seen.labels, seen.counts, seen.cells, seen.focus, latency
         )
 
-    def _give_up(self, item: _Waiting, reason: DropReason, error: Exception | None = None) -> None:
-        with self._changed:
-            self._drop(item, reason)
-            self._changed.notify_all()
-        _refuse(item, reason, error)
+    def _drop(self, slip: Slip, reason: DropReason, error: Exception | None = None) -> None:
+        self._tally.drop(reason)
+        _refuse(slip, reason, error)
+        self._drops(slip.meta, reason)
         if error is not None:
-            _LOG.warning("frame %s: %s", item.frame.meta.frame_id, error)
-            self._errors(item.frame.meta, error)
+            _LOG.warning("frame %s: %s", slip.meta.frame_id, error)
+            self._errors(slip.meta, error)
+
+    def _warn_of_clock(self) -> None:
+        if self._intake.clock_jumps and not self._has_warned:
+            self._has_warned = True
+            _LOG.warning("a frame's exposure starts before its predecessor's, or in the future")
 
 
-def _refuse(item: _Waiting, reason: DropReason, cause: Exception | None = None) -> None:
-    """Let the future of a dropped frame say so."""
-    if item.future.cancelled():
+def _refuse(slip: Slip, reason: DropReason, cause: Exception | None) -> None:
+    """Let the future of a frame without a result say so."""
+    if reason is DropReason.CANCELLED:
         return
-    dropped = FrameDropped(item.frame.meta, reason)
-    dropped.__cause__ = cause
-    item.future.set_exception(dropped)
+    if slip.future.running() or slip.future.set_running_or_notify_cancel():
+        dropped = FrameDropped(slip.meta, reason)
+        dropped.__cause__ = cause
+        slip.future.set_exception(dropped)
+
+
+def _as_frame(frame: Any, meta: FrameMeta | None, number: int) -> Frame:
+    if isinstance(frame, Frame):
+        return frame if meta is None else replace(frame, meta=meta)
+    if not isinstance(frame, np.ndarray) and hasattr(frame, "__dlpack__"):
+        frame = np.from_dlpack(frame)
+    return Frame(frame, meta or FrameMeta.now(number))
 
 
 def _policy(name: Policy | str) -> Policy:
@@ -429,10 +334,3 @@ def _policy(name: Policy | str) -> Policy:
     except ValueError:
         known = ", ".join(policy.value for policy in Policy)
         raise CellsegError(f"A policy is one of {known}. Received: policy={name}.") from None
-
-
-def _rate(times_ns: deque[int], now_ns: int, started_ns: int) -> float:
-    """Events a second over the last few seconds."""
-    since_ns = max(now_ns - _FPS_WINDOW_NS, started_ns, times_ns[0] if times_ns else 0)
-    recent = sum(1 for moment in times_ns if moment > since_ns)
-    return recent / ((now_ns - since_ns) / 1e9) if now_ns > since_ns else 0.0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamRange"]
 
 _BAND_SAMPLES = 1 << 22  # OpenCV counts in float32, exact up to 2**24
+_SAMPLED_PX = 1 << 17
 _SCALE = 1024.0  # parts of a sample that still count
 
 
@@ -55,12 +56,14 @@ class StreamRange:
         if self._wanted.kind == "none":
             return full_range(self._dtype)
         self._counts *= self._kept
-        self._count(samples.reshape(1, -1))
+        # Of a large frame some rows will do: of so many samples, percentiles are what they were.
+        step = max(1, samples.shape[0] * samples.shape[1] // _SAMPLED_PX)
+        self._count(samples.reshape(samples.shape[0], -1)[::step])
         whole = np.rint(self._counts * _SCALE).astype(np.int64)
         return range_from_counts(whole, self._wanted.low, self._wanted.high)
 
-    def _count(self, flat: NDArray[Any]) -> None:
-        values = self._counts.size
-        for start in range(0, flat.shape[1], _BAND_SAMPLES):
-            band = flat[:, start : start + _BAND_SAMPLES]
-            self._counts += cv2.calcHist([band], [0], None, [values], [0, values]).ravel()
+    def _count(self, rows: NDArray[Any]) -> None:
+        values, band = self._counts.size, max(1, _BAND_SAMPLES // rows.shape[1])
+        for start in range(0, len(rows), band):
+            seen = [rows[start : start + band]]
+            self._counts += cv2.calcHist(seen, [0], None, [values], [0, values]).ravel()

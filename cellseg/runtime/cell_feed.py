@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
     from cellseg.runtime.plan import TilePlan
-    from cellseg.runtime.regions import Labeller
+    from cellseg.runtime.regions import Box, Labeller
     from cellseg.runtime.stages import StageClock
     from cellseg.runtime.store import ResultStore
 
@@ -136,10 +136,9 @@ class _PatientLabeller:
     def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
         return self.labeller.is_blank(y0, x0, h, w)
 
-    def label(
-        self, y0: int, x0: int, h: int, w: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        y0, x0, h, w = window
         tiles = self.plan.tiles_in(y0, x0, y0 + h, x0 + w)
         if any(self.awaited[tile.index] for tile in tiles):
             raise _TilesMissingError
-        return self.labeller.label(y0, x0, h, w)
+        return self.labeller.label(window, core)

@@ -12,13 +12,15 @@ Works on a window in memory; `cellseg.runtime.regions` puts windows of a slide t
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from cellseg.runtime.kernels.instances import label_left, mark_seeds, number_in_raster_order
-from cellseg.runtime.kernels.watershed import SEA, flood
+from cellseg.runtime.kernels.instances import number_cells, part_pieces, renumber_labels
+from cellseg.runtime.kernels.runs import find_runs, pieces_in, sort_by_piece
+from cellseg.runtime.kernels.watershed import SEA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,23 +67,26 @@ class CellScratch:
 
     def __init__(self, hw: tuple[int, int]) -> None:
         framed_hw = hw[0] + 2, hw[1] + 2
-        self.framed, self.elevation = np.empty(framed_hw, np.uint32), np.empty(framed_hw, np.uint8)
-        self.height = np.empty(hw, np.uint8)
+        self.framed, self.height = np.empty(framed_hw, np.int32), np.empty(framed_hw, np.uint8)
         self.work = np.empty(3 * framed_hw[0] * framed_hw[1], np.int32)
+        most = hw[0] * ((hw[1] + 1) // 2)
+        self.runs, self.piece = np.empty((most, 3), np.int32), np.empty(most, np.int32)
 
 
 def label_cells(
-    foreground: NDArray[np.bool_],
+    foreground: NDArray[np.bool_ | np.uint8],
     interior: NDArray[np.uint8],
     rule: InteriorBorder,
     scratch: CellScratch | None = None,
     out: NDArray[np.uint32] | None = None,
+    box: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Label map of the cells in a window, and each cell's first pixel.
 
     Parameters
     ----------
-    foreground : bool, shape (H, W)
+    foreground : bool or uint8, shape (H, W)
+        Not 0 where there is foreground.
     interior : uint8, shape (H, W)
         See `interior_steps`.
     rule : InteriorBorder
@@ -90,6 +95,8 @@ def label_cells(
         Memory to work in; by default it is allocated.
     out : uint32, shape (H, W), optional
         Where to write the labels.
+    box : (int, int, int, int), optional
+        Pieces of foreground that do not reach into (y0, x0, y1, x1) are left out.
 
     Returns
     -------
@@ -99,19 +106,51 @@ def label_cells(
         First pixels, ``y * W + x``.
     """
     scratch = CellScratch(foreground.shape) if scratch is None else scratch
-    height = np.ascontiguousarray(interior)
-    if rule.seed_blur_px > 0:
-        height = cv2.GaussianBlur(height, (0, 0), rule.seed_blur_px, dst=scratch.height)
-    level = round(rule.seed_threshold * 255)
-    depth = 256 if rule.seed_depth == 1 else round(rule.seed_depth * 255)
-    framed, elevation, work = scratch.framed, scratch.elevation, scratch.work
-    count = mark_seeds(foreground, height, level, depth, rule.min_seed_px, framed, elevation, work)
-    flood(elevation, framed, work)
-    count = label_left(framed, count, work)
     labels = np.empty(foreground.shape, np.uint32) if out is None else out
-    first, table = np.empty(count, np.int64), np.zeros(count + 1, np.uint32)
-    kept = number_in_raster_order(framed, rule.min_area_px, table, labels, first)
+    foreground, interior = np.ascontiguousarray(foreground), np.ascontiguousarray(interior)
+    run_count, piece_count = find_runs(foreground.view(np.uint8), scratch.runs, scratch.piece)
+    runs, piece = scratch.runs[:run_count], scratch.piece[:run_count]
+    starts, order = np.empty(piece_count + 1, np.int32), np.empty(run_count, np.int32)
+    sort_by_piece(piece, starts, order)
+    sorted_runs, wanted = runs[order], np.empty(piece_count, np.bool_)
+    box = (0, 0, *foreground.shape) if box is None else box
+    box = pieces_in(sorted_runs, starts, box, wanted)
+    fill_frame(interior, rule.seed_blur_px, box, scratch)
+    parts = np.empty(piece_count, np.int32)
+    part_pieces(
+        sorted_runs,
+        starts,
+        wanted,
+        scratch.height,
+        round(rule.seed_threshold * 255),
+        256 if rule.seed_depth == 1 else round(rule.seed_depth * 255),
+        rule.min_seed_px,
+        scratch.framed,
+        parts,
+        scratch.work,
+    )
+    first = np.empty(int(parts.sum()), np.int64)
+    kept = number_cells(runs, piece, parts, scratch.framed, rule.min_area_px, labels, first)
     return labels, first[:kept]
+
+
+def fill_frame(
+    interior: NDArray[np.uint8],
+    blur_px: float,
+    box: tuple[int, int, int, int],
+    scratch: CellScratch,
+) -> None:
+    """Fill in the smoothed interior of a box, and `SEA` there and around it."""
+    y0, x0, y1, x1 = box
+    scratch.framed[y0 : y1 + 2, x0 : x1 + 2] = SEA
+    height = scratch.height[1:-1, 1:-1]
+    if blur_px <= 0:
+        height[y0:y1, x0:x1] = interior[y0:y1, x0:x1]
+        return
+    reach = math.ceil(3 * blur_px) + 1  # OpenCV's kernel for 8 bits ends at 3 sigma
+    top, left = max(0, y0 - reach), max(0, x0 - reach)
+    part = slice(top, y1 + reach), slice(left, x1 + reach)
+    cv2.GaussianBlur(interior[part], (0, 0), blur_px, dst=height[part])
 
 
 def renumber(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -128,10 +167,7 @@ def renumber(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np
     first : int64, shape (n,)
         First pixel of each, ``y * W + x``.
     """
-    framed = np.pad(labels, 1)
-    framed[framed == 0] = SEA
     largest = int(labels.max(initial=0))
     numbers, first = np.empty(labels.shape, np.uint32), np.empty(largest, np.int64)
-    table = np.zeros(largest + 1, np.uint32)
-    count = number_in_raster_order(framed, 0, table, numbers, first)
+    count = renumber_labels(labels, np.zeros(largest + 1, np.uint32), numbers, first)
     return numbers, first[:count]

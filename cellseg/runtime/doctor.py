@@ -106,7 +106,7 @@ def examine() -> Examination:
         cellseg=__version__,
         machine=machine,
         engines=tuple(_engine(name, entry) for name, entry in ENGINES.items()),
-        libraries=(*(_part(*it) for it in _LIBRARIES), *(_looked_up(*it) for it in _TRAINING)),
+        libraries=(*(_part(*it) for it in _LIBRARIES), *(_looked_up(*it) for it in _OPTIONAL)),
         cache=_disk(cache_folder()),
         problems=tuple(_problems(machine)),
     )
@@ -174,7 +174,14 @@ _LIBRARIES: tuple[tuple[str, str, str | None, Callable[[Any], str]], ...] = (
     ("opencv", "cv2", None, _nothing_more),
     ("openslide", "openslide", "wsi", _openslide_offers),
 )
-_TRAINING = (("keras", "train"), ("tensorflow", "train"), ("onnx", "export"))
+_OPTIONAL = (
+    ("pyarrow", "parquet"),
+    ("zarr", "zarr"),
+    ("highdicom", "dicom"),
+    ("keras", "train"),
+    ("tensorflow", "train"),
+    ("onnx", "export"),
+)
 _DISTRIBUTIONS = {"cv2": "opencv-python-headless", "openslide": "openslide-python"}
 
 

@@ -91,7 +91,11 @@ def read_regions(path: str | os.PathLike[str]) -> tuple[Region, ...]:
         text = _content(Path(path))
         value = json.loads(text)
     except (OSError, EOFError, zlib.error) as error:
-        raise RegionError(f"{path}: the region file cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RegionError(
+            f"{path}: the region file cannot be read: {reason}.",
+            hint="Check its path, or copy it again.",
+        ) from error
     except (ValueError, RecursionError) as error:
         raise RegionError(f"{path}: a region file must be GeoJSON: {error}.", hint=_HINT) from error
     return parse_regions(value, str(path))
@@ -122,8 +126,9 @@ def parse_regions(value: Any, name: str = "<regions>") -> tuple[Region, ...]:
     try:
         found = tuple(_regions(value, None, others, 0))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        text = str(error) if isinstance(error, RegionError) else f"{type(error).__name__}: {error}"
-        raise RegionError(f"{name}: a region file must be GeoJSON: {text}", hint=_HINT) from error
+        raise RegionError(
+            f"{name}: a region file must be GeoJSON: {_reason(error)}", hint=_HINT
+        ) from error
     if not found:
         kinds = ", ".join(sorted(set(others))) or "no geometry"
         raise RegionError(
@@ -170,6 +175,15 @@ def _content(path: Path) -> bytes:
     return data
 
 
+def _reason(error: Exception) -> str:
+    """Say what is wrong with the form of a file."""
+    if isinstance(error, RegionError):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"a member {error} is missing."
+    return "a list or an object is expected where there is something else."
+
+
 def _regions(value: Any, name: str | None, others: list[str], depth: int) -> Iterator[Region]:
     """Yield what lies in a GeoJSON object, whatever is nested how."""
     if depth > _MOST_DEPTH:
@@ -209,7 +223,10 @@ def _name(properties: dict[str, Any]) -> str | None:
 
 def _ring(points: list[list[float]]) -> NDArray[np.float64]:
     """Check a ring; drop the point that repeats the first, and all but x and y."""
-    ring = np.array([(point[0], point[1]) for point in points], np.float64).reshape(-1, 2)
+    try:
+        ring = np.array([(point[0], point[1]) for point in points], np.float64).reshape(-1, 2)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise RegionError(f"a ring is a list of [x, y]. Received: {str(points)[:60]}.") from error
     if not np.isfinite(ring).all():
         raise RegionError("coordinates must be finite numbers.")
     if len(ring) > 1 and (ring[0] == ring[-1]).all():

@@ -172,7 +172,7 @@ def _bundle_lines(facts: dict[str, Any]) -> list[str]:
         f"{'licence':<12}{manifest['license']}",
         f"{'classes':<12}{', '.join(_class_text(each) for each in manifest['classes'])}",
         f"{'cells':<12}{_instances_text(manifest['head'])}",
-        f"{'pixel size':<12}{_model_mpp_text(manifest['mpp'])}",
+        f"{'pixel size':<12}{_scale_text(manifest['input'], manifest['mpp'])}",
         f"{'intensities':<12}{_normalize_text(manifest['input']['normalize'])}",
         f"{'tiles':<12}{_geometry_text(manifest)}",
         "",
@@ -191,8 +191,14 @@ def _instances_text(head: dict[str, Any]) -> str:
     return f"told apart by {instances['kind']}" if instances else "not told apart"
 
 
-def _model_mpp_text(mpp: float | None) -> str:
-    return f"{mpp:g} µm; other slides are resampled" if mpp else "any; slides are read at level 0"
+def _scale_text(spec: dict[str, Any], mpp: float | None) -> str:
+    slides = f"{mpp:g} µm; other slides are resampled" if mpp else "any; slides are read at level 0"
+    if spec["fit"] == "native":
+        return slides
+    height, width = spec["fit_px"]
+    whole = f"whole images are scaled to fit {width} x {height} px"
+    is_refused = spec["fit"] == "whole" and mpp is None
+    return f"{whole}; slides are refused" if is_refused else f"{whole}; slides: {slides}"
 
 
 def _normalize_text(normalize: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cellseg.runtime.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.decide import ClassRule
+from cellseg.runtime.fit import wanted_fit
 from cellseg.runtime.magnification import pixel_size_doubt
 from cellseg.runtime.normalize import Normalize, measure_range
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
@@ -40,6 +41,7 @@ __all__ = [
     "Job",
     "choose_tile_px",
     "open_engine_for",
+    "open_view",
     "opened_slide",
     "prepare",
     "with_tile",
@@ -196,19 +198,33 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     card = bundle.manifest
     wanted = card.input.normalize
     # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
-    unread = WorkingView(slide, card.mpp)
+    unread = open_view(slide, bundle, options)
     extent_hw = unread.hw
     if card.mpp is not None and (doubt := pixel_size_doubt(slide)) is not None:
         _LOG.warning(doubt)
     roi = None if options.roi is None else read_roi(options.roi, unread.l0_per_wl, extent_hw)
-    side_px = choose_tile_px(bundle, options, tile_px)
+    side_px = choose_tile_px(bundle, options, tile_px, unread.fit_hw)
     plan, blend = _plan(bundle, extent_hw, side_px, options)
     value_range = measure_range(slide, Normalize(wanted.kind, wanted.low, wanted.high))
-    view = WorkingView(slide, card.mpp, value_range)
+    view = unread.in_range(value_range)
     mask = _mask(slide, view.hw, options)
     rule = ClassRule.of(card, options.threshold)
     todo = _todo(mask, roi, plan)
     return Job(slide, bundle, view, value_range, rule, mask, plan, todo, roi, blend)
+
+
+def open_view(slide: Slide, bundle: Bundle, options: InferOptions) -> WorkingView:
+    """Look at a slide as the model does, in the dtype's full range of values.
+
+    Raises
+    ------
+    SlideError
+        If the slide has no pixel size and the model needs one, or the model knows whole images
+        only and this is a slide.
+    """
+    card = bundle.manifest
+    fit_hw = wanted_fit(card, slide, options.fit)
+    return WorkingView(slide, card.mpp, fit_hw=fit_hw)
 
 
 def with_tile(job: Job, options: InferOptions, tile_px: int) -> Job:
@@ -253,10 +269,21 @@ def _mask(slide: Slide, wl_hw: tuple[int, int], options: InferOptions) -> Tissue
     return TissueMask.whole(wl_hw)
 
 
-def choose_tile_px(bundle: Bundle, options: InferOptions, earlier: int | None = None) -> int:
-    """Return the user's tile, else that of the run to go on with, else our own."""
+def choose_tile_px(
+    bundle: Bundle,
+    options: InferOptions,
+    earlier: int | None = None,
+    fit_hw: tuple[int, int] | None = None,
+) -> int:
+    """Return the user's tile, else that of the run to go on with, else our own.
+
+    What was trained on as a whole (``fit_hw``) is run as a whole.
+    """
     card = bundle.manifest
-    return options.tile_px or earlier or tile_px_for(card.halo_px, card.stride)
+    usual_px = tile_px_for(card.halo_px, card.stride)
+    if fit_hw is not None:
+        usual_px = max(usual_px, -(-max(fit_hw) // card.stride) * card.stride)
+    return options.tile_px or earlier or usual_px
 
 
 def open_engine_for(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, int]) -> Engine:

@@ -7,7 +7,7 @@ of a mask mean; without one, any value above 0 is the model's only foreground cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,7 +15,6 @@ import numpy as np
 
 from cellseg.errors import DataError
 from cellseg.runtime.class_file import find_class_file
-from cellseg.runtime.scaled import fit_factor, scaled_classes, scaled_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,10 +62,7 @@ class LabelledImage:
 
 
 def read_labelled(
-    folder: Path,
-    class_names: Sequence[str],
-    normalize: Normalize,
-    whole_px: tuple[int, int] | None = None,
+    folder: Path, class_names: Sequence[str], normalize: Normalize
 ) -> list[LabelledImage]:
     """Read the labelled images of a folder.
 
@@ -78,9 +74,6 @@ def read_labelled(
         The model's classes; those of the folder are matched to them by name.
     normalize : Normalize
         Intensity range, measured per image.
-    whole_px : (int, int), optional
-        Width and height that image and masks are scaled to fit; by default they are left as they
-        are. See `cellseg.runtime.manifest.ModelCard.whole_px`.
 
     Raises
     ------
@@ -94,8 +87,7 @@ def read_labelled(
             hint="Name the folder that holds images/ and masks/, e.g. DATA/test.",
         )
     table = _class_table(folder, class_names)
-    items = (_read_one(folder, path, table, normalize) for path in paths)
-    return [item if whole_px is None else _scaled(item, whole_px) for item in items]
+    return [_read_one(folder, path, table, normalize) for path in paths]
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -106,13 +98,8 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(p for p in found if not _NOT_IMAGES.intersection(p.relative_to(folder).parts))
 
 
-def read_normalized(
-    path: Path, normalize: Normalize, whole_px: tuple[int, int] | None = None
-) -> NDArray[np.uint8]:
-    """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does.
-
-    Scaled to fit ``whole_px``, width and height, where that is given.
-    """
+def read_normalized(path: Path, normalize: Normalize) -> NDArray[np.uint8]:
+    """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does."""
     from cellseg.runtime.normalize import measure_range
     from cellseg.runtime.slide import open_slide
     from cellseg.runtime.working import WorkingView
@@ -120,20 +107,9 @@ def read_normalized(
     slide = open_slide(path)
     try:
         view = WorkingView(slide, None, measure_range(slide, normalize))
-        image = view.read(0, 0, *view.hw)
+        return view.read(0, 0, *view.hw)
     finally:
         slide.close()
-    return image if whole_px is None else scaled_image(image, fit_factor(image.shape, whole_px))
-
-
-def _scaled(item: LabelledImage, whole_px: tuple[int, int]) -> LabelledImage:
-    factor = fit_factor(item.image.shape, whole_px)
-    return replace(
-        item,
-        image=scaled_image(item.image, factor),
-        labels=scaled_classes(item.labels, factor),
-        mask=None if item.mask is None else scaled_classes(item.mask, factor),
-    )
 
 
 def _read_one(

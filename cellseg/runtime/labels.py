@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrayLabels",
     "LabelSource",
+    "ReducedLabels",
     "StoredPlane",
     "halved",
     "mean_halved",
@@ -117,6 +118,41 @@ class StoredPlane:
                 self._store.plane(self._name, tile.index) or b"", tile.keep_hw, np.uint8
             ),
         )
+
+
+class ReducedLabels:
+    """A label map at a power of two of its size, by the commonest label of each 2 x 2 block.
+
+    Parameters
+    ----------
+    labels : LabelSource
+        Read window by window.
+    halvings : int
+        How often it is halved; 0: it is read as it is.
+
+    Examples
+    --------
+    >>> whole = ArrayLabels(np.repeat(np.arange(6, dtype=np.uint8), 4)[None].repeat(4, 0))
+    >>> reduced = ReducedLabels(whole, 2)
+    >>> reduced.hw, reduced.read(0, 1, 1, 3).tolist()
+    ((1, 6), [[1, 2, 3]])
+    """
+
+    def __init__(self, labels: LabelSource, halvings: int) -> None:
+        self._labels, self._halvings = labels, halvings
+        self.hw = (-(-labels.hw[0] >> halvings), -(-labels.hw[1] >> halvings))
+        self.dtype = labels.dtype
+
+    def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
+        """Return a window; see `LabelSource`."""
+        (top, left), (height, width) = (
+            (v << self._halvings for v in p) for p in ((y0, x0), (h, w))
+        )
+        below, right = self._labels.hw[0] - top, self._labels.hw[1] - left
+        window = self._labels.read(top, left, min(height, below), min(width, right))
+        for _ in range(self._halvings):
+            window = halved(window)
+        return window
 
 
 def read_padded(source: LabelSource, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:

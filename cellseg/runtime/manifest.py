@@ -36,6 +36,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+FitSide = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class _Part(BaseModel):
@@ -107,6 +108,19 @@ class InputSpec(_Part):
     layout: Literal["NHWC"] = "NHWC"
     channels: Literal[3] = 3
     normalize: NormalizeSpec = NormalizeSpec()
+    fit: Literal["native", "whole", "both"] = "native"
+    """Training saw images at their own scale, whole ones brought to ``fit_px``, or both."""
+    fit_px: tuple[FitSide, FitSide] | None = None
+    """Height and width that a whole plain image is scaled to fit, its aspect kept; null: none."""
+
+    @model_validator(mode="after")
+    def _has_a_size_to_fit(self) -> InputSpec:
+        if (self.fit == "native") != (self.fit_px is None):
+            raise ValueError(
+                "fit_px is for fit whole and both, and needed there. "
+                f"Received: fit={self.fit}, fit_px={self.fit_px}."
+            )
+        return self
 
 
 class Quality(_Part):
@@ -179,23 +193,12 @@ class ModelCard(_Part):
     threshold: Unit | None = None
     """Two classes: foreground where its probability is at least this. None: the likeliest class."""
     mpp: float | None = Field(default=None, gt=0.0)
-    """Microns per pixel the model was trained at; None if it has no scale."""
+    """Microns per pixel the model was trained at, whole images after scaling; None if it has no
+    scale."""
     stride: int = Field(ge=1, le=1024)
     """Height, width and origin of every tile are multiples of it."""
     input: InputSpec = InputSpec()
     provenance: dict[str, object] = Field(default_factory=dict)
-
-    @property
-    def whole_px(self) -> tuple[int, int] | None:
-        """Width and height that training scaled whole images to fit; None: their own scale."""
-        recipe = self.provenance.get("recipe")
-        match recipe:
-            case {
-                "target": {"kind": "classes"},
-                "input": {"fit": "whole", "size_px": [int(width), int(height)]},
-            }:
-                return width, height
-        return None
 
     @model_validator(mode="after")
     def _classes_and_channels_fit(self) -> ModelCard:

@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX, Outlines, trace_outlines
+from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX, Outlines, simplified
 from cellseg.runtime.store import pack, unpack_all
-from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -221,7 +220,7 @@ class CellMeasurer:
         Probability of foreground, uint8: 255 is certain. Becomes a cell's class probability where
         there is one class besides the background.
     tolerance_px : float
-        Of outlines, see `trace_outlines`.
+        Of outlines, see `cellseg.runtime.outlines.simplified`.
     """
 
     def __init__(
@@ -247,7 +246,7 @@ class CellMeasurer:
     ) -> CellMeasurer:
         """Return what measures the cells of a job."""
         values = intensity_range(job.slide.dtype, job.value_range)
-        view = WorkingView(job.slide, job.bundle.manifest.mpp, values)
+        view = job.view.in_range(values)
         return cls(view, classes, len(job.class_names), probability, tolerance_px)
 
     @property
@@ -311,48 +310,46 @@ class CellMeasurer:
         """
         if not len(wanted):
             return MeasuredCells.none()
-        from cellseg.runtime.kernels.measure import find_edges
+        from cellseg.runtime.kernels.measure import COUNTS, find_boxes, measure_shapes
 
-        labels = np.ascontiguousarray(labels)
-        row_of = np.full(int(labels.max()) + 1, -1, np.int32)
-        row_of[wanted] = np.arange(len(wanted), dtype=np.int32)
-        edge = np.empty(labels.shape, np.uint8)
-        boxes, sides = np.empty((len(wanted), 4), np.int64), np.empty(len(wanted), np.int64)
-        find_edges(labels, row_of, edge, boxes, sides)
-        records = self._records(labels, wanted, boxes, edge, origin_yx)
+        runs, starts = _runs_by_cell(labels, wanted)
+        boxes = np.empty((len(wanted), 4), np.int64)
+        sides, largest = find_boxes(runs, starts, boxes)
+        counts = np.empty((len(wanted), len(COUNTS)), np.int64)
+        points, ends = np.empty((sides, 2), np.int32), np.empty(sides // 4 + 1, np.int64)
+        ring_counts, work = np.empty(len(wanted), np.int32), np.empty((2, largest), np.uint8)
+        exact = self._tolerance_px == 0
+        rings = measure_shapes(runs, starts, boxes, exact, work, counts, points, ends, ring_counts)
+        outlines = simplified(points, ends[:rings], ring_counts, self._tolerance_px)
+        records = self._records(runs, starts, boxes, counts, origin_yx)
         records["first"] = first
-        return MeasuredCells(
-            records, trace_outlines(labels, wanted, boxes, sides, self._tolerance_px)
-        )
+        return MeasuredCells(records, outlines)
 
     def _records(
         self,
-        labels: NDArray[np.uint32],
-        wanted: NDArray[np.uint32],
+        runs: NDArray[np.int32],
+        starts: NDArray[np.int32],
         boxes: NDArray[np.int64],
-        edge: NDArray[np.uint8],
+        counts: NDArray[np.int64],
         origin_yx: tuple[int, int],
     ) -> NDArray[Any]:
-        from cellseg.runtime.kernels.measure import COUNTS, sum_cells
+        from cellseg.runtime.kernels.measure import COUNTS, sum_values
 
         (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-        inner = (int(top), int(left), int(bottom - top), int(right - left))
-        place = (origin_yx[0] + inner[0], origin_yx[1] + inner[1], *inner[2:])
-        part = slice(top, bottom), slice(left, right)
-        counts = np.empty((len(wanted), len(COUNTS)), np.int64)
-        stains = np.empty((len(wanted), len(_KEPT_STAINS)))
-        class_px = np.empty((len(wanted), self._class_count), np.int64)
+        place = (int(origin_yx[0] + top), int(origin_yx[1] + left))
+        window = (*place, int(bottom - top), int(right - left))
+        stains = np.empty((len(boxes), len(_KEPT_STAINS)))
+        class_px = np.empty((len(boxes), self._class_count), np.int64)
         probability = self._probability
-        sum_cells(
-            np.ascontiguousarray(labels[part]),
-            wanted,
-            boxes - np.array([top, left, top, left]),
-            np.ascontiguousarray(edge[part]),
-            np.ascontiguousarray(self._view.read(*place)),
-            np.ascontiguousarray(self._classes.read(*place)),
+        sum_values(
+            runs,
+            starts,
+            (int(top), int(left)),
+            np.ascontiguousarray(self._view.read(*window)),
+            np.ascontiguousarray(self._classes.read(*window)),
             np.zeros((0, 0), np.uint8)
             if probability is None
-            else np.ascontiguousarray(probability.read(*place)),
+            else np.ascontiguousarray(probability.read(*window)),
             self._density,
             counts,
             stains,
@@ -397,6 +394,21 @@ class CellMeasurer:
         found["std_rgb"] = np.sqrt(squares * area[:, None] - total**2) / area[:, None]
         found["stain_od"] = stains / area[:, None]
         return found
+
+
+def _runs_by_cell(
+    labels: NDArray[np.uint32], wanted: NDArray[np.uint32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return runs y, x0, x1 sorted by cells, and where each cell begins."""
+    from cellseg.runtime.kernels.runs import find_cell_runs, sort_by_piece
+
+    row_of = np.full(int(labels.max()) + 1, -1, np.int32)
+    row_of[wanted] = np.arange(len(wanted), dtype=np.int32)
+    runs, cell = np.empty((labels.size, 3), np.int32), np.empty(labels.size, np.int32)
+    count = find_cell_runs(labels, row_of, runs, cell)
+    starts, order = np.empty(len(wanted) + 1, np.int32), np.empty(count, np.int32)
+    sort_by_piece(cell[:count], starts, order)
+    return runs[order], starts
 
 
 def intensity_range(dtype: np.dtype[Any], seen: tuple[float, float]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.blend import check_blend
+from cellseg.runtime.fit import FITS
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
 from cellseg.runtime.tissue import TissueLimits
 from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, check_names
@@ -60,6 +61,10 @@ class InferOptions:
     mpp: float | None = None
     """Microns per level-0 pixel; overrides what the file says."""
 
+    fit: str = "auto"
+    """For a model that was trained on whole images: ``whole`` brings the image to the model's size,
+    ``native`` leaves it at its own scale, in tiles; ``auto``: as it was trained."""
+
     threshold: float | None = None
     """Foreground from this probability on, in (0, 1); None: the bundle's own rule."""
 
@@ -107,6 +112,8 @@ class InferOptions:
             )
         if self.mpp is not None and not (math.isfinite(self.mpp) and self.mpp > 0):
             raise CellsegError(f"Microns per pixel must be positive. Received: mpp={self.mpp}.")
+        if self.fit not in FITS:
+            raise CellsegError(f"fit is one of {', '.join(FITS)}. Received: fit={self.fit}.")
         if self.blur_px < 1 or self.blur_px % 2 == 0:
             raise CellsegError(
                 f"A blur is an odd number of pixels. Received: blur_px={self.blur_px}."

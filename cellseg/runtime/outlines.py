@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_TOLERANCE_PX", "Outlines", "edges_of", "trace_outlines"]
+__all__ = ["DEFAULT_TOLERANCE_PX", "Outlines", "edges_of", "simplified"]
 
 DEFAULT_TOLERANCE_PX = 0.5
 _OF_MIDDLES = 0.7  # a tolerance of half a pixel is 0.35 from the middles of sides: see the kernel
@@ -97,22 +97,19 @@ class Outlines:
         )
 
 
-def trace_outlines(
-    labels: NDArray[np.uint32],
-    wanted: NDArray[np.uint32],
-    boxes: NDArray[np.int64],
-    sides: NDArray[np.int64],
+def simplified(
+    points: NDArray[np.int32],
+    ring_ends: NDArray[np.int64],
+    ring_counts: NDArray[np.int32],
     tolerance_px: float = DEFAULT_TOLERANCE_PX,
 ) -> Outlines:
-    """Trace cells and make their outlines of fewer points.
+    """Make traced outlines of fewer points.
 
     Parameters
     ----------
-    labels : uint32, shape (H, W)
-    wanted : uint32, shape (n,)
-        Labels of the cells.
-    boxes, sides
-        From `cellseg.runtime.kernels.measure.find_edges`.
+    points, ring_ends, ring_counts
+        From `cellseg.runtime.kernels.measure.measure_shapes`: corners where the tolerance is 0,
+        else middles of sides. Written into.
     tolerance_px : float
         In pixels. 0: along the sides of pixels, exactly. Else through the middles of sides, of
         which none lies further than 0.7 times this from the outline.
@@ -121,26 +118,20 @@ def trace_outlines(
     -------
     Outlines
     """
-    from cellseg.runtime.kernels.outline import simplify_rings, trace_cells
+    from cellseg.runtime.kernels.outline import simplify_rings
 
-    room = int(sides.sum())
-    points = np.empty((room, 2), np.int32)
-    ends, counts = np.empty(room // 4 + 1, np.int64), np.empty(len(wanted), np.int32)
-    rings = trace_cells(labels, wanted, boxes, tolerance_px == 0, points, ends, counts)
-    ends = ends[:rings]
-    size = int(ends[-1]) if rings else 0
-    if tolerance_px > 0 and rings:
-        size = simplify_rings(points[:size], ends, counts, 2 * _OF_MIDDLES * tolerance_px)
-    sizes = np.diff(ends, prepend=0).astype(np.int32)
-    found = Outlines(points[:size].copy(), sizes, counts)
-    corners = np.repeat(2 * boxes[:, 1::-1], found.point_counts, axis=0)
-    return _holes_after_their_outlines(
-        Outlines((found.points - corners).astype(np.int32), sizes, counts)
-    )
+    size = int(ring_ends[-1]) if len(ring_ends) else 0
+    if tolerance_px > 0 and size:
+        allowed = 2 * _OF_MIDDLES * tolerance_px
+        size = simplify_rings(points[:size], ring_ends, ring_counts, allowed)
+    sizes = np.diff(ring_ends, prepend=0).astype(np.int32)
+    return _holes_after_their_outlines(Outlines(points[:size].copy(), sizes, ring_counts))
 
 
 def _holes_after_their_outlines(outlines: Outlines) -> Outlines:
     """Reorder the rings of cells of several pieces: rings were found in raster order."""
+    if outlines.ring_counts.max(initial=0) < 3:  # of several pieces, one with a hole
+        return outlines
     areas = outlines.areas
     owner = np.repeat(np.arange(len(outlines.ring_counts)), outlines.ring_counts)
     outer = np.bincount(owner[areas > 0], minlength=len(outlines.ring_counts))

@@ -15,6 +15,7 @@ import numpy as np
 from cellseg.runtime.bundle import Quality
 from cellseg.runtime.engines import ENGINES, Engine, EngineOptions
 from cellseg.runtime.evaluation.images import pooled, score_prediction
+from cellseg.runtime.fit import bring_back, bring_to
 from cellseg.runtime.metrics import count_error, dice
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def score_images(
     scores, there = [], []
     count = len(card.classes)
     for item in sorted(images, key=lambda item: item.image.shape):  # one engine a size
-        found = Prediction.from_probabilities(runner(item.image), card)
+        found = Prediction.from_probabilities(_run(runner, item.image, card), card)
         scores.append(score_prediction(item, found.classes, found.labels, count))
         maps = (item.classes, found.classes)
         there.append([np.bincount(each.ravel(), minlength=count)[1:] > 0 for each in maps])
@@ -174,6 +175,14 @@ def score_images(
         engine=runner.engine_name,
     )
     return Score(quality, 0 if objects is None else objects.predicted)
+
+
+def _run(runner: Runner, image: NDArray[np.uint8], card: ModelCard) -> NDArray[np.float32]:
+    """Run a model as inference does: whole images first brought to the size it knows."""
+    fit_px = card.input.fit_px
+    if fit_px is None:
+        return runner(image)
+    return bring_back(runner(bring_to(image, fit_px)), image.shape[:2])
 
 
 def _count_error(objects: Matches) -> float:

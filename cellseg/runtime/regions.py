@@ -22,7 +22,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -44,8 +44,10 @@ __all__ = [
     "RegionGrid",
     "SeededLabeller",
     "find_cells",
+    "label_dtype",
 ]
 
+Box: TypeAlias = "tuple[int, int, int, int]"
 CORE_PX = 1024
 MARGIN_PX = 128
 _LARGEST_MARGIN_PX = 512
@@ -80,7 +82,7 @@ class RegionGrid:
     def __len__(self) -> int:
         return self.shape[0] * self.shape[1]
 
-    def core(self, index: int) -> tuple[int, int, int, int]:
+    def core(self, index: int) -> Box:
         """Return a core as (y0, x0, height, width)."""
         row, column = divmod(index, self.shape[1])
         y, x = row * self.core_px, column * self.core_px
@@ -97,8 +99,8 @@ class RegionGrid:
 class RegionCells:
     """Cells that reach into one core."""
 
-    labels: NDArray[np.uint32]
-    """Local ids 1..n of the core's pixels, shape (h, w); 0 = background."""
+    labels: NDArray[np.uint16 | np.uint32]
+    """Local ids 1..n of the core's pixels, shape (h, w); 0 = background; see `label_dtype`."""
 
     first: NDArray[np.int64]
     """Name of each cell: its first pixel ``y * W + x`` in the whole image, or of a piece that was
@@ -136,10 +138,11 @@ class Labeller(Protocol):
         """Tell whether a window holds no cell."""
         ...
 
-    def label(
-        self, y0: int, x0: int, h: int, w: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Return the labels 1..n of a window and their first pixels in it, ``y * w + x``."""
+    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Return the labels 1..n of a window and their first pixels in it, ``y * w + x``.
+
+        Cells that do not reach into the core may be left out. Both are (y0, x0, height, width).
+        """
         ...
 
 
@@ -165,14 +168,14 @@ class SeededLabeller:
         """See `Labeller`."""
         return not self.classes.read(y0, x0, h, w).any()
 
-    def label(
-        self, y0: int, x0: int, h: int, w: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """See `Labeller`."""
         from cellseg.runtime.cells import label_cells
 
-        window = y0, x0, h, w
-        return label_cells(self.classes.read(*window) > 0, self.interior.read(*window), self.rule)
+        (y0, x0), (top, left, h, w) = window[:2], core
+        box = top - y0, left - x0, top - y0 + h, left - x0 + w
+        classes, interior = self.classes.read(*window), self.interior.read(*window)
+        return label_cells(classes, interior, self.rule, box=box)
 
 
 @dataclass(frozen=True)
@@ -191,22 +194,23 @@ class FinishedLabeller:
         """See `Labeller`."""
         return not self.labels.read(y0, x0, h, w).any()
 
-    def label(
-        self, y0: int, x0: int, h: int, w: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """See `Labeller`."""
         from cellseg.runtime.cells import renumber
 
-        found = self.labels.read(y0, x0, h, w).astype(np.uint32)
+        found = self.labels.read(*window).astype(np.uint32)
         is_cell = found > 0
         # Numbers of a window lie close together, but may begin in the millions.
         found[is_cell] -= found[is_cell].min(initial=2**32 - 1) - 1
         return renumber(found)
 
 
-def find_cells(
-    labeller: Labeller, core: tuple[int, int, int, int], margin_px: int = MARGIN_PX
-) -> RegionCells:
+def label_dtype(count: int) -> type[np.uint16 | np.uint32]:
+    """Return what so many labels of a region fit in: fewer bytes are packed sooner."""
+    return np.uint16 if count < 1 << 16 else np.uint32
+
+
+def find_cells(labeller: Labeller, core: Box, margin_px: int = MARGIN_PX) -> RegionCells:
     """Tell the cells of one core apart.
 
     Parameters
@@ -225,12 +229,15 @@ def find_cells(
     (y0, x0, h, w), first_margin_px = core, margin_px
     if labeller.is_blank(*core):
         return _no_cells(core)
+    from cellseg.runtime.kernels.instances import mark_present
+
     with ExitStack() as growing:
         while True:
             window = _grown(core, margin_px, labeller.hw)
-            labels, first = labeller.label(*window)
+            labels, first = labeller.label(window, core)
             inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
-            present = np.bincount(inside.ravel(), minlength=len(first) + 1) > 0
+            present = np.zeros(len(first) + 1, np.bool_)
+            mark_present(inside, present)
             present[0] = False
             cut = present & _touches_border(labels, window, labeller.hw, len(first))
             if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
@@ -241,9 +248,7 @@ def find_cells(
         return _local(labels, first, present, cut, window, core, labeller.hw)
 
 
-def _grown(
-    core: tuple[int, int, int, int], margin_px: int, hw: tuple[int, int]
-) -> tuple[int, int, int, int]:
+def _grown(core: Box, margin_px: int, hw: tuple[int, int]) -> Box:
     y0, x0, h, w = core
     top, left = max(0, y0 - margin_px), max(0, x0 - margin_px)
     bottom, right = min(hw[0], y0 + h + margin_px), min(hw[1], x0 + w + margin_px)
@@ -251,7 +256,7 @@ def _grown(
 
 
 def _touches_border(
-    labels: NDArray[np.uint32], window: tuple[int, int, int, int], hw: tuple[int, int], count: int
+    labels: NDArray[np.uint32], window: Box, hw: tuple[int, int], count: int
 ) -> NDArray[np.bool_]:
     """Which labels 0..count lie on a side of the window that is no border of the image."""
     y0, x0, h, w = window
@@ -268,11 +273,16 @@ def _touches_border(
     return found
 
 
-def _no_cells(core: tuple[int, int, int, int]) -> RegionCells:
-    blank, none, false = np.zeros(core[2:], np.uint32), np.zeros(0, np.uint32), np.zeros(0, bool)
+def _no_cells(core: Box) -> RegionCells:
+    blank, none, false = (
+        np.zeros(core[2:], label_dtype(0)),
+        np.zeros(0, np.uint32),
+        np.zeros(0, bool),
+    )
     links = np.zeros((0, 2), np.int64)
     first = np.zeros(0, np.int64)
-    return RegionCells(blank, first, false, false, links, blank, core[:2], none)
+    window = np.zeros((0, 0), np.uint32)
+    return RegionCells(blank, first, false, false, links, window, core[:2], none)
 
 
 def _local(
@@ -280,11 +290,13 @@ def _local(
     first: NDArray[np.int64],
     present: NDArray[np.bool_],
     cut: NDArray[np.bool_],
-    window: tuple[int, int, int, int],
-    core: tuple[int, int, int, int],
+    window: Box,
+    core: Box,
     hw: tuple[int, int],
 ) -> RegionCells:
     """Give the core's cells ids 1..n, and name them by their place in the whole image."""
+    from cellseg.runtime.kernels.frame import look_up
+
     table = np.where(present, np.cumsum(present), 0).astype(np.uint32)
     y0, x0, h, w = core
     top, left = y0 - window[0], x0 - window[1]
@@ -301,14 +313,16 @@ def _local(
     names = np.zeros(len(present), np.int64)
     names[present] = name
     links = _links(labels, np.where(cut, names, -1), window, core, hw)
-    return RegionCells(table[inside], name, is_own, is_cut, links, labels, window[:2], own)
+    local = np.empty(inside.shape, label_dtype(len(first)))
+    look_up(inside, table, local)
+    return RegionCells(local, name, is_own, is_cut, links, labels, window[:2], own)
 
 
 def _links(
     labels: NDArray[np.uint32],
     names: NDArray[np.int64],
-    window: tuple[int, int, int, int],
-    core: tuple[int, int, int, int],
+    window: Box,
+    core: Box,
     hw: tuple[int, int],
 ) -> NDArray[np.int64]:
     """Find where pieces that were cut go on beyond the core: one pixel a run is enough."""

@@ -13,6 +13,7 @@ from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.cell_table import CellFrame, CellTable
 from cellseg.runtime.engines.shelf import EngineShelf
+from cellseg.runtime.fit import bring_back
 from cellseg.runtime.job import open_engine_for, prepare
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.lazy import LazyLabels
@@ -89,8 +90,8 @@ class Segmenter:
     bundle : Bundle
         The model.
     options : InferOptions
-        ``engine``, ``precision``, ``threads``, ``threshold``, ``tile_px``, ``blend``, ``overlap``
-        and ``workers`` count.
+        ``engine``, ``precision``, ``threads``, ``threshold``, ``fit``, ``tile_px``, ``blend``,
+        ``overlap`` and ``workers`` count.
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
 
@@ -362,13 +363,8 @@ def _to_image(labels: NDArray[Any], job: Job) -> NDArray[Any]:
 
 
 def _to_image_smoothly(channels: NDArray[np.float32], job: Job) -> NDArray[np.float32]:
-    if job.view.scale == 1.0:
-        return channels
-    import cv2
-
     base = job.slide.levels[0]
-    resized = cv2.resize(channels, (base.width_px, base.height_px), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, np.float32).reshape(base.height_px, base.width_px, -1)
+    return bring_back(channels, (base.height_px, base.width_px))
 
 
 def nearest(count: int, extent: int) -> NDArray[np.int64]:

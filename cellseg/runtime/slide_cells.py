@@ -15,7 +15,7 @@ from cellseg.runtime.joins import join_pieces, measure_large
 from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, even_lots, merged
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
-from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
+from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells, label_dtype
 from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
 from cellseg.runtime.tilecache import TileCache
 
@@ -146,10 +146,14 @@ class SlideCells:
         return self._cache.get(index, lambda: self._numbered(index))
 
     def _numbered(self, index: int) -> NDArray[np.uint32]:
+        from cellseg.runtime.kernels.frame import look_up
+
         labels, cells = self._named(index)
         number = np.zeros(len(cells) + 1, np.uint32)
         number[1:] = self._numbers(self._joins.resolved(cells["first"]))
-        return np.asarray(number[labels])
+        numbered = np.empty(labels.shape, np.uint32)
+        look_up(labels, number, numbered)
+        return numbered
 
     def _numbers(self, first: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Return the numbers of cells by their first pixels; 0 for what is the name of none."""
@@ -157,9 +161,10 @@ class SlideCells:
         is_known = np.append(self._first, -1)[place] == first
         return np.where(is_known, place + 1, 0).astype(np.uint32)
 
-    def _named(self, index: int) -> tuple[NDArray[np.uint32], NDArray[Any]]:
+    def _named(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
         labels, cells = self._store.region(index)
-        return unpack(labels, self._grid.core(index)[2:], np.uint32), unpack_all(cells, _CELL)
+        found = unpack_all(cells, _CELL)
+        return unpack(labels, self._grid.core(index)[2:], label_dtype(len(found))), found
 
     def _joined(self) -> Joins:
         """Put the pieces of cells together that no region's window held whole."""
@@ -268,6 +273,7 @@ class RegionWork:
             "planes": list(job.planes),
             "tolerance_px": tolerance_px,
             "record_bytes": MEASURED.itemsize,
+            "labels": "as few bytes as will do",
         }
 
     def __call__(self, index: int) -> tuple[int, PackedRegion]:

@@ -7,6 +7,9 @@ that level resampled to the model's microns per pixel, or itself where the two a
     wl_ pixel i covers level pixels i * scale .. (i + 1) * scale,  scale = model mpp / level mpp
     l0_per_wl = downsample * scale
 
+A model that was trained on whole images brought to one size (``fit_px``) has no microns: there,
+``scale`` is what makes the image fit that size.
+
 Values are mapped to uint8 first (one table for the whole slide) and resampled then, with a triangle
 as wide as a working pixel. Its weights are integers computed from positions on the whole level, so
 a window holds the same bytes whether it is read alone or cut from a larger one.
@@ -14,6 +17,7 @@ a window holds the same bytes whether it is read alone or cut from a larger one.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING
 
@@ -47,6 +51,9 @@ class WorkingView:
     value_range : (float, float), optional
         Values that become 0 and 255, from :func:`cellseg.runtime.normalize.measure_range`; by
         default the dtype's full range.
+    fit_hw : (int, int), optional
+        Height and width that the whole is scaled to fit, its aspect kept; then ``model_mpp`` does
+        not count.
 
     Attributes
     ----------
@@ -60,6 +67,8 @@ class WorkingView:
         Extent in working pixels.
     mpp : (float, float) or None
         Microns per working pixel, (x, y); None where the slide does not know its own.
+    fit_hw : (int, int) or None
+        As given.
 
     Raises
     ------
@@ -79,9 +88,13 @@ class WorkingView:
         slide: Slide,
         model_mpp: float | None,
         value_range: tuple[float, float] | None = None,
+        fit_hw: tuple[int, int] | None = None,
     ) -> None:
-        self.slide = slide
-        self.level, self.scale = choose_level(slide, model_mpp)
+        self.slide, self.fit_hw = slide, fit_hw
+        if fit_hw is None:
+            self.level, self.scale = choose_level(slide, model_mpp)
+        else:
+            self.level, self.scale = fitting_level(slide, fit_hw)
         level = slide.levels[self.level]
         self._level_hw = (level.height_px, level.width_px)
         self.l0_per_wl = level.downsample * self.scale
@@ -90,6 +103,12 @@ class WorkingView:
         if slide.mpp is not None:
             self.mpp = (slide.mpp[0] * self.l0_per_wl, slide.mpp[1] * self.l0_per_wl)
         self._lut = build_lut(value_range or full_range(slide.dtype), slide.dtype)
+
+    def in_range(self, value_range: tuple[float, float]) -> WorkingView:
+        """Return the same view with other values as 0 and 255."""
+        view = copy.copy(self)
+        view._lut = build_lut(value_range, self.slide.dtype)
+        return view
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint8]:
         """Read a window of the working level; may be called from several threads at once.
@@ -187,6 +206,35 @@ def choose_level(slide: Slide, model_mpp: float | None) -> tuple[int, float]:
             hint="This is an overview, or its pixel size is wrong; --mpp overrides it.",
         )
     return chosen, 1.0 if abs(scale - 1) <= _NATIVE_TOLERANCE else scale
+
+
+def fitting_level(slide: Slide, fit_hw: tuple[int, int]) -> tuple[int, float]:
+    """Choose the level to read, and the scale that makes it fit a size with its aspect kept.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its levels count.
+    fit_hw : (int, int)
+        Height and width to fit.
+
+    Returns
+    -------
+    (int, float)
+        The coarsest level that is not to be enlarged, else level 0; and its pixels per working
+        pixel.
+
+    Examples
+    --------
+    >>> from cellseg.runtime.slide import ArraySlide
+    >>> fitting_level(ArraySlide(np.zeros((1200, 1600), np.uint8)), (512, 512))
+    (0, 3.125)
+    """
+    scales = [
+        max(level.height_px / fit_hw[0], level.width_px / fit_hw[1]) for level in slide.levels
+    ]
+    level = max((i for i, scale in enumerate(scales) if scale >= 1.0), default=0)
+    return level, scales[level]
 
 
 def axis_weights(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cellseg.train.tones import jitter_hsv, jitter_lab
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,7 +47,7 @@ def random_affine(
 def jitter_intensity(
     image: NDArray[np.uint8], rng: np.random.Generator, recipe: AugmentRecipe
 ) -> NDArray[np.uint8]:
-    """Random stains, gamma, contrast, colour, blur, noise, sharpening and inversion.
+    """Random stains, hue, tint, gamma, contrast, colour, blur, noise, sharpening and inversion.
 
     Parameters
     ----------
@@ -60,6 +62,10 @@ def jitter_intensity(
         return image
     if recipe.hed_p > 0 and rng.random() < recipe.hed_p:
         image = jitter_stains(image, rng, recipe.hed)
+    if recipe.hsv_p > 0 and rng.random() < recipe.hsv_p:
+        image = jitter_hsv(image, rng, recipe)
+    if recipe.lab_p > 0 and rng.random() < recipe.lab_p:
+        image = jitter_lab(image, rng, recipe)
     if rng.random() < recipe.grey_p:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if rng.random() < recipe.blur_p:

@@ -20,7 +20,7 @@ import numpy as np
 from keras import layers
 
 from cellseg.errors import DataError
-from cellseg.runtime.scaled import fit_factor, scaled_image
+from cellseg.runtime.fit import bring_to
 from cellseg.train.data import padded_to
 from cellseg.train.pixel_report import labelled_images
 from cellseg.train.predict import KerasPredictor
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["coarsest_layer", "seg_grad_cam", "write_cams"]
+__all__ = ["coarsest_layer", "require_cam", "seg_grad_cam", "write_cams"]
 
 
 def seg_grad_cam(
@@ -115,12 +115,16 @@ def _gradient(
         features, found = both(batch, training=False)
         (gradient,) = torch.autograd.grad(_score(found[..., channel]), features)
     else:
-        raise DataError(
-            f"class activation maps need TensorFlow or torch. Received: KERAS_BACKEND={backend}.",
-            hint="KERAS_BACKEND=tensorflow cellseg-cli evaluate ... --cam",
-        )
+        raise _no_gradient(backend)
     to_numpy = keras.ops.convert_to_numpy
     return np.asarray(to_numpy(features)[0]), np.asarray(to_numpy(gradient)[0])
+
+
+def _no_gradient(backend: str) -> DataError:
+    return DataError(
+        f"class activation maps need TensorFlow or torch. Received: KERAS_BACKEND={backend}.",
+        hint="KERAS_BACKEND=tensorflow cellseg-cli evaluate ... --cam",
+    )
 
 
 def _score(found: Any) -> Any:
@@ -128,6 +132,24 @@ def _score(found: Any) -> Any:
     mask = keras.ops.cast(found >= 0.5, "float32")
     mask = keras.ops.where(keras.ops.sum(mask) > 0, mask, keras.ops.ones_like(mask))
     return keras.ops.sum(found * keras.ops.stop_gradient(mask))
+
+
+def require_cam(predictor: Predictor) -> KerasPredictor:
+    """Return what class activation maps can be had of, before anything is scored.
+
+    Raises
+    ------
+    DataError
+        If it is no Keras model, or the backend cannot take a gradient in the middle of one.
+    """
+    if not isinstance(predictor, KerasPredictor):
+        raise DataError(
+            f"class activation maps need a Keras model. Received: {predictor.name}, a bundle.",
+            hint="name the run's folder with --model.",
+        )
+    if (backend := keras.backend.backend()) not in ("tensorflow", "torch"):
+        raise _no_gradient(backend)
+    return predictor
 
 
 def write_cams(
@@ -144,23 +166,18 @@ def write_cams(
     Raises
     ------
     DataError
-        If the model is no Keras model.
+        As `require_cam`.
     """
-    if not isinstance(predictor, KerasPredictor):
-        raise DataError(
-            f"class activation maps need a Keras model. Received: {predictor.name}, a bundle.",
-            hint="name the run's folder with --model.",
-        )
+    model = require_cam(predictor).model
     folder.mkdir(parents=True, exist_ok=True)
-    is_binary = predictor.model.outputs[0].shape[-1] == 1
+    is_binary = model.outputs[0].shape[-1] == 1
     names = [item.name for item in recipe.class_list[1:]]
     for done, (of, truth) in enumerate(labelled_images(recipe, root, split), 1):
-        image = prepare_image(truth.image, recipe.normalize)
-        image = scaled_image(image, min(1.0, fit_factor(image.shape[:2], recipe.input.size_px)))
+        image = _as_trained(truth.image, recipe)
         height, width = image.shape[:2]
         padded = padded_to(image, recipe.model.stride)
         channels = [0] if is_binary else range(1, len(names) + 1)
-        heats = [seg_grad_cam(predictor.model, padded, c)[:height, :width] for c in channels]
+        heats = [seg_grad_cam(model, padded, c)[:height, :width] for c in channels]
         panels = [image, *(_painted(image, heat) for heat in heats)]
         stem = truth.name.rsplit(".", 1)[0]
         cv2.imwrite(str(folder / f"{stem}.png"), np.hstack(panels)[..., ::-1])
@@ -173,3 +190,13 @@ def write_cams(
 def _painted(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     colors = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
     return np.asarray(cv2.addWeighted(image, 0.55, np.ascontiguousarray(colors), 0.45, 0))
+
+
+def _as_trained(image: NDArray[Any], recipe: Recipe) -> NDArray[np.uint8]:
+    """Prepare an image; one at its own scale that is larger than an input is made smaller too."""
+    prepared = prepare_image(image, recipe.normalize)
+    width, height = recipe.input.size_px
+    is_larger = prepared.shape[0] > height or prepared.shape[1] > width
+    if recipe.fit_hw is None and not is_larger:
+        return prepared
+    return bring_to(prepared, (height, width))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -25,8 +26,10 @@ from cellseg.train.models import build_network, kflop_per_pixel, load_network
 from cellseg.train.run_state import RunState
 from cellseg.train.schedule import make_optimizer, rate_schedule
 from cellseg.train.task import open_task
+from cellseg.train.watch import Watch, require_tensorboard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cellseg.train.sections import Recipe
@@ -61,6 +64,8 @@ def train(
 
     Raises
     ------
+    CellsegError
+        If TensorBoard is asked for and not installed.
     RecipeError
         If ``folder`` holds a run and ``resume`` is false, or another recipe's run.
     DataError
@@ -69,6 +74,8 @@ def train(
         If the loss is no number; the last good weights are kept.
     """
     check_folder(recipe, folder, resume)
+    if recipe.watch.tensorboard:
+        require_tensorboard()
     task = open_task(recipe, data_root, progress)
     _prepare_folder(recipe, folder)
     keras.utils.set_random_seed(recipe.fit.seed)
@@ -98,8 +105,6 @@ def _fit(
     folder: Path,
     progress: Progress | None,
 ) -> None:
-    from cellseg.train.watch import Watch
-
     fit, steps = task.recipe.fit, crops.steps_per_epoch
     averaging = [MeanWeights(fit.ema, state, state.epoch * steps)] if fit.ema > 0 else []
     model.fit(
@@ -122,6 +127,7 @@ def _fit(
 def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
     """Write ``model.json``: what the exporter puts into the bundle's manifest."""
     recipe, bundle = task.recipe, task.recipe.bundle
+    fit = "native" if recipe.fit_hw is None else recipe.input.fit
     facts = {
         "name": recipe.name,
         "version": bundle.version,
@@ -129,9 +135,9 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
         "license": bundle.license,
         "classes": [{"name": item.name, "color": list(item.color)} for item in recipe.class_list],
         **task.facts(),
-        "mpp": bundle.mpp or None,
+        "mpp": recipe.mpp,
         "stride": recipe.model.stride,
-        "input": {"normalize": recipe.normalize.model_dump()},
+        "input": {"normalize": recipe.normalize.model_dump(), "fit": fit, "fit_px": recipe.fit_hw},
         "provenance": {
             "recipe": recipe.model_dump(mode="json"),
             "parameters": model.count_params(),
@@ -194,7 +200,8 @@ def _model_and_state(
     recipe = task.recipe
     if resume and (folder / "state.npz").exists():
         log.info("going on from %s", folder / "last.keras")
-        model = load_network(folder / "last.keras", compiled=True)
+        with _policy(recipe.fit.precision):  # or a loss scale that was saved finds no place
+            model = load_network(folder / "last.keras", compiled=True)
         if recipe.fit.schedule != "plateau":  # its end may have been moved
             model.optimizer.learning_rate = rate_schedule(recipe.fit, steps)
         return model, RunState.load(folder)
@@ -206,11 +213,17 @@ def _model_and_state(
 
 
 def _network(recipe: Recipe, precision: str) -> keras.Model:
-    """Build the network under a policy of arithmetic; the global one is left as it was."""
+    with _policy(precision):
+        return build_network(recipe)
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Set the policy of arithmetic; afterwards the global one is as it was."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return build_network(recipe)
+        yield
     finally:
         keras.config.set_dtype_policy(before)
 

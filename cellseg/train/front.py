@@ -1,7 +1,7 @@
-"""Fixed layers at the front of a network: colour space and sharpening, part of every exported file.
+"""Fixed layers at the front of a network: gamma, sharpening, colour space; in every exported file.
 
-The seeds convert colours and sharpen when they infer, but not when they train or evaluate. As
-layers with fixed weights both happen wherever the network runs. The matrices are OpenCV's.
+The seeds do all three when they infer, in this order, but not when they train or evaluate. As fixed
+layers they happen wherever the network runs. The matrices are OpenCV's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 from keras import layers
+
+from cellseg.layers.colors import FORMULAS, ColorSpace, GammaCurve
 
 if TYPE_CHECKING:
     from cellseg.train.sections import InputRecipe
@@ -49,19 +51,23 @@ def with_front(body: keras.Model, recipe: InputRecipe) -> keras.Model:
     body : keras.Model
         Functional, one image (N, H, W, 3) of 0..255 in.
     recipe : InputRecipe
-        Colour space and sharpening.
+        Gamma, sharpening and colour space.
     """
-    if recipe.color == "rgb" and recipe.sharpen == 0:
+    if recipe.color == "rgb" and recipe.sharpen == 0 and recipe.gamma == 1:
         return body
     image = layers.Input(body.inputs[0].shape[1:], name="image")
     x = image
-    if recipe.color != "rgb":
-        x = _fixed(layers.Conv2D(3, 1, trainable=False, name="color"), x)
+    if recipe.gamma != 1:  # in full precision whatever the policy, as the colours below
+        x = GammaCurve(recipe.gamma, dtype="float32", name="gamma")(x)
     if recipe.sharpen > 0:
         sharp = layers.DepthwiseConv2D(
             3, padding="same", use_bias=False, trainable=False, name="sharpen"
         )
         x = _fixed(sharp, x)
+    if recipe.color in FORMULAS:
+        x = ColorSpace(recipe.color, dtype="float32", name="color")(x)
+    elif recipe.color != "rgb":
+        x = _fixed(layers.Conv2D(3, 1, trainable=False, name="color"), x)
     plain = keras.Model(image, _run_again(body, x), name=body.name)
     # Anew from its configuration: each layer then has one place in one graph.
     model = keras.Model.from_config(plain.get_config())
@@ -76,7 +82,7 @@ def _fixed(layer: Any, x: Any) -> Any:
 
 
 def _set_weights(model: keras.Model, recipe: InputRecipe) -> None:
-    if recipe.color != "rgb":
+    if recipe.color in COLOR_SPACES:
         rows, offset = COLOR_SPACES[recipe.color]
         kernel = np.array(rows, np.float32).T[None, None]
         model.get_layer("color").set_weights([kernel, np.array(offset, np.float32)])

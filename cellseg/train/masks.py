@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.slide import rgb_from_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +30,24 @@ _UNKNOWN = 255
 
 
 def read_image(path: Path) -> NDArray[Any]:
-    """Read an image as RGB, uint8 or uint16, shape (H, W, 3).
+    """Read an image as inference does: RGB, uint8 or uint16, shape (H, W, 3).
+
+    White shows through where it is not opaque; an EXIF orientation is not applied.
 
     Raises
     ------
     DataError
-        If it cannot be decoded.
+        If it cannot be decoded, or holds other numbers.
     """
-    array = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
-    return np.ascontiguousarray(array[..., ::-1])
+    array = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"an image must hold 8 or 16 bit. Received: {path}, dtype={array.dtype}.",
+            hint="export it again as PNG or TIFF of 8 or 16 bit.",
+        )
+    if array.ndim == 3:  # BGR or BGRA
+        array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+    return rgb_from_samples(array)
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:

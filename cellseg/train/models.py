@@ -8,7 +8,7 @@ import keras
 
 from cellseg.errors import DataError
 from cellseg.train.families import build_model
-from cellseg.train.families.summary import ModelSummary, macs, summarize
+from cellseg.train.families.summary import ModelSummary, macs, reach, summarize
 from cellseg.train.front import with_front
 
 if TYPE_CHECKING:
@@ -41,9 +41,21 @@ def build_network(recipe: Recipe) -> keras.Model:
 
 def summarize_network(recipe: Recipe) -> ModelSummary:
     """Count and measure the network of a recipe."""
-    thin = recipe.model.thinned()
-    twin = build_network(recipe.model_copy(update={"model": thin}))
-    return summarize(build_network(recipe), recipe.model.stride, twin)
+    return summarize(build_network(recipe), recipe.model.stride, _narrow_network(recipe))
+
+
+def reach_of(recipe: Recipe) -> int | None:
+    """Measure how far past a tile's edge its network is felt, px; None: to no end."""
+    return reach(_narrow_network(recipe), recipe.model.stride)
+
+
+def _narrow_network(recipe: Recipe) -> keras.Model:
+    """Build it as narrow as can be, without what changes pixels one by one; it sees as far."""
+    changes = {
+        "model": recipe.model.thinned(),
+        "input": recipe.input.model_copy(update={"color": "rgb", "gamma": 1.0}),
+    }
+    return build_network(recipe.model_copy(update=changes))
 
 
 def load_network(path: Path, compiled: bool = False) -> keras.Model:

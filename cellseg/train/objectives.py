@@ -34,6 +34,8 @@ LOSSES: dict[str, tuple[str, str]] = {
     "bce_dice": ("pixel_losses", "BceDiceLoss"),
     "iou": ("pixel_losses", "IouLoss"),
     "bce_iou": ("pixel_losses", "BceIouLoss"),
+    "ssim": ("structure_losses", "SsimLoss"),
+    "bce_ssim_iou": ("structure_losses", "BceSsimIouLoss"),
     "tversky": ("pixel_losses", "TverskyLoss"),
     "focal_tversky": ("pixel_losses", "FocalTverskyLoss"),
     "focal": ("pixel_losses", "FocalLoss"),
@@ -53,6 +55,8 @@ SEED_LOSSES = {
     "jaccard": "iou",
     "jaccard_loss": "iou",
     "bce_iou_loss": "bce_iou",
+    "ssim_loss": "ssim",
+    "basnet_hybrid_loss": "bce_ssim_iou",
     "weighted_categorical_crossentropy": "categorical_crossentropy",
 }
 """Other names of the same losses."""

@@ -1,6 +1,7 @@
 """A model's class probabilities for a whole image, as training saw it or tile by tile.
 
-``plain`` scales the image as training did, runs it once and scales the probabilities back.
+``plain`` scales the image as training did, runs it once and scales the probabilities back; a
+bundle does so by itself.
 ``tiled`` runs tiles at the image's own scale by the runtime's plan: a core is kept, a halo is read
 and dropped, border tiles are shifted inwards, nothing is padded inside or blended.
 """
@@ -9,11 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.scaled import fit_factor, scaled_image
+from cellseg.runtime.fit import bring_back, bring_to
 from cellseg.train.stock import prepare_image
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+    from cellseg.runtime.segmenter import Segmenter
     from cellseg.train.sections import Recipe
 
 __all__ = ["BundlePredictor", "KerasPredictor", "Predictor", "class_map", "open_predictor"]
@@ -59,9 +60,9 @@ class KerasPredictor:
 
     def plain(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Map an image (H, W, 3) to (H, W, classes), run as a whole."""
-        whole = prepare_image(image, self._recipe.normalize)
-        scaled = _as_trained(whole, self._recipe)
-        return _enlarged(self.prepared(scaled), whole.shape[:2])
+        whole, fit_hw = prepare_image(image, self._recipe.normalize), self._recipe.fit_hw
+        scaled = whole if fit_hw is None else bring_to(whole, fit_hw)
+        return bring_back(self.prepared(scaled), whole.shape[:2])
 
     def tiled(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Map an image (H, W, 3) to (H, W, classes), run in tiles at its own scale."""
@@ -101,7 +102,7 @@ class BundlePredictor:
     bundle : Path or str
         A ``.cellseg`` file or a shipped name.
     recipe : Recipe
-        Scale and classes of the data.
+        Classes of the data; scale and intensity range are the bundle's.
     **options
         Fields of `cellseg.runtime.options.InferOptions`: engine, precision, threads.
     """
@@ -111,8 +112,8 @@ class BundlePredictor:
         from cellseg.runtime.segmenter import Segmenter
 
         self._card = Bundle.open(bundle).manifest
-        self._segmenter = Segmenter.load(bundle, **options)
-        self._recipe = recipe
+        self._as_trained = Segmenter.load(bundle, **options)
+        self._native = Segmenter.load(bundle, fit="native", **options)
         self.name = f"{self._card.name} {self._card.version}"
         names = [item.name for item in self._card.classes]
         wanted = [item.name for item in recipe.class_list]
@@ -124,18 +125,14 @@ class BundlePredictor:
 
     def plain(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Map an image (H, W, 3) to (H, W, classes), run as a whole."""
-        if self._recipe.input.fit == "native":
-            return self.tiled(image)
-        whole = prepare_image(image, self._recipe.normalize)
-        scaled = _as_trained(whole, self._recipe)
-        return _enlarged(self._run(scaled), whole.shape[:2])
+        return self._run(self._as_trained, image)
 
     def tiled(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Map an image (H, W, 3) to (H, W, classes), run in tiles at its own scale."""
-        return self._run(image)
+        return self._run(self._native, image)
 
-    def _run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        found = self._segmenter(image).probabilities
+    def _run(self, segmenter: Segmenter, image: NDArray[Any]) -> NDArray[np.float32]:
+        found = segmenter(image).probabilities
         count = len(self._card.classes)
         out = np.zeros((*found.shape[:2], count), np.float32)
         for place, channel in enumerate(self._card.channels):
@@ -204,19 +201,6 @@ def tile_and_halo(recipe: Recipe) -> tuple[int, int]:
     core_px = recipe.infer.tile_px or recipe.input.size_px[0]
     halo_px = recipe.infer.overlap_px
     return -(-(core_px + 2 * halo_px) // stride) * stride, halo_px
-
-
-def _as_trained(image: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    if recipe.target.kind == "instances" or recipe.input.fit == "native":
-        return image
-    return scaled_image(image, fit_factor(image.shape[:2], recipe.input.size_px))
-
-
-def _enlarged(found: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.float32]:
-    if found.shape[:2] == hw:
-        return found
-    resized = cv2.resize(found, hw[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, np.float32).reshape(*hw, found.shape[-1])
 
 
 def _padded(image: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:

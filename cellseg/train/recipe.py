@@ -134,11 +134,14 @@ def data_folder(name_or_path: str | Path, data: Path | None) -> Path:
     return path.parent
 
 
-def run_folder(recipe: Recipe, root: Path, out: Path | None = None) -> Path:
-    """Return where a recipe's run lies: ``out``, else as the recipe says, else runs/<name>."""
+def run_folder(recipe: Recipe, home: Path, out: Path | None = None) -> Path:
+    """Return where a recipe's run lies: ``out``, else as the recipe says, else runs/<name>.
+
+    ``home`` is the folder of the recipe's file: a run is no part of its data.
+    """
     if out is not None:
         return out
-    return Path("runs") / recipe.name if recipe.run is None else root / recipe.run
+    return Path("runs") / recipe.name if recipe.run is None else home / recipe.run
 
 
 def recipe_of_run(run: Path, asked: Recipe) -> Recipe:

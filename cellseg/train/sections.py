@@ -17,6 +17,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
 Chance = Annotated[float, Field(ge=0, le=1)]
 DEFAULT_FAMILY = "stem-unet"
+_USUAL_MPP = 0.5
 
 
 class Section(BaseModel):
@@ -111,18 +112,22 @@ class ClassRecipe(Section):
 class InputRecipe(Section):
     """What the network sees: one preparation for training, evaluation and inference.
 
-    Colour and sharpening are fixed layers at the front of the network, so that every exported file
-    holds them.
+    Gamma, sharpening and colour are fixed layers at the front of the network, in this order, so
+    that every exported file holds them.
     """
 
     size_px: tuple[int, int] = Field((512, 512), description="width and height of an input, px")
     fit: Literal["whole", "native", "both"] = Field(
         "whole",
         description="whole: an image is scaled, its aspect kept, until it fits the size; native: "
-        "crops of that size at the image's own scale; both: half of the crops each",
+        "crops of that size at the image's own scale; both: half of the crops each. The bundle "
+        "does the same; slides it reads by bundle.mpp, or refuses (whole without mpp)",
     )
-    color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv"] = Field(
-        "rgb", description="colour space that the network works in"
+    color: Literal["rgb", "bgr", "gray", "xyz", "ycrcb", "yuv", "hsv", "lab"] = Field(
+        "rgb", description="colour space that the network works in, as OpenCV gives 8-bit images"
+    )
+    gamma: float = Field(
+        1.0, gt=0, le=10, description="grey values v become 255 (v / 255) ** gamma; 1: as they are"
     )
     sharpen: float = Field(
         0.0, ge=0, le=10, description="strength k of a 3x3 sharpening: centre 1 + 8k, rest -k"
@@ -229,6 +234,13 @@ class AugmentRecipe(Section):
     brightness_beta: float = Field(10.0, ge=0, description="largest offset of that, grey values")
     hed_p: Chance = Field(0.0, description="stains of a bright-field image made stronger or weaker")
     hed: float = Field(0.15, ge=0, le=1, description="largest change of each stain, +-, relative")
+    hsv_p: Chance = Field(0.0, description="hue, saturation and value changed")
+    hue_deg: float = Field(10.0, ge=0, le=180, description="largest turn of the hue, +-, degrees")
+    saturation: float = Field(0.2, ge=0, le=1, description="largest change of it, +-, relative")
+    value: float = Field(0.1, ge=0, le=1, description="largest change of HSV's value, +-, relative")
+    lab_p: Chance = Field(0.0, description="lightness and tint shifted (CIE L*a*b*)")
+    lab_light: float = Field(8.0, ge=0, le=100, description="largest shift of L* (0..100), +-")
+    lab_color: float = Field(6.0, ge=0, le=127, description="largest shift of a* and b*, +-")
     sharpen_p: Chance = Field(0.0, description="sharpened")
     sharpen: float = Field(1.0, ge=0, le=10, description="its largest strength k")
     restain_p: Chance = Field(0.6, description="new stains on a bright-field crop (instances)")
@@ -302,7 +314,9 @@ class WatchRecipe(Section):
     count: int = Field(4, ge=0, le=64, description="images shown")
     plain: bool = Field(True, description="the image as training sees it, in epochs-plain.png")
     tiled: bool = Field(False, description="tiles at the image's own scale, in epochs-tiled.png")
-    tensorboard: bool = Field(False, description="write TensorBoard events (needs tensorboard)")
+    tensorboard: bool = Field(
+        False, description="TensorBoard events in tensorboard/ (the tensorboard extra)"
+    )
 
 
 class InferRecipe(Section):
@@ -328,7 +342,12 @@ class BundleRecipe(Section):
     version: str = Field("1.0", description="version of the model")
     description: str = Field("", description="one sentence")
     license: str = Field("Apache-2.0", description="licence of the weights")
-    mpp: float = Field(0.5, ge=0, description="pixel size the model expects, µm; 0: any")
+    mpp: float | None = Field(
+        None,
+        ge=0,
+        description="pixel size the network sees, µm, after scaling; 0: any; by default 0.5, or "
+        "any with input.fit whole, which then takes no slides",
+    )
     class_name: str = Field("nucleus", description="name of the foreground class")
     class_color: Color = Field((230, 60, 60), description="its RGB colour, 0..255")
     threshold: float = Field(0.5, gt=0, lt=1, description="foreground probability")
@@ -346,7 +365,8 @@ class Recipe(Section):
 
     name: str = Field(min_length=1, description="name of the model")
     run: str | None = Field(
-        None, description="the run's folder, relative to --data; by default runs/<name> here"
+        None,
+        description="the run's folder, relative to the recipe's file; by default runs/<name> here",
     )
     model: ModelRecipe = FAMILY_MODELS[DEFAULT_FAMILY]()
     sources: tuple[SourceRecipe, ...] = Field(min_length=1, description="where images come from")
@@ -394,6 +414,21 @@ class Recipe(Section):
     def family(self) -> str:
         """Name of the model family."""
         return str(self.model.model_dump()["family"])
+
+    @property
+    def fit_hw(self) -> tuple[int, int] | None:
+        """Height and width that whole images are scaled to fit; None: they keep their scale."""
+        if self.target.kind == "instances" or self.input.fit == "native":
+            return None
+        width, height = self.input.size_px
+        return height, width
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel that the network sees; None: any."""
+        if self.bundle.mpp is not None:
+            return self.bundle.mpp or None
+        return None if self.fit_hw is not None and self.input.fit == "whole" else _USUAL_MPP
 
     @property
     def class_list(self) -> tuple[ClassRecipe, ...]:

@@ -1,7 +1,7 @@
 """Labelled images of a class recipe, scaled as the recipe says and kept in memory up to a limit.
 
-``whole`` scales an image by one factor until it fits the input, so its aspect is kept; ``native``
-leaves it. What does not fit the memory is decoded again when it is needed.
+``whole`` scales an image until it fits the input, as inference does (`cellseg.runtime.fit`);
+``native`` leaves it. What does not fit the memory is decoded again when it is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.scaled import fit_factor, scaled_classes, scaled_image
+from cellseg.runtime.fit import bring_to
+from cellseg.runtime.segmenter import nearest
 from cellseg.train.data import normalized
 from cellseg.train.masks import read_image
 
@@ -54,11 +55,22 @@ class Labelled:
 def prepare_image(image: NDArray[Any], normalize: NormalizeRecipe) -> NDArray[np.uint8]:
     """Bring an image as it was read to uint8 RGB (H, W, 3) in the recipe's intensity range.
 
-    The only preparation besides scale; training, evaluation and inference all call it.
+    The only preparation besides scale (`cellseg.runtime.fit.bring_to`); training, evaluation and
+    inference share both.
     """
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
     return normalized(image, normalize)
+
+
+def _scaled(item: Labelled, fit_hw: tuple[int, int]) -> Labelled:
+    """Bring image and classes to a size, the classes by the nearest pixel."""
+    image = bring_to(item.image, fit_hw)
+    rows, columns = (
+        nearest(count, extent)
+        for count, extent in zip(image.shape[:2], item.classes.shape, strict=True)
+    )
+    return Labelled(item.pair, image, item.classes[np.ix_(rows, columns)])
 
 
 class Stock:
@@ -109,11 +121,8 @@ class Stock:
         if found is not None:
             return found
         item = self.original(index)
-        if scale == "whole":
-            factor = fit_factor(item.image.shape[:2], self.recipe.input.size_px)
-            item = Labelled(
-                item.pair, scaled_image(item.image, factor), scaled_classes(item.classes, factor)
-            )
+        if scale == "whole" and self.recipe.fit_hw is not None:
+            item = _scaled(item, self.recipe.fit_hw)
         with self._lock:
             if (index, scale) not in self._kept and item.nbytes <= self._left:
                 self._kept[index, scale] = item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from cellseg.train.task import Task
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "require_tensorboard"]
 
 _THUMB_PX, _LABEL_PX, _GAP_PX = 192, 64, 4
 
@@ -85,15 +86,19 @@ def _as_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
     return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
 
 
-def _open_board(folder: Path) -> Any:
-    """Return what writes one scalar, by whichever writer is installed."""
-    try:
-        from tensorboard.summary import Writer
-    except ImportError as error:
+def require_tensorboard() -> None:
+    """Raise CellsegError, with the line that installs it, if TensorBoard is not there."""
+    if find_spec("tensorboard") is None:
         raise CellsegError(
             "watch.tensorboard needs tensorboard. Received: it is not installed.",
-            hint="pip install tensorboard, or leave watch.tensorboard out.",
-        ) from error
+            hint="pip install 'cellseg[tensorboard]', or leave watch.tensorboard out.",
+        )
+
+
+def _open_board(folder: Path) -> Any:
+    """Return what writes one scalar."""
+    from tensorboard.summary import Writer
+
     writer = Writer(str(folder / "tensorboard"))
 
     def write(name: str, value: float, epoch: int) -> None:

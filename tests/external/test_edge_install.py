@@ -25,7 +25,7 @@ def resolve(requirements: list[Requirement], python: str, folder: Path) -> dict[
     # The marker of this machine would be asked, so it is answered here for the other one.
     wanted = [f"{each.name}{each.specifier}" for each in requirements]
     command = [sys.executable, "-m", "pip", "install", *options, f"--report={report}", *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     if done.returncode and any(text in done.stderr for text in NO_INDEX):
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,8 @@ import tifffile
 
 from cellseg.errors import StoreError
 from cellseg.live.frame import Frame, FrameMeta
-from cellseg.live.recorder import Recorder, read_lines
+from cellseg.live.json_lines import read_lines
+from cellseg.live.recorder import Recorder
 from tests.fakes import nuclei_picture
 
 

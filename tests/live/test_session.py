@@ -327,7 +327,7 @@ def test_dlpack_goes_in_and_out_without_a_copy(bundle: Any) -> None:
 
 
 def test_nothing_of_a_frames_size_is_allocated_after_the_first_frames(bundle: Any) -> None:
-    frame = nuclei_picture(512, 512)
+    frame = nuclei_picture(768, 768)
     grown = []
     with make(bundle, QuietEngine, policy="block", tile_px=256) as session:
         for _ in range(4):

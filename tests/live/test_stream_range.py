@@ -45,3 +45,10 @@ def test_a_stream_forgets_another_scene() -> None:
 def test_without_normalization_the_range_is_that_of_the_dtype() -> None:
     stream = StreamRange(NormalizeSpec(), np.dtype(np.uint16), memory=8)
     assert stream.add(noise(0, 9, np.uint16)) == (0.0, 65535.0)
+
+
+def test_a_large_frame_has_the_percentiles_of_some_of_its_rows() -> None:
+    frame = RNG.normal(120, 30, (1024, 512, 3)).clip(0, 255).astype(np.uint8)
+    found = StreamRange(WANTED, np.dtype(np.uint8), memory=1).add(frame)
+    assert np.abs(np.subtract(found, percentile_range(frame, 2, 98))).max() <= 1
+    assert found == percentile_range(frame[::4], 2, 98)

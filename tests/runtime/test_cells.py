@@ -13,9 +13,10 @@ from scipy import ndimage
 from skimage import morphology
 
 from cellseg.runtime.cells import instances_from_probabilities, label_cells
-from cellseg.runtime.kernels.instances import label_left, mark_seeds, number_in_raster_order
+from cellseg.runtime.kernels.instances import mark_seeds, number_cells
 from cellseg.runtime.kernels.watershed import SEA, flood
 from cellseg.runtime.manifest import InteriorBorder
+from tests.cell_pictures import runs_of
 
 RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
 CROSS = ndimage.generate_binary_structure(2, 1)
@@ -57,10 +58,10 @@ def flood_with_a_heap(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray
     return labels
 
 
-def flooded(elevation: np.ndarray, mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def flooded(height: np.ndarray, mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Flood an image by the kernel, which wants a frame around it."""
-    framed = np.pad(np.where(mask, seeds, SEA).astype(np.uint32), 1, constant_values=SEA)
-    flood(np.pad(elevation, 1), framed, work_for(framed))
+    framed = np.pad(np.where(mask, seeds, SEA).astype(np.int32), 1, constant_values=SEA)
+    flood(runs_of(mask)[0], np.pad(height, 1), framed, work_for(framed))
     return np.where(mask, framed[1:-1, 1:-1], 0)
 
 
@@ -109,7 +110,7 @@ def test_the_flood_equals_its_heap_twin(seed: int, height: int, width: int) -> N
     )
     labels *= mask
     expected = flood_with_a_heap(elevation, mask, labels)
-    np.testing.assert_array_equal(flooded(elevation, mask, labels), expected)
+    np.testing.assert_array_equal(flooded(255 - elevation, mask, labels), expected)
 
 
 def test_the_flood_equals_scikit_image_where_no_pixel_is_tied() -> None:
@@ -119,7 +120,7 @@ def test_the_flood_equals_scikit_image_where_no_pixel_is_tied() -> None:
     seeds[2, 3], seeds[2, 36] = 1, 2
     mask = np.ones((5, 40), bool)
     expected = segmentation.watershed(255 - elevation, seeds.astype(int), mask=mask)
-    agree = (flooded(255 - elevation, mask, seeds) == expected).mean()
+    agree = (flooded(elevation, mask, seeds) == expected).mean()
     assert agree > 0.97  # the valley line itself may go either way
 
 
@@ -146,9 +147,14 @@ def test_an_empty_image_has_no_cells() -> None:
     assert labels.max() == 0
 
 
-def framed_arrays(hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    framed_hw = hw[0] + 2, hw[1] + 2
-    return np.full(framed_hw, 77, np.uint32), np.zeros(framed_hw, np.uint8)
+def seeded(
+    foreground: np.ndarray, height: np.ndarray, level: int, depth: int, min_px: int
+) -> tuple[int, np.ndarray]:
+    """Return the number of seeds in all of the foreground at once, and its frame."""
+    framed = np.full((foreground.shape[0] + 2, foreground.shape[1] + 2), SEA, np.int32)
+    runs, heights = runs_of(foreground)[0], np.pad(height, 1)
+    count = mark_seeds(runs, heights, level, depth, min_px, framed, work_for(framed))
+    return count, framed[1:-1, 1:-1]
 
 
 @given(
@@ -164,15 +170,15 @@ def test_there_are_as_many_seeds_as_maxima_of_that_depth(
     foreground = rng.random(hw) < 0.9
     height = cv2.GaussianBlur(rng.integers(0, 256, hw).astype(np.uint8), (0, 0), 1.0)
     height = height.reshape(hw)
-    framed, elevation = framed_arrays(hw)
-    count = mark_seeds(foreground, height, 60, depth, 0, framed, elevation, work_for(framed))
+    count, labels = seeded(foreground, height, 60, depth, 0)
     # Far below the lowest seed, so that pieces apart stay apart; a maximum counts from h + 1 on.
     relief = np.where(foreground & (height >= 60), height.astype(int) + 1000, 0)
     lowered = np.maximum(relief - (depth - 1), 0)
     filled = morphology.reconstruction(lowered, relief, footprint=CROSS).astype(int)
     peaks = morphology.local_maxima(np.pad(filled, 1), connectivity=1)
     assert count == ndimage.label(peaks)[1]
-    np.testing.assert_array_equal(framed[1:-1, 1:-1] > 0, (relief > 0) | ~foreground)
+    np.testing.assert_array_equal(labels == SEA, ~foreground)
+    np.testing.assert_array_equal(labels > 0, relief > 0)
 
 
 def test_nuclei_whose_interiors_run_together_part_at_the_pass() -> None:
@@ -187,22 +193,19 @@ def test_nuclei_whose_interiors_run_together_part_at_the_pass() -> None:
 
 
 def test_seeds_outside_the_foreground_are_ignored() -> None:
-    framed, elevation = framed_arrays((4, 4))
-    high = np.full((4, 4), 255, np.uint8)
-    assert (
-        mark_seeds(np.zeros((4, 4), bool), high, 128, 256, 0, framed, elevation, work_for(framed))
-        == 0
-    )
-    assert (framed == SEA).all()
+    count, labels = seeded(np.zeros((4, 4), bool), np.full((4, 4), 255, np.uint8), 128, 256, 0)
+    assert count == 0
+    assert (labels == SEA).all()
 
 
-def test_what_the_flood_does_not_reach_is_a_cell_of_its_own() -> None:
-    framed = np.full((5, 6), SEA, np.uint32)
-    framed[1, 1:3], framed[3, 1], framed[3, 3:5], framed[2, 4] = 1, 0, 0, 0
-    assert label_left(framed, 1, work_for(framed)) == 3
-    assert framed[2, 4] == framed[3, 3] == framed[3, 4] == 2
-    assert framed[3, 1] == 3
-    assert (framed[1, 1:3] == 1).all()
+def test_pieces_outside_the_box_are_left_out() -> None:
+    foreground = np.zeros((8, 12), bool)
+    foreground[1:4, 1:5] = foreground[1:4, 7:11] = foreground[6, 1:5] = True
+    labels, first = label_cells(foreground, foreground * np.uint8(255), RULE, box=(3, 4, 6, 7))
+    expected = np.zeros((8, 12), int)
+    expected[1:4, 1:5] = 1
+    np.testing.assert_array_equal(labels, expected)
+    assert first.tolist() == [13]
 
 
 @pytest.mark.parametrize(
@@ -212,9 +215,12 @@ def test_what_the_flood_does_not_reach_is_a_cell_of_its_own() -> None:
 def test_small_cells_are_dropped_and_ids_follow_the_raster(
     min_area_px: int, expected: list[list[int]], firsts: list[int]
 ) -> None:
-    framed = np.pad(np.array([[9, 9, SEA, 4], [9, SEA, 7, 7]], np.uint32), 1, constant_values=SEA)
-    labels, first = np.empty((2, 4), np.uint32), np.empty(9, np.int64)
-    count = number_in_raster_order(framed, min_area_px, np.zeros(10, np.uint32), labels, first)
+    found = np.array([[1, 1, SEA, 2], [1, SEA, 1, 1]], np.int32)
+    runs, piece = runs_of(found != SEA)
+    framed = np.pad(found, 1, constant_values=SEA)
+    labels, first = np.empty((2, 4), np.uint32), np.empty(3, np.int64)
+    parts = np.array([1, 2], np.int32)
+    count = number_cells(runs, piece, parts, framed, min_area_px, labels, first)
     np.testing.assert_array_equal(labels, expected)
     np.testing.assert_array_equal(first[:count], firsts)
 
@@ -229,12 +235,20 @@ def test_specks_of_interior_do_not_split_a_nucleus() -> None:
 
 
 def test_seeds_below_the_smallest_size_are_no_seeds() -> None:
-    height = np.zeros((6, 9), np.uint8)
-    height[1:5, 1:5], height[3, 7] = 255, 255
-    framed, elevation = framed_arrays((6, 9))
-    assert (
-        mark_seeds(np.ones((6, 9), bool), height, 128, 256, 2, framed, elevation, work_for(framed))
-        == 1
-    )
-    assert framed[4, 8] == 0
-    assert framed[2, 2] == 1
+    height = np.zeros((6, 12), np.uint8)
+    height[1:5, 1:5] = height[3, 7] = height[2:4, 10] = 255
+    foreground = np.ones((6, 12), bool)
+    assert seeded(foreground, height, 128, 256, 1)[0] == 3
+    count, labels = seeded(foreground, height, 128, 256, 2)
+    assert count == 2
+    assert (labels[1, 1], labels[3, 7], labels[2, 10]) == (1, 0, 2)
+
+
+def test_a_piece_with_one_seed_is_one_cell_as_it_is_when_flooded() -> None:
+    foreground = np.zeros((9, 9), bool)
+    foreground[1:8, 1:8] = True
+    height = np.zeros((9, 9), np.uint8)
+    height[2:4, 2:4] = 255
+    seeds = foreground * (height > 0)
+    expected = flooded(height, foreground, seeds)
+    np.testing.assert_array_equal(label_cells(foreground, height, RULE)[0], expected)

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from cellseg.errors import DataError
-from cellseg.runtime.bundle import ModelCard
 from cellseg.runtime.labelled import read_labelled
 from cellseg.runtime.normalize import Normalize
-from tests.bundles import card_fields
 from tests.export.images import draw_discs, write_labelled, write_png
 
 if TYPE_CHECKING:
@@ -55,31 +53,6 @@ def test_masks_without_labels_have_no_cells(tmp_path: Path) -> None:
     (item,) = read_labelled(tmp_path, NAMES, Normalize())
     assert not item.has_cells
     assert item.classes.any()
-
-
-def test_images_are_scaled_to_fit_as_a_recipe_of_whole_images_does(tmp_path: Path) -> None:
-    (item,) = read_labelled(write_labelled(tmp_path, range(1)), NAMES, Normalize(), (40, 40))
-    image, labels = draw_discs(0)
-    assert item.image.shape == (32, 40, 3)
-    blocks = image.reshape(32, 2, 40, 2, 3).mean((1, 3))
-    np.testing.assert_allclose(item.image, blocks, atol=1)
-    inside = labels.reshape(32, 2, 40, 2) > 0
-    assert not item.classes[~inside.any((1, 3))].any()
-    assert item.classes[inside.all((1, 3))].all()
-    assert set(np.unique(item.labels)) == set(np.unique(labels))
-
-
-@pytest.mark.parametrize(
-    ("fit", "kind", "expected"),
-    [("whole", "classes", (40, 30)), ("native", "classes", None), ("whole", "instances", None)],
-)
-def test_a_card_says_what_whole_images_were_scaled_to(
-    fit: str, kind: str, expected: tuple[int, int] | None
-) -> None:
-    recipe = {"target": {"kind": kind}, "input": {"fit": fit, "size_px": [40, 30]}}
-    card = ModelCard.model_validate(card_fields(provenance={"recipe": recipe}))
-    assert card.whole_px == expected
-    assert ModelCard.model_validate(card_fields()).whole_px is None
 
 
 def test_folder_without_images_is_refused(tmp_path: Path) -> None:

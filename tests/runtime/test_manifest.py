@@ -38,6 +38,9 @@ def test_manifest_survives_its_own_bytes() -> None:
         ({"name": "../evil"}, "name"),
         ({"mpp": 0.0}, "mpp"),
         ({"mpp": float("nan")}, "mpp"),
+        ({"input": {"fit": "whole"}}, "fit_px is for fit whole and both"),
+        ({"input": {"fit_px": [512, 512]}}, "fit_px is for fit whole and both"),
+        ({"input": {"fit": "whole", "fit_px": [0, 512]}}, "fit_px"),
         ({"channels": [{"name": "a", "class_index": 1}]}, "channels must cover every class"),
         (
             {"channels": [{"name": str(i), "class_index": i} for i in range(3)]},

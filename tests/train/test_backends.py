@@ -17,6 +17,7 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 import cellseg  # noqa: E402
 from cellseg.layers import in_full_precision  # noqa: E402
+from cellseg.train.cam import seg_grad_cam  # noqa: E402
 from cellseg.train.families import build_model  # noqa: E402
 from cellseg.train.objectives import LOSSES, make_loss  # noqa: E402
 from tests.train.small_families import SMALL, batch, small  # noqa: E402
@@ -45,6 +46,11 @@ for name in sys.argv[3].split(","):
 for name in sys.argv[4].split(","):
     loss = make_loss(name)(known["truth"], known["guess"])
     found[f"loss/{name}"] = keras.ops.convert_to_numpy(loss)
+if found["backend"] != "jax":
+    from cellseg.train.cam import seg_grad_cam
+    model, (image, _) = build_model("unet", SMALL["unet"]), batch("unet")
+    model.set_weights([known[f"unet/{i}"] for i in range(len(model.weights))])
+    found["cam"] = seg_grad_cam(model, image[0].astype(np.uint8), 0)
 np.savez(sys.argv[2], **found)
 """
 
@@ -83,6 +89,11 @@ def test_another_backend_computes_the_same(backend: str, tmp_path: Path) -> None
             expected[f"{name}/loss"] = model.train_on_batch(image, mask)
     for name in PIXEL_LOSSES:
         expected[f"loss/{name}"] = float(make_loss(name)(truth, guess))
+    if backend != "jax":
+        unet, (image, _) = small("unet"), batch("unet")
+        unet.set_weights([given[f"unet/{i}"] for i in range(len(unet.weights))])
+        expected["cam"] = seg_grad_cam(unet, image[0].astype(np.uint8), 0)
+        assert expected["cam"].max() > 0.9
     found = _run(backend, given, tmp_path)
     assert str(found["backend"]) == backend
     for name, value in expected.items():

@@ -69,6 +69,17 @@ def test_a_seeds_file_evaluates_as_it_is_plain_and_tiled(project: Path) -> None:
     assert len(list((folder / "cam").iterdir())) == 2
 
 
+def test_a_backend_without_class_activation_says_so_before_it_scores(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cellseg.train.cam.keras.backend.backend", lambda: "jax")
+    answer = run("evaluate", str(project), "--cam", "-o", str(tmp_path / "out"))
+    assert answer.exit_code == 1
+    assert "need TensorFlow or torch" in answer.output
+    assert "hint: KERAS_BACKEND=tensorflow" in answer.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_seeds_file_infers_as_it_is(project: Path) -> None:
     answer = run("infer", str(project))
     assert answer.exit_code == 0, answer.output

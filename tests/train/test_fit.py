@@ -12,13 +12,19 @@ import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras", reason="needs the [train] extra")
+pytest.importorskip("onnx", reason="needs the [export] extra")
 
-from cellseg.errors import DataError, RecipeError  # noqa: E402
+from cellseg.errors import CellsegError, DataError, RecipeError  # noqa: E402
+from cellseg.export.translate import plain_graph  # noqa: E402
 from cellseg.train.data import CropSequence, load_source  # noqa: E402
 from cellseg.train.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
-from cellseg.train.models import build_network, kflop_per_pixel  # noqa: E402
+from cellseg.train.models import build_network, kflop_per_pixel, load_network  # noqa: E402
 from cellseg.train.recipe import Recipe  # noqa: E402
+from cellseg.train.schedule import rate_schedule  # noqa: E402
+from cellseg.train.sections import WatchRecipe  # noqa: E402
+from tests.export.graphs import run_onnx  # noqa: E402
+from tests.export.networks import run_keras  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -80,6 +86,78 @@ def test_a_resumed_run_ends_at_the_same_weights(discs: Path, tmp_path: Path) -> 
     one, two = (keras.saving.load_model(run / "last.keras") for run in (whole, parts))
     for left, right in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5)
+
+    earlier, later = (np.load(run / "state.npz") for run in (whole, parts))
+    assert {"w0", "facts"} <= set(earlier.files) == set(later.files)  # w0: the running mean
+    for name in earlier.files:
+        np.testing.assert_allclose(earlier[name], later[name], atol=2e-5)
+    for key, within in (("loss", 2e-5), ("val_loss", 2e-4), ("learning_rate", 1e-9)):
+        np.testing.assert_allclose(*(column(run, key) for run in (whole, parts)), atol=within)
+
+
+def test_a_text_file_ends_the_run_after_the_epoch(discs: Path, tmp_path: Path) -> None:
+    (tmp_path / "STOP").write_text("please")
+    train(tiny(), discs, tmp_path)
+    assert column(tmp_path, "epoch") == [1]
+
+
+def test_warm_up_and_cosine_set_the_rate_of_each_step() -> None:
+    fit = tiny().fit
+    rates = [float(rate_schedule(fit, 4)(step)) for step in range(9)]
+    peak = fit.learning_rate
+    assert rates[0] == pytest.approx(peak / 50)
+    assert rates[2] == pytest.approx(peak)  # after the two steps of warm-up
+    half_way = peak * (0.99 * (1 + np.cos(np.pi * 3 / 6)) / 2 + 0.01)
+    assert rates[5] == pytest.approx(half_way, rel=1e-5)
+    assert rates[8] == pytest.approx(peak * 0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_learns_float32_weights_that_export(
+    precision: str, discs: Path, tmp_path: Path
+) -> None:
+    recipe = tiny({"base_filters": 4, "levels": 1, "head_filters": 4}, precision=precision)
+    (tmp_path / "STOP").touch()
+    train(recipe, discs, tmp_path)
+    if precision == "mixed_float16":  # its loss scale must be taken up again
+        train(recipe, discs, tmp_path, resume=True)
+    last = load_network(tmp_path / "last.keras")
+    best = load_network(tmp_path / "best.keras")
+    assert precision[6:] in {layer.compute_dtype for layer in last.layers if layer.weights}
+    assert {layer.compute_dtype for layer in best.layers if layer.weights} == {"float32"}
+    assert {str(weight.dtype) for weight in last.weights} == {"float32"}
+    assert np.isfinite(column(tmp_path, "loss")).all()
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
+    expected = run_keras(best, image)
+    assert np.abs(run_onnx(plain_graph(best, range(3), 3), image) - expected).max() < 1e-4
+
+
+def test_tensorboard_that_is_missing_is_said_before_anything_is_done(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cellseg.train.watch.find_spec", lambda name: None)
+    with pytest.raises(CellsegError, match="needs tensorboard") as caught:
+        train(watched(), discs, tmp_path / "run")
+    assert "pip install 'cellseg[tensorboard]'" in str(caught.value.hint)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_the_metrics_of_every_epoch(discs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the [tensorboard] extra")
+    train(watched(), discs, tmp_path)
+    (events,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    written = events.read_bytes()
+    assert written.count(b"val_loss") == 2
+    assert b"learning_rate" in written
+
+
+def watched() -> Recipe:
+    return tiny().model_copy(update={"watch": WatchRecipe(tensorboard=True, count=0)})
+
+
+def column(run: Path, key: str) -> list[float]:
+    rows = csv.DictReader((run / "metrics.csv").read_text().splitlines())
+    return [float(row[key]) for row in rows]
 
 
 def test_a_run_can_be_made_longer_and_its_schedule_ends_there(discs: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from cellseg.errors import DataError
+from cellseg.runtime.slide import open_slide
 from cellseg.train.masks import MaskRule, fit_mask_rule, otsu_value, read_grey, read_image
 from cellseg.train.pairs import find_pairs
 from cellseg.train.sections import ClassRecipe, Recipe
@@ -85,6 +86,25 @@ def test_images_come_as_rgb_and_keep_16_bit(tmp_path: Path) -> None:
     deep = saved(tmp_path / "d.png", np.full((4, 4), 3000, np.uint16))
     assert read_image(deep).dtype == np.uint16
     assert read_grey(deep).max() == 255
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_training_reads_an_image_as_inference_does(
+    tmp_path: Path, channels: int, dtype: type
+) -> None:
+    rng = np.random.default_rng(channels)
+    image = rng.integers(0, np.iinfo(dtype).max, (9, 7, channels)).astype(dtype).squeeze()
+    path = saved(tmp_path / "image.png", image)
+    slide = open_slide(path)
+    assert np.array_equal(read_image(path), slide.read_region(0, (0, 0), (9, 7)))
+    slide.close()
+
+
+def test_an_image_of_floats_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path / "f.tif", np.zeros((4, 4), np.float32))
+    with pytest.raises(DataError, match=r"8 or 16 bit.*f\.tif, dtype=float32"):
+        read_image(path)
 
 
 def test_images_without_a_split_are_split_once_each(tmp_path: Path) -> None:

@@ -64,6 +64,36 @@ def test_halves_are_means_of_their_parts() -> None:
     assert value("bce_iou", TRUTH, FOUND) == pytest.approx(half, rel=1e-6)
 
 
+def test_ssim_is_that_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    rng = np.random.default_rng(0)
+    truth = (rng.random((2, 24, 20, 1)) > 0.6).astype(np.float32)
+    found = np.clip(truth * 0.6 + rng.random(truth.shape) * 0.4, 0, 1).astype(np.float32)
+    expected = [
+        metrics.structural_similarity(
+            one[..., 0], two[..., 0], gaussian_weights=True, use_sample_covariance=False,
+            data_range=1.0,
+        )
+        for one, two in zip(truth, found, strict=True)
+    ]  # fmt: skip
+    assert value("ssim", truth, found) == pytest.approx(1 - np.mean(expected), abs=1e-5)
+    assert value("ssim", truth, truth) == pytest.approx(0, abs=1e-6)
+
+
+def test_ssim_of_a_single_window_equals_the_hand_count() -> None:
+    # A window of one pixel has its own mean and no variance: only the light term is left.
+    light = [
+        (2 * y * p + 1e-4) / (y**2 + p**2 + 1e-4)
+        for y, p in zip(TRUTH.flat, FOUND.flat, strict=True)
+    ]
+    assert value("ssim", TRUTH, FOUND) == pytest.approx(1 - np.mean(light), rel=1e-4)
+
+
+def test_the_basnet_hybrid_is_the_mean_of_its_parts() -> None:
+    parts = [value(name, TRUTH, FOUND) for name in ("bce", "ssim", "iou")]
+    assert value("basnet_hybrid_loss", TRUTH, FOUND) == pytest.approx(np.mean(parts), rel=1e-6)
+
+
 def test_tversky_of_equal_weights_is_dice_and_iou() -> None:
     even = value("tversky", TRUTH, FOUND, alpha=0.5, beta=0.5, smooth=0.5)
     assert even == pytest.approx(value("dice", TRUTH, FOUND), rel=1e-6)

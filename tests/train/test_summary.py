@@ -7,12 +7,18 @@ import pytest
 keras = pytest.importorskip("keras", reason="needs the [train] extra")
 pytest.importorskip("onnx", reason="needs the [export] extra")
 
-import numpy as np  # noqa: E402
+from pathlib import Path  # noqa: E402
 
+import numpy as np  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from cellseg.cli import app  # noqa: E402
 from cellseg.export.reach import structural_reach  # noqa: E402
 from cellseg.export.translate import plain_graph  # noqa: E402
 from cellseg.train.families import build_model, parse_params  # noqa: E402
 from cellseg.train.families.summary import macs, measured_reach, summarize_family  # noqa: E402
+from cellseg.train.models import reach_of  # noqa: E402
+from cellseg.train.sections import Recipe  # noqa: E402
 from tests.train.small_families import CLASSES, SMALL, WITH_BACKBONE, small  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -84,3 +90,37 @@ def test_summary_of_an_exact_network_is_complete() -> None:
     assert (found.tiles_exactly, found.why_not, found.stride_px) == (True, None, 2)
     assert found.as_dict()["receptive_field_px"] == found.receptive_field_px
     assert found.parameters == build_model("unet", {"levels": 2, "base_filters": 2}).count_params()
+
+
+def test_a_halo_is_the_reach_in_whole_strides() -> None:
+    found = summarize_family("unet", {"levels": 3, "base_filters": 2})
+    assert found.halo_px == -(-found.receptive_field_px // 4) * 4
+    assert found.as_dict()["halo_px"] == found.halo_px
+    assert f"halo        {found.halo_px} px" in found.lines()
+
+
+def test_gamma_and_colour_space_leave_the_reach_as_it_is() -> None:
+    plain = reach_of(small_recipe())
+    assert plain == 2  # two convolutions of 3 px
+    assert reach_of(small_recipe(color="lab", gamma=0.5)) == plain
+    assert reach_of(small_recipe(sharpen=0.5)) == plain + 1
+
+
+def test_recipe_check_sums_the_network_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[model]\nlevels = 2\n[[sources]]\nname = "a"\npath = "a"\n')
+    answer = CliRunner().invoke(app, ["recipe", "check", str(path)])
+    assert answer.exit_code == 0, answer.output
+    for word in ("parameters", "GMAC per megapixel", "halo", "tiles       exactly"):
+        assert word in answer.stdout
+    monkeypatch.setattr("cellseg.commands.recipe.find_spec", lambda name: None)
+    answer = CliRunner().invoke(app, ["recipe", "check", str(path)])
+    assert answer.exit_code == 0
+    assert "Keras is not installed (pip install 'cellseg[train]')" in answer.stdout
+
+
+def small_recipe(**values: object) -> Recipe:
+    tree = {"name": "small", "sources": [{"name": "a", "path": "a"}], "input": values}
+    return Recipe.model_validate(
+        tree | {"model": {"family": "unet", "levels": 1, "base_filters": 2}}
+    )

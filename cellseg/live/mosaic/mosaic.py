@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import queue
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from cellseg.live.mosaic.kept import KEPT_FOLDER, KeptFrames
 from cellseg.live.mosaic.placement import Link, settle_loose, solve_places
 from cellseg.live.mosaic.register import find_shift
 from cellseg.live.mosaic.slide import MosaicSlide, PlacedFrame
@@ -60,7 +60,7 @@ class Mosaic:
     may_wait : bool
         Whether `add` waits where the disk is slower than the camera; else the frame is left out.
     placed : callable, optional
-        Told, from the mosaic's thread, the number of each frame that has a place.
+        Told, from the mosaic's thread, of each frame that has a place, and where, (y, x) in pixels.
 
     Attributes
     ----------
@@ -74,20 +74,17 @@ class Mosaic:
         path: Path,
         mpp: float | None = None,
         may_wait: bool = True,
-        placed: Callable[[int], object] | None = None,
+        placed: Callable[[Frame, tuple[float, float]], object] | None = None,
     ) -> None:
         self._placed = placed
-        self._path, self._folder = path, path.with_name(".scan-frames")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._mpp, self._may_wait = mpp, may_wait
+        self._path, self._mpp, self._may_wait = path, mpp, may_wait
+        self._kept = KeptFrames(path.with_name(KEPT_FOLDER), mpp)
         self.left_out = 0
         self._known: list[_Known] = []
-        self._places: dict[int, tuple[float, float]] = {}
         self._greys: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._links: list[Link] = []
         self._kind: tuple[Any, ...] | None = None
         self._medians: list[float] = []
-        self._lock = Lock()
         self._queue: queue.Queue[Frame | None] = queue.Queue(_WAITING)
         self._thread: Thread | None = Thread(target=self._work, name="cellseg-mosaic", daemon=True)
         self._thread.start()
@@ -120,10 +117,7 @@ class Mosaic:
     def remove_frames(self) -> None:
         """Remove the frames from the disk, once the mosaic is a file of its own."""
         self.close()
-        for known in self._known:
-            known.path.unlink(missing_ok=True)
-        with suppress(OSError):  # what is not ours stays
-            self._folder.rmdir()
+        self._kept.remove()
 
     def close(self) -> None:
         """Work off what waits and end the thread. May be called again."""
@@ -131,12 +125,7 @@ class Mosaic:
         if thread is not None:
             self._queue.put(None)
             thread.join()
-
-    @property
-    def places_yx(self) -> dict[int, tuple[float, float]]:
-        """Where frames are thought to lie so far, pixels, by frame id."""
-        with self._lock:
-            return dict(self._places)
+            self._kept.close()
 
     @property
     def link_count(self) -> int:
@@ -167,9 +156,7 @@ class Mosaic:
                 self.left_out += 1
 
     def _place(self, frame: Frame) -> None:
-        index = len(self._known)
-        path = self._folder / f"frame_{index:06d}.npy"
-        np.save(path, frame.array)
+        index, path = len(self._known), self._kept.keep(frame)
         grey = _grey(frame.array)
         self._medians.append(float(np.median(grey[::8, ::8])) / 255)
         stage_yx = self._in_px(frame)
@@ -177,12 +164,10 @@ class Mosaic:
         known = _Known(frame.meta.frame_id, path, grey.shape, stage_yx, stage_yx)
         known.place_yx = self._guess(known, links)
         self._keep_grey(index, grey)
-        with self._lock:
-            self._known.append(known)
-            self._places[known.frame_id] = known.place_yx
-            self._links += links
+        self._known.append(known)
+        self._links += links
         if self._placed is not None:
-            self._placed(known.frame_id)
+            self._placed(frame, known.place_yx)
 
     def _register(
         self, index: int, grey: NDArray[np.uint8], stage_yx: tuple[float, float]

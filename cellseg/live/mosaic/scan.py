@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import StoreError
+from cellseg.live.mosaic.kept import KEPT_FOLDER
 from cellseg.live.mosaic.ledger import CellLedger
 from cellseg.live.mosaic.mosaic import Mosaic
+from cellseg.live.mosaic.preview import MosaicPreview
+from cellseg.live.mosaic.preview_files import PreviewFiles
 from cellseg.live.mosaic.write import write_mosaic
 from cellseg.runtime.infer import infer_slide, result_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from cellseg.live.frame import Frame
     from cellseg.live.mosaic.slide import MosaicSlide
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Scan"]
 
 _LOG = logging.getLogger(__name__)
+_MOST_WAITING = 32
 
 
 class Scan:
@@ -41,6 +44,8 @@ class Scan:
         How the mosaic is segmented at the end.
     class_names : sequence of str
         Classes whose cells are counted.
+    palette : tuple of (red, green, blue)
+        Colour of each class of the model, background first.
     mpp : float, optional
         Microns per pixel of the frames.
     may_wait : bool
@@ -50,6 +55,8 @@ class Scan:
     ----------
     folder, path : Path
         Of the results, and of the mosaic in it.
+    preview : MosaicPreview
+        The slide so far; written to ``preview.jpg`` and ``preview-classes.png`` every few seconds.
 
     Raises
     ------
@@ -63,6 +70,7 @@ class Scan:
         out: Path,
         options: InferOptions,
         class_names: Sequence[str],
+        palette: tuple[tuple[int, int, int], ...],
         mpp: float | None,
         may_wait: bool,
     ) -> None:
@@ -75,9 +83,13 @@ class Scan:
                     f"A scan never overwrites a result. Received: {there}, which is there.",
                     hint="Choose another folder with -o, or move the result away.",
                 )
+        _refuse_broken_off(self.folder)
         self._lock = Lock()
-        self._waiting: dict[int, tuple[NDArray[Any], tuple[int, int]]] = {}
-        self._mosaic = Mosaic(self.path, mpp, may_wait, self._count)
+        self._places_yx: dict[int, tuple[float, float]] = {}
+        self._waiting: OrderedDict[int, FrameResult] = OrderedDict()
+        self.preview = MosaicPreview(palette)
+        self._files = PreviewFiles(self.folder, self.preview, palette)
+        self._mosaic = Mosaic(self.path, mpp, may_wait, self._place)
         self._ledger = CellLedger(1 + len(self._class_names))
 
     @property
@@ -90,11 +102,14 @@ class Scan:
         self._mosaic.add(frame)
 
     def see(self, result: FrameResult) -> None:
-        """Count what is new in a result, as soon as its frame has a place."""
-        if result.cells is not None and result.meta.stage_xyz_um is not None:
-            with self._lock:
-                self._waiting[result.meta.frame_id] = result.cells, result.classes.shape
-            self._count(result.meta.frame_id)
+        """Count and show what is new in a result, as soon as its frame has a place."""
+        if result.meta.stage_xyz_um is None:
+            return
+        with self._lock:
+            self._waiting[result.meta.frame_id] = result
+            while len(self._waiting) > _MOST_WAITING:  # frames that the mosaic left out
+                self._waiting.popitem(last=False)
+        self._show(result.meta.frame_id)
 
     def finish(
         self, segment: bool = True, progress: ProgressCallback | None = None
@@ -115,10 +130,14 @@ class Scan:
         """
         mosaic = self._mosaic.finish()
         if mosaic is None or len({frame.yx for frame in mosaic.frames}) < 2:
-            self._mosaic.remove_frames()
+            self.close()
             return None
         write_mosaic(self.path, mosaic)
-        cells = self._segment(mosaic, progress) if segment else None
+        self._files.write()
+        cells = None
+        if segment:
+            cells = self._segment(mosaic, progress)
+            self._files.remove()  # overlay.jpg says it all
         self._mosaic.remove_frames()
         base = mosaic.levels[0]
         return {
@@ -133,16 +152,28 @@ class Scan:
         }
 
     def close(self) -> None:
-        """Give up: remove the frames that were kept."""
+        """Give up: remove the frames that were kept, and their picture."""
         self._mosaic.remove_frames()
+        self._files.remove()
 
-    def _count(self, frame_id: int) -> None:
-        """Count a frame's cells once both are there: its result and its place."""
-        place_yx = self._mosaic.places_yx.get(frame_id)
+    def _place(self, frame: Frame, yx: tuple[float, float]) -> None:
+        """Take note of where a frame lies; called from the mosaic's thread."""
+        self.preview.show_frame(frame.array, yx)
         with self._lock:
-            if place_yx is not None and frame_id in self._waiting:
-                cells, hw = self._waiting.pop(frame_id)
-                self._ledger.add(cells, place_yx, hw)
+            self._places_yx[frame.meta.frame_id] = yx
+        self._show(frame.meta.frame_id)
+        self._files.write_now_and_then()
+
+    def _show(self, frame_id: int) -> None:
+        """Count a frame's cells once both are there: its result and its place."""
+        with self._lock:
+            yx = self._places_yx.get(frame_id)
+            if yx is None or frame_id not in self._waiting:
+                return
+            result = self._waiting.pop(frame_id)
+            if result.cells is not None:
+                self._ledger.add(result.cells, yx, result.classes.shape)
+        self.preview.show_classes(result.classes, yx)
 
     def _segment(
         self, mosaic: MosaicSlide, progress: ProgressCallback | None
@@ -153,3 +184,13 @@ class Scan:
         _LOG.info("mosaic of %d frames, see %s", len(mosaic.frames), result.folder)
         found: dict[str, int] | None = result.report["cells"]
         return found
+
+
+def _refuse_broken_off(folder: Path) -> None:
+    """Refuse to write over the frames that a scan left which was killed."""
+    if (folder / KEPT_FOLDER / "frames.jsonl").exists():
+        raise StoreError(
+            f"A scan was broken off here, and its frames are kept. Received: {folder}.",
+            hint=f"`cellseg-cli live recording:{folder} -o OTHER_FOLDER` makes its result; to give "
+            f"it up, remove {folder / KEPT_FOLDER}.",
+        )

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from cellseg.errors import CellsegError
+from cellseg.live.painter import encode_png, parse_layer
 from cellseg.live.server.guard import HttpError
-from cellseg.live.server.painter import encode_png, paint_result, parse_layer
 from cellseg.live.server.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cellseg.live.server.painter import Layer
+    from cellseg.live.mosaic.preview import MosaicPreview
+    from cellseg.live.painter import Layer
     from cellseg.live.server.watcher import Picture, Watched
 
 __all__ = ["WATCHER", "add_live_routes"]
@@ -38,11 +39,13 @@ _SHORTEST_S = 1 / 20
 _LONGEST_S = 0.5
 
 
-def add_live_routes(app: web.Application, session: Watched) -> None:
-    """Add the page of a session to a server."""
+def add_live_routes(
+    app: web.Application, session: Watched, scan: MosaicPreview | None = None
+) -> None:
+    """Add the page of a session, and of a scan's mosaic, to a server."""
 
     async def watch(app: web.Application) -> AsyncIterator[None]:
-        app[WATCHER], app[_SOCKETS] = Watcher(session), set()
+        app[WATCHER], app[_SOCKETS] = Watcher(session, scan), set()
         yield
         await app[WATCHER].close()
 
@@ -88,8 +91,11 @@ async def _snapshot(request: web.Request) -> web.Response:
     if result is None:
         raise HttpError(404, "There is no result yet. Received: a wish for a snapshot.")
 
+    if not watcher.shows(layer):
+        raise HttpError(400, "There is no scan to show. Received: layer=scan.", "layer=overlay")
+
     def paint() -> bytes:
-        return encode_png(paint_result(result, watcher.session.snapshot().palette, layer))
+        return encode_png(watcher.paint(result, layer))
 
     png = await asyncio.get_running_loop().run_in_executor(None, paint)
     name = f"frame-{result.meta.frame_id}-{layer}.png"
@@ -121,6 +127,8 @@ async def _grant_wishes(socket: web.WebSocketResponse, watcher: Watcher) -> None
         if layer is None:
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"no such layer")
             return
+        if not watcher.shows(layer):  # a page of another session, which was a scan
+            layer = "overlay"
         _, picture = await asyncio.gather(
             asyncio.sleep(_SHORTEST_S), watcher.newer_picture(shown, layer, _LONGEST_S)
         )

@@ -23,6 +23,7 @@ from cellseg.live.server.token import load_token
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from cellseg.live.mosaic.preview import MosaicPreview
     from cellseg.live.server.segment import ImageSegmenter
     from cellseg.live.server.watcher import Watched
 
@@ -43,6 +44,8 @@ class LocalServer:
         What answers ``POST /segment``; closed with the server.
     port : int
         TCP port; 0 takes a free one.
+    scan : MosaicPreview, optional
+        A scan's mosaic so far, to show beside the frames.
     token : str, optional
         What opens the page; by default the user's own (`load_token`).
 
@@ -67,12 +70,13 @@ class LocalServer:
         segmenter: ImageSegmenter | None = None,
         *,
         port: int = DEFAULT_PORT,
+        scan: MosaicPreview | None = None,
         token: str | None = None,
     ) -> None:
         if not 0 <= port <= 65535:
             raise CellsegError(f"A port lies in 0..65535. Received: port={port}.")
         self._session, self._segmenter = session, segmenter
-        self.port = port
+        self._scan, self.port = scan, port
         self.token = load_token() if token is None else token
         self._thread: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -152,7 +156,7 @@ class LocalServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/openapi.json", self._openapi)
         if self._session is not None:
-            add_live_routes(app, self._session)
+            add_live_routes(app, self._session, self._scan)
         if self._segmenter is not None:
             add_segment_routes(app, self._segmenter)
         return app

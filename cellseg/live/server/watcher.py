@@ -13,13 +13,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cellseg.live.server.painter import encode_jpeg, paint_result, warm_up
+from cellseg.live.painter import encode_jpeg, paint_result, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellseg.live.mosaic.preview import MosaicPreview
+    from cellseg.live.painter import Layer
     from cellseg.live.result import FrameResult
-    from cellseg.live.server.painter import Layer
     from cellseg.live.snapshot import LiveSnapshot
 
 __all__ = ["Picture", "Watched", "Watcher"]
@@ -54,7 +58,7 @@ class Picture:
     """A result, painted."""
 
     number: int
-    """Counts results from 1 in the order they came."""
+    """Grows: results that came, or changes of the scan."""
 
     frame_id: int
     """Number of the frame."""
@@ -73,10 +77,12 @@ class Watcher:
     ----------
     session : Watched
         What is watched.
+    scan : MosaicPreview, optional
+        A mosaic that grows meanwhile.
     """
 
-    def __init__(self, session: Watched) -> None:
-        self.session = session
+    def __init__(self, session: Watched, scan: MosaicPreview | None = None) -> None:
+        self.session, self._scan = session, scan
         self.history: deque[dict[str, Any]] = deque(maxlen=_SAMPLES)
         self._loop = asyncio.get_running_loop()
         self._painter = ThreadPoolExecutor(1, "cellseg-page")
@@ -91,7 +97,19 @@ class Watcher:
 
     def state(self) -> dict[str, Any]:
         """Return the session's numbers as JSON values."""
-        return self.session.snapshot().as_dict()
+        return self.session.snapshot().as_dict() | {"has_scan": self._scan is not None}
+
+    def shows(self, layer: Layer) -> bool:
+        """Tell whether there is such a layer here."""
+        return layer != "scan" or self._scan is not None
+
+    def paint(
+        self, result: FrameResult, layer: Layer, max_side_px: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Paint a result, or the scan so far, uint8 (h, w, 3)."""
+        if layer == "scan" and self._scan is not None:
+            return self._scan.overlay()
+        return paint_result(result, self.session.snapshot().palette, layer, max_side_px)
 
     async def newer_picture(
         self, than: Picture | None, layer: Layer, timeout_s: float
@@ -103,7 +121,7 @@ class Watcher:
         Picture or None
             None where none came in time.
         """
-        if than is not None and than.layer == layer and than.number == self._number:
+        if than is not None and than.layer == layer and than.number == self._number_of(layer):
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), timeout_s)
         picture = await self._painted(layer)
@@ -134,7 +152,7 @@ class Watcher:
     async def _painted(self, layer: Layer) -> Picture | None:
         """Paint the newest result, once for all who look."""
         async with self._painting:
-            result, number = self._result, self._number
+            result, number = self._result, self._number_of(layer)
             if result is None:
                 return None
             kept = self._picture
@@ -145,9 +163,14 @@ class Watcher:
                 )
             return self._picture
 
+    def _number_of(self, layer: Layer) -> int:
+        """Return what changes with the picture of a layer."""
+        if layer == "scan" and self._scan is not None:
+            return self._scan.version
+        return self._number
+
     def _paint(self, result: FrameResult, number: int, layer: Layer) -> Picture:
-        palette = self.session.snapshot().palette
-        rgb = paint_result(result, palette, layer, _MAX_SIDE_PX)
+        rgb = self.paint(result, layer, _MAX_SIDE_PX)
         return Picture(number, result.meta.frame_id, layer, encode_jpeg(rgb))
 
     async def _sample(self) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.live.frame_cells import measure
+from cellseg.live.painter import encode_png
 from cellseg.live.server.guard import HttpError
-from cellseg.live.server.painter import encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

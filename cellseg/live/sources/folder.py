@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.live.sources.base import FrameKind
+
 __all__ = ["FolderSource"]
 
 _LOG = logging.getLogger(__name__)
 _SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"})
 _POLL_S = 0.1
 _PATIENCE_S = 5.0
+_FILES_TRIED = 8
 
 Stamp = tuple[int, int]
 
@@ -69,8 +73,11 @@ class FolderSource:
         self._unreadable_since: dict[Path, tuple[Stamp, float]] = {}
 
     @property
-    def frame_kind(self) -> None:
-        """Not known before a file has come."""
+    def frame_kind(self) -> FrameKind | None:
+        """That of an image that is there already; None if there is none."""
+        for path in sorted(self._look())[:_FILES_TRIED]:
+            with suppress(CellsegError):  # not whole yet, or none
+                return _kind(path)
         return None
 
     def frames(self, stop: Event) -> Iterator[Frame]:
@@ -131,6 +138,15 @@ class FolderSource:
         elif now_s - known[1] >= _PATIENCE_S:
             self._taken[path] = stamp
             _LOG.warning("%s: passed over: %s", path, error)
+
+
+def _kind(path: Path) -> FrameKind:
+    slide = open_slide(path)
+    try:
+        base = slide.levels[0]
+        return (base.height_px, base.width_px, 3), slide.dtype
+    finally:
+        slide.close()
 
 
 def read_whole(path: Path) -> NDArray[Any]:

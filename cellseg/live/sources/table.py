@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cellseg.live.sources.base import Source
 
-__all__ = ["SOURCES", "SourceOptions", "open_source"]
+__all__ = ["SOURCES", "SourceKind", "SourceOptions", "is_camera", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def open_source(address: str, options: SourceOptions | None = None) -> Source:
     Parameters
     ----------
     address : str
-        ``opencv:0``, ``opencv:rtsp://...``, ``video:FILE``, ``mm:FILE.cfg``, ``folder:DIR`` or
-        ``slide:FILE``.
+        ``opencv:0``, ``opencv:rtsp://...``, ``video:FILE``, ``mm:FILE.cfg``, ``folder:DIR``,
+        ``slide:FILE``, ``recording:DIR`` or ``ring:NAME``.
     options : SourceOptions, optional
         Pace, pixel size, and how a slide is played.
 
@@ -49,20 +49,38 @@ def open_source(address: str, options: SourceOptions | None = None) -> Source:
     CellsegError
         If it is there and cannot be used.
     """
+    kind, rest = _parse(address)
+    return SOURCES[kind].open(rest, options or SourceOptions())
+
+
+def is_camera(address: str, rate: float | None = None) -> bool:
+    """Tell whether frames come at their own pace, whatever we do.
+
+    Parameters
+    ----------
+    address : str
+        As for `open_source`.
+    rate : float, optional
+        Frames a second; what has a rate is played as a camera is.
+    """
+    return rate is not None or not SOURCES[_parse(address)[0]].waits
+
+
+def _parse(address: str) -> tuple[str, str]:
     kind, colon, rest = address.partition(":")
     if kind not in SOURCES or not colon:
         near = difflib.get_close_matches(kind, SOURCES, 1)
-        known = ", ".join(f"{name}:{example}" for name, (_, example) in SOURCES.items())
+        known = ", ".join(f"{name}:{found.example}" for name, found in SOURCES.items())
         raise SourceError(
             f"A source is one of {known}. Received: {address!r}.",
-            hint=f"Did you mean {near[0]}:{rest or SOURCES[near[0]][1]}?" if near else None,
+            hint=f"Did you mean {near[0]}:{rest or SOURCES[near[0]].example}?" if near else None,
         )
     if not rest:
         raise SourceError(
             f"A source needs what comes after the colon. Received: {address!r}.",
-            hint=f"For example {kind}:{SOURCES[kind][1]}.",
+            hint=f"For example {kind}:{SOURCES[kind].example}.",
         )
-    return SOURCES[kind][0](rest, options or SourceOptions())
+    return kind, rest
 
 
 def _camera(rest: str, options: SourceOptions) -> Source:
@@ -101,12 +119,33 @@ def _ring(rest: str, options: SourceOptions) -> Source:
     return RingSource(rest, options.mpp)
 
 
-SOURCES: dict[str, tuple[Callable[[str, SourceOptions], Source], str]] = {
-    "opencv": (_camera, "0"),
-    "video": (_video, "FILE"),
-    "mm": (_micro_manager, "FILE.cfg"),
-    "folder": (_folder, "DIR"),
-    "slide": (_slide, "FILE"),
-    "ring": (_ring, "NAME"),
+def _recording(rest: str, options: SourceOptions) -> Source:
+    from cellseg.live.sources.recording import RecordingSource
+
+    return RecordingSource(rest, options.rate, options.mpp)
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """A kind of source."""
+
+    open: Callable[[str, SourceOptions], Source]
+    """Opens one by what stands behind the colon."""
+
+    example: str
+    """What may stand there."""
+
+    waits: bool = False
+    """Whether it waits where a session is slower, and loses nothing."""
+
+
+SOURCES = {
+    "opencv": SourceKind(_camera, "0"),
+    "video": SourceKind(_video, "FILE"),
+    "mm": SourceKind(_micro_manager, "FILE.cfg"),
+    "folder": SourceKind(_folder, "DIR", waits=True),
+    "slide": SourceKind(_slide, "FILE", waits=True),
+    "recording": SourceKind(_recording, "DIR", waits=True),
+    "ring": SourceKind(_ring, "NAME"),
 }
-"""Kind of source to who opens it, and an example of what follows the colon."""
+"""Kinds of source by what stands before the colon."""

@@ -10,7 +10,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["gather", "look_up", "measure_cells", "split_channels"]
+__all__ = ["gather", "laplacian_sums", "look_up", "measure_cells", "split_channels"]
 
 _ROUNDING = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves no fraction, ties to even
 
@@ -58,11 +58,55 @@ def split_channels(
         Written.
     """
     least = np.float32(threshold)
+    background = np.empty(foreground.shape[1], np.float32)
+    inside = np.empty(foreground.shape[1], np.float32)
     for y in range(foreground.shape[0]):
-        for x in range(foreground.shape[1]):
-            foreground[y, x] = np.float32(1) - probabilities[y, x, 0] >= least
-            sure = min(max(probabilities[y, x, interior_channel], np.float32(0)), np.float32(1))
-            interior[y, x] = np.uint8(sure * np.float32(255) + _ROUNDING - _ROUNDING)
+        # Gathered first, the rest is vector instructions: half the time.
+        for x in range(background.size):
+            background[x] = probabilities[y, x, 0]
+            inside[x] = probabilities[y, x, interior_channel]
+        row = foreground[y]
+        for x in range(row.size):
+            row[x] = np.uint8(np.float32(1) - background[x] >= least)
+        row = interior[y]
+        for x in range(row.size):
+            sure = min(max(inside[x], np.float32(0)), np.float32(1))
+            row[x] = np.uint8(np.int32(sure * np.float32(255) + _ROUNDING - _ROUNDING))
+
+
+@njit(nogil=True, cache=True)
+def laplacian_sums(
+    image: NDArray[np.uint8], channel: int, step: int, sums: NDArray[np.int64]
+) -> None:
+    """Add up the Laplacian of every so many rows of an image.
+
+    Parameters
+    ----------
+    image : uint8, shape (H, W, C)
+        Its border is left out.
+    channel : int
+        Which of its channels.
+    step : int
+        From one row that counts to the next.
+    sums : int64, shape (3,)
+        Number of values, their sum, and the sum of their squares; written.
+    """
+    above = np.empty(image.shape[1], np.int32)
+    here, below = np.empty_like(above), np.empty_like(above)
+    sums[:] = 0
+    for y in range(1, image.shape[0] - 1, step):
+        for x in range(image.shape[1]):
+            above[x] = image[y - 1, x, channel]
+            here[x] = image[y, x, channel]
+            below[x] = image[y + 1, x, channel]
+        total, squares = np.int64(0), np.int64(0)
+        for x in range(1, image.shape[1] - 1):
+            value = above[x] + below[x] + here[x - 1] + here[x + 1] - 4 * here[x]
+            total += value
+            squares += value * value
+        sums[0] += image.shape[1] - 2
+        sums[1] += total
+        sums[2] += squares
 
 
 @njit(nogil=True, cache=True)
@@ -73,7 +117,7 @@ def measure_cells(
     boxes: NDArray[np.int32],
     votes: NDArray[np.int32],
 ) -> None:
-    """Add up what places and sizes of cells are computed from.
+    """Add up what places and sizes of cells are computed from, run by run of a row.
 
     Parameters
     ----------
@@ -89,15 +133,22 @@ def measure_cells(
         Zeros on entry; pixels of each class.
     """
     for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            if labels[y, x] == 0:
+        row, kinds = labels[y], classes[y]
+        stop = 0
+        while stop < row.size:
+            start, label = stop, row[stop]
+            stop += 1
+            while stop < row.size and row[stop] == label:
+                stop += 1
+            if label == 0:
                 continue
-            cell = np.int64(labels[y, x]) - 1
-            sums[cell, 0] += 1
-            sums[cell, 1] += x
-            sums[cell, 2] += y
-            boxes[cell, 0] = min(boxes[cell, 0], x)
+            cell, width = np.int64(label) - 1, stop - start
+            sums[cell, 0] += width
+            sums[cell, 1] += (start + stop - 1) * width // 2
+            sums[cell, 2] += y * width
+            boxes[cell, 0] = min(boxes[cell, 0], start)
             boxes[cell, 1] = min(boxes[cell, 1], y)
-            boxes[cell, 2] = max(boxes[cell, 2], x + 1)
+            boxes[cell, 2] = max(boxes[cell, 2], stop)
             boxes[cell, 3] = max(boxes[cell, 3], y + 1)
-            votes[cell, classes[y, x]] += 1
+            for x in range(start, stop):
+                votes[cell, kinds[x]] += 1

@@ -12,11 +12,12 @@ import numpy as np
 from numba import njit
 
 from cellseg.runtime.kernels.hull import hull_pixels
+from cellseg.runtime.kernels.outline import trace_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["COUNTS", "find_edges", "sum_cells"]
+__all__ = ["COUNTS", "find_boxes", "measure_shapes", "sum_values"]
 
 COUNTS = (
     "area",
@@ -37,67 +38,99 @@ COUNTS = (
     "blue_2",
     "probability",
 )
-"""Columns of ``counts`` in `sum_cells`."""
+"""Columns of ``counts`` in `measure_shapes` and `sum_values`."""
 
 
 @njit(nogil=True, cache=True)
-def find_edges(
-    labels: NDArray[np.uint32],
-    row_of: NDArray[np.int32],
-    edge: NDArray[np.uint8],
-    boxes: NDArray[np.int64],
-    sides: NDArray[np.int64],
-) -> None:
-    """Mark the pixels on the edge of a cell; find boxes and lengths of outlines.
+def find_boxes(
+    runs: NDArray[np.int32], starts: NDArray[np.int32], boxes: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Find where cells lie.
 
     Parameters
     ----------
-    labels : uint32, shape (H, W)
-    row_of : int32, shape (m + 1,)
-        Row of each label in ``boxes`` and ``sides``; -1 for one that is not wanted.
-    edge : uint8, shape (H, W)
-        Written: 1 where a wanted pixel has a side that is not shared with its own cell.
+    runs : int32, shape (r, 3)
+        y, x0, x1, sorted by cells; see `cellseg.runtime.kernels.runs`.
+    starts : int32, shape (n + 1,)
+        Where each cell begins in ``runs``.
     boxes : int64, shape (n, 4)
         Written: y0, x0, y1, x1, half open.
-    sides : int64, shape (n,)
-        Written: sides of pixels that make the cell's outline, holes included.
+
+    Returns
+    -------
+    int
+        Sides of pixels on outlines, at most.
+    int
+        Pixels of the largest box with a frame around it.
     """
-    height, width = labels.shape
-    for row in range(boxes.shape[0]):
-        boxes[row, 0], boxes[row, 1] = height, width
-        boxes[row, 2], boxes[row, 3] = 0, 0
-        sides[row] = 0
-    for y in range(height):
-        for x in range(width):
-            label = labels[y, x]
-            edge[y, x] = 0
-            if label == 0 or row_of[label] < 0:
-                continue
-            row = row_of[label]
-            open_sides = 0
-            if y == 0 or labels[y - 1, x] != label:
-                open_sides += 1
-            if x == 0 or labels[y, x - 1] != label:
-                open_sides += 1
-            if x + 1 == width or labels[y, x + 1] != label:
-                open_sides += 1
-            if y + 1 == height or labels[y + 1, x] != label:
-                open_sides += 1
-            if open_sides:
-                edge[y, x] = 1
-                sides[row] += open_sides
-                boxes[row, 0] = min(boxes[row, 0], y)
-                boxes[row, 1] = min(boxes[row, 1], x)
-                boxes[row, 2] = max(boxes[row, 2], y + 1)
-                boxes[row, 3] = max(boxes[row, 3], x + 1)
+    sides, largest = 0, 0
+    for cell in range(boxes.shape[0]):
+        left, right = runs[starts[cell], 1], 0
+        for run in range(starts[cell], starts[cell + 1]):
+            left, right = min(left, runs[run, 1]), max(right, runs[run, 2])
+            sides += 2 + 2 * (runs[run, 2] - runs[run, 1])
+        y0, y1 = runs[starts[cell], 0], runs[starts[cell + 1] - 1, 0] + 1
+        boxes[cell, 0], boxes[cell, 1], boxes[cell, 2], boxes[cell, 3] = y0, left, y1, right
+        largest = max(largest, (y1 - y0 + 2) * (right - left + 2))
+    return sides, largest
 
 
 @njit(nogil=True, cache=True)
-def sum_cells(
-    labels: NDArray[np.uint32],
-    wanted: NDArray[np.uint32],
+def measure_shapes(
+    runs: NDArray[np.int32],
+    starts: NDArray[np.int32],
     boxes: NDArray[np.int64],
-    edge: NDArray[np.uint8],
+    corners: bool,
+    work: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+    points: NDArray[np.int32],
+    ring_ends: NDArray[np.int64],
+    ring_counts: NDArray[np.int32],
+) -> int:
+    """Sum up each cell's coordinates and edge, and trace its outline.
+
+    Parameters
+    ----------
+    runs, starts, boxes
+        From `find_boxes`.
+    corners, points, ring_ends
+        See `cellseg.runtime.kernels.outline.trace_cell`.
+    work : uint8, shape (2, s)
+        Memory for the largest box with its frame, twice.
+    counts : int64, shape (n, 17)
+        Its first ten columns are written, see `COUNTS`. Coordinates are relative to the box;
+        ``straight``, ``diagonal`` and ``mixed`` are the pixels of a cell's edge that scikit-image's
+        ``perimeter`` weighs by 1, sqrt(2) and their mean; ``hull`` is the area of its
+        ``convex_image``.
+    ring_counts : int32, shape (n,)
+        Written: rings of each cell. An outer ring's area is positive in (x, y), a hole's negative.
+
+    Returns
+    -------
+    int
+        How many rings there are.
+    """
+    rings = 0
+    for cell in range(boxes.shape[0]):
+        some = runs[starts[cell] : starts[cell + 1]]
+        y0, x0, y1, x1 = boxes[cell]
+        size = (y1 - y0 + 2) * (x1 - x0 + 2)
+        mask = work[0, :size].reshape((y1 - y0 + 2, x1 - x0 + 2))
+        edge = work[1, :size].reshape((y1 - y0 + 2, x1 - x0 + 2))
+        _sum_coordinates(some, y0, x0, y1, x1, counts[cell])
+        _fill_mask(some, y0, x0, mask)
+        _sum_edge(mask, edge, counts[cell])
+        before = rings
+        rings = trace_cell(some, y0, x0, mask, corners, points, ring_ends, rings)
+        ring_counts[cell] = rings - before
+    return rings
+
+
+@njit(nogil=True, cache=True)
+def sum_values(
+    runs: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    origin_yx: tuple[int, int],
     rgb: NDArray[np.uint8],
     classes: NDArray[np.uint8],
     probability: NDArray[np.uint8],
@@ -106,146 +139,107 @@ def sum_cells(
     stains: NDArray[np.float64],
     class_px: NDArray[np.int64],
 ) -> None:
-    """Sum up the pixels of each cell.
+    """Sum up what lies under each cell.
 
     Parameters
     ----------
-    labels : uint32, shape (H, W)
-    wanted : uint32, shape (n,)
-        Label of each row of what is written.
-    boxes, edge
-        From `find_edges`.
+    runs, starts
+        As for `find_boxes`.
+    origin_yx : (int, int)
+        Where the picture and the maps begin.
     rgb : uint8, shape (H, W, 3)
         The picture.
     classes : uint8, shape (H, W)
         Class of each pixel.
     probability : uint8, shape (H, W) or (0, 0)
         Probability of foreground; empty where it was not kept.
-    density : float64, shape (stains, 3, 256)
-        What a value of a channel adds to the optical density of a stain.
+    density : float64, shape (2, 3, 256)
+        What a value of a channel adds to the optical density of either stain.
     counts : int64, shape (n, 17)
-        Written, columns as in `COUNTS`. Coordinates are relative to the box; ``straight``,
-        ``diagonal`` and ``mixed`` are the pixels of a cell's edge that scikit-image's ``perimeter``
-        weighs by 1, sqrt(2) and their mean; ``hull`` is the area of its ``convex_image``.
-    stains : float64, shape (n, stains)
+        Its columns from ``red`` on are written.
+    stains : float64, shape (n, 2)
         Written: optical density, summed up; below 0 counts as 0.
     class_px : int64, shape (n, k)
         Written: pixels of each class.
     """
-    tallest = 0
-    for row in range(boxes.shape[0]):
-        tallest = max(tallest, boxes[row, 2] - boxes[row, 0])
-    left, right = np.empty(tallest, np.int64), np.empty(tallest, np.int64)
     class_px[:] = 0
-    for row in range(boxes.shape[0]):
-        height = boxes[row, 2] - boxes[row, 0]
-        _sum_shape(labels, wanted[row], boxes[row], edge, left, right, counts[row])
-        counts[row, 9] = hull_pixels(left[:height], right[:height])
-        _sum_values(
-            *(labels, wanted[row], boxes[row], rgb, classes, probability, density),
-            *(left, right, counts[row], stains[row], class_px[row]),
-        )
+    for cell in range(counts.shape[0]):
+        sums, one, other, sure = np.zeros(6, np.int64), 0.0, 0.0, 0
+        for run in range(starts[cell], starts[cell + 1]):
+            y = runs[run, 0] - origin_yx[0]
+            for x in range(runs[run, 1] - origin_yx[1], runs[run, 2] - origin_yx[1]):
+                r, g, b = np.int64(rgb[y, x, 0]), np.int64(rgb[y, x, 1]), np.int64(rgb[y, x, 2])
+                sums[0] += r
+                sums[1] += g
+                sums[2] += b
+                sums[3] += r * r
+                sums[4] += g * g
+                sums[5] += b * b
+                one += max(density[0, 0, r] + density[0, 1, g] + density[0, 2, b], 0.0)
+                other += max(density[1, 0, r] + density[1, 1, g] + density[1, 2, b], 0.0)
+                class_px[cell, classes[y, x]] += 1
+                if probability.size > 0:
+                    sure += probability[y, x]
+        counts[cell, 10:16], counts[cell, 16] = sums, sure
+        stains[cell, 0], stains[cell, 1] = one, other
 
 
 @njit(nogil=True, cache=True)
-def _sum_shape(
-    labels: NDArray[np.uint32],
-    label: int,
-    box: NDArray[np.int64],
-    edge: NDArray[np.uint8],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    sums: NDArray[np.int64],
+def _sum_coordinates(
+    runs: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int, sums: NDArray[np.int64]
 ) -> None:
-    """Fill in the sums of one cell's coordinates and of its edge; where its lines begin and end."""
-    y0, x0, y1, x1 = box
-    area, sum_y, sum_x, sum_yy, sum_xx, sum_yx = 0, 0, 0, 0, 0, 0
-    straight, diagonal, mixed = 0, 0, 0
-    for y in range(y0, y1):
-        dy, first, last = y - y0, x1 - x0, -1
-        count, along, squares = 0, 0, 0
-        for x in range(x0, x1):
-            if labels[y, x] != label:
-                continue
-            dx = x - x0
-            first = min(first, dx)
-            last = dx
-            count += 1
-            along += dx
-            squares += dx * dx
+    """Fill in the sums of one cell's coordinates, and the area of its hull."""
+    left, right = np.full(y1 - y0, x1 - x0, np.int64), np.full(y1 - y0, -1, np.int64)
+    sums[:6] = 0
+    for run in range(runs.shape[0]):
+        dy = np.int64(runs[run, 0]) - y0
+        begin, end = np.int64(runs[run, 1]) - x0, np.int64(runs[run, 2]) - x0
+        left[dy], right[dy] = min(left[dy], begin), max(right[dy], end - 1)
+        count, along = end - begin, (end - begin) * (begin + end - 1) // 2
+        sums[0] += count
+        sums[1] += dy * count
+        sums[2] += along
+        sums[3] += dy * dy * count
+        sums[4] += _squares_below(end) - _squares_below(begin)
+        sums[5] += dy * along
+    sums[9] = hull_pixels(left, right)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _squares_below(end: int) -> int:
+    """Sum of the squares of 0 .. end - 1."""
+    return (end - 1) * end * (2 * end - 1) // 6
+
+
+@njit(nogil=True, cache=True)
+def _fill_mask(runs: NDArray[np.int32], y0: int, x0: int, mask: NDArray[np.uint8]) -> None:
+    """Set a cell's pixels to 1 in its box with a frame around it, all others to 0."""
+    mask[:] = 0
+    for run in range(runs.shape[0]):
+        y = runs[run, 0] - y0 + 1
+        for x in range(runs[run, 1] - x0 + 1, runs[run, 2] - x0 + 1):
+            mask[y, x] = 1
+
+
+@njit(nogil=True, cache=True)
+def _sum_edge(mask: NDArray[np.uint8], edge: NDArray[np.uint8], sums: NDArray[np.int64]) -> None:
+    """Mark the pixels on a cell's edge, and sort them by the neighbours that lie on it, too."""
+    height, width = mask.shape
+    edge[:] = 0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            inside = mask[y - 1, x] & mask[y, x - 1] & mask[y, x + 1] & mask[y + 1, x]
+            edge[y, x] = mask[y, x] & (inside ^ 1)
+    sums[6:9] = 0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
             if edge[y, x]:
-                beside, across = _edge_around(labels, label, edge, y, x)
-                straight += _is_straight(beside, across)
-                diagonal += _is_diagonal(beside, across)
-                mixed += _is_mixed(beside, across)
-        left[dy], right[dy] = first, last
-        area += count
-        sum_y += dy * count
-        sum_x += along
-        sum_yy += dy * dy * count
-        sum_xx += squares
-        sum_yx += dy * along
-    sums[0], sums[1], sums[2] = area, sum_y, sum_x
-    sums[3], sums[4], sums[5] = sum_yy, sum_xx, sum_yx
-    sums[6], sums[7], sums[8] = straight, diagonal, mixed
-
-
-@njit(nogil=True, cache=True)
-def _edge_around(
-    labels: NDArray[np.uint32], label: int, edge: NDArray[np.uint8], y: int, x: int
-) -> tuple[int, int]:
-    """Count the neighbours on the same cell's edge: beside a pixel, and across its corners."""
-    beside, across = 0, 0
-    for ny in range(max(y - 1, 0), min(y + 2, labels.shape[0])):
-        for nx in range(max(x - 1, 0), min(x + 2, labels.shape[1])):
-            if edge[ny, nx] and labels[ny, nx] == label:
-                if ny != y and nx != x:
-                    across += 1
-                elif ny != y or nx != x:
-                    beside += 1
-    return beside, across
-
-
-@njit(nogil=True, cache=True)
-def _sum_values(
-    labels: NDArray[np.uint32],
-    label: int,
-    box: NDArray[np.int64],
-    rgb: NDArray[np.uint8],
-    classes: NDArray[np.uint8],
-    probability: NDArray[np.uint8],
-    density: NDArray[np.float64],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    sums: NDArray[np.int64],
-    stains: NDArray[np.float64],
-    class_px: NDArray[np.int64],
-) -> None:
-    """Fill in the sums of what lies under one cell."""
-    y0, x0, y1, _ = box
-    has_probability = probability.size > 0
-    zero = np.int64(0)
-    red, green, blue, red_2, green_2, blue_2, sure = zero, zero, zero, zero, zero, zero, 0
-    stains[:] = 0.0
-    for y in range(y0, y1):
-        for x in range(x0 + left[y - y0], x0 + right[y - y0] + 1):
-            if labels[y, x] != label:
-                continue
-            r, g, b = np.int64(rgb[y, x, 0]), np.int64(rgb[y, x, 1]), np.int64(rgb[y, x, 2])
-            red += r
-            green += g
-            blue += b
-            red_2 += r * r
-            green_2 += g * g
-            blue_2 += b * b
-            for stain in range(density.shape[0]):
-                found = density[stain, 0, r] + density[stain, 1, g] + density[stain, 2, b]
-                stains[stain] += max(found, 0.0)
-            class_px[classes[y, x]] += 1
-            if has_probability:
-                sure += probability[y, x]
-    sums[10], sums[11], sums[12] = red, green, blue
-    sums[13], sums[14], sums[15], sums[16] = red_2, green_2, blue_2, sure
+                above = edge[y - 1, x - 1] + edge[y - 1, x + 1]
+                across = above + edge[y + 1, x - 1] + edge[y + 1, x + 1]
+                beside = edge[y - 1, x] + edge[y, x - 1] + edge[y, x + 1] + edge[y + 1, x]
+                sums[6] += _is_straight(beside, across)
+                sums[7] += _is_diagonal(beside, across)
+                sums[8] += _is_mixed(beside, across)
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -25,70 +25,62 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["simplify_rings", "trace_cells"]
+__all__ = ["simplify_rings", "trace_cell"]
 
 
 @njit(nogil=True, cache=True)
-def trace_cells(
-    labels: NDArray[np.uint32],
-    wanted: NDArray[np.uint32],
-    boxes: NDArray[np.int64],
+def trace_cell(
+    runs: NDArray[np.int32],
+    y0: int,
+    x0: int,
+    mask: NDArray[np.uint8],
     corners: bool,
     points: NDArray[np.int32],
     ring_ends: NDArray[np.int64],
-    ring_counts: NDArray[np.int32],
+    rings: int,
 ) -> int:
-    """Trace the outlines of cells, those of holes included.
+    """Trace the outline of one cell, those of its holes included.
 
     Parameters
     ----------
-    labels : uint32, shape (H, W)
-    wanted : uint32, shape (n,)
-        Labels to trace.
-    boxes : int64, shape (n, 4)
-        Where they lie: y0, x0, y1, x1.
+    runs : int32, shape (r, 3)
+        The cell: y, x0, x1.
+    y0, x0 : int
+        Upper left corner of its box.
+    mask : uint8, shape (h + 2, w + 2)
+        Its box with a frame around it: 1 in the cell, else 0. On return, 2 is added where the upper
+        side of a pixel lies on the outline.
     corners : bool
         Corners of the outline instead of middles of its sides.
     points : int32, shape (p, 2)
-        Written: doubled (x, y); room for all sides of all outlines.
+        Written: doubled (x, y), relative to the box; room for all sides of all outlines.
     ring_ends : int64, shape (r,)
         Written: where in ``points`` each ring ends; room for a quarter as many as points.
-    ring_counts : int32, shape (n,)
-        Written: rings of each cell. An outer ring's area is positive in (x, y), a hole's negative.
+    rings : int
+        How many there are already.
 
     Returns
     -------
     int
-        How many rings there are.
+        How many there are now.
     """
-    height, width = labels.shape
-    seen = np.zeros((height, width), np.bool_)  # upper sides that were walked along
-    rings, size = 0, 0
-    for row in range(wanted.shape[0]):
-        label = wanted[row]
-        before = rings
-        y0, x0, y1, x1 = boxes[row]
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                if labels[y, x] != label or seen[y, x]:
-                    continue
-                if y > 0 and labels[y - 1, x] == label:
-                    continue
-                size = _walk(labels, label, y, x, corners, seen, points, size)
+    size = ring_ends[rings - 1] if rings else 0
+    for run in range(runs.shape[0]):
+        y = runs[run, 0] - y0 + 1
+        for x in range(runs[run, 1] - x0 + 1, runs[run, 2] - x0 + 1):
+            if (mask[y - 1, x] & 1) | (mask[y, x] & 2) == 0:
+                size = _walk(mask, y, x, corners, points, size)
                 ring_ends[rings] = size
                 rings += 1
-        ring_counts[row] = rings - before
     return rings
 
 
 @njit(nogil=True, cache=True)
 def _walk(
-    labels: NDArray[np.uint32],
-    label: int,
+    mask: NDArray[np.uint8],
     y: int,
     x: int,
     corners: bool,
-    seen: NDArray[np.bool_],
     points: NDArray[np.int32],
     size: int,
 ) -> int:
@@ -99,14 +91,14 @@ def _walk(
         dx = (way == 0) - (way == 2)
         dy = (way == 1) - (way == 3)
         if way == 0:
-            if seen[vy, vx]:
+            if mask[vy, vx] & 2:
                 return size
-            seen[vy, vx] = True
+            mask[vy, vx] |= 2
         if not corners:
-            points[size, 0], points[size, 1] = 2 * vx + dx, 2 * vy + dy
+            points[size, 0], points[size, 1] = 2 * vx + dx - 2, 2 * vy + dy - 2
             size += 1
         elif way != before:
-            points[size, 0], points[size, 1] = 2 * vx, 2 * vy
+            points[size, 0], points[size, 1] = 2 * vx - 2, 2 * vy - 2
             size += 1
         before = way
         vx += dx
@@ -114,15 +106,10 @@ def _walk(
         # The pixels ahead, to the left and to the right of the way.
         left_y, left_x = vy - (dx == 1 or dy == -1), vx - (dx == -1 or dy == -1)
         right_y, right_x = vy - (dx == -1 or dy == -1), vx - (dx == -1 or dy == 1)
-        if _is_label(labels, label, left_y, left_x):
+        if mask[left_y, left_x] & 1:
             way = (way + 3) % 4
-        elif not _is_label(labels, label, right_y, right_x):
+        elif not mask[right_y, right_x] & 1:
             way = (way + 1) % 4
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _is_label(labels: NDArray[np.uint32], label: int, y: int, x: int) -> bool:
-    return bool(0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label)
 
 
 @njit(nogil=True, cache=True)
@@ -244,55 +231,70 @@ def _cross(
     points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
 ) -> bool:
     """Tell whether two segments of what stays of a cell's rings meet but at a common end."""
-    total = 0
-    for index in range(start, ends[-1] if ends.shape[0] else start):
-        total += keep[index]
-    segments = np.empty((total, 6), np.int64)  # ends, number of the ring, place in it
+    ax, ay, following = _kept(points, ends, start, keep)
+    bx, by = ax[following], ay[following]
+    for one in range(ax.shape[0]):
+        two = following[one]
+        if _folds_back(bx[one] - ax[one], by[one] - ay[one], bx[two] - ax[two], by[two] - ay[two]):
+            return True
+    left, right = np.minimum(ax, bx), np.maximum(ax, bx)
+    top, bottom = np.minimum(ay, by), np.maximum(ay, by)
+    for one in range(ax.shape[0]):
+        near = 0  # boxes that touch; counted first, for that is done many at a time
+        for two in range(one + 1, ax.shape[0]):
+            near += (
+                (left[two] <= right[one])
+                & (right[two] >= left[one])
+                & (top[two] <= bottom[one])
+                & (bottom[two] >= top[one])
+            )
+        for two in range(one + 1, ax.shape[0]):
+            if near == 0:
+                break
+            if (
+                left[two] <= right[one]
+                and right[two] >= left[one]
+                and top[two] <= bottom[one]
+                and bottom[two] >= top[one]
+            ):
+                near -= 1
+                if following[one] == two or following[two] == one:
+                    continue
+                a = _side(ax[one], ay[one], bx[one], by[one], ax[two], ay[two])
+                b = _side(ax[one], ay[one], bx[one], by[one], bx[two], by[two])
+                c = _side(ax[two], ay[two], bx[two], by[two], ax[one], ay[one])
+                d = _side(ax[two], ay[two], bx[two], by[two], bx[one], by[one])
+                if a * b <= 0 and c * d <= 0:
+                    return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _kept(
+    points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the points of a cell's rings that stay, as x and y, and which one follows each."""
+    room = ends[-1] - start if ends.shape[0] else 0
+    x, y, following = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
     size, at = 0, start
     for ring in range(ends.shape[0]):
         begin = size
         for index in range(at, ends[ring]):
             if keep[index]:
-                segments[size, 0], segments[size, 1] = points[index]
-                segments[size, 4] = ring
+                x[size], y[size], following[size] = points[index, 0], points[index, 1], size + 1
                 size += 1
-        for index in range(begin, size):
-            following = index + 1 if index + 1 < size else begin
-            segments[index, 2:4] = segments[following, 0:2]
-            segments[index, 5] = following
+        following[size - 1] = begin
         at = ends[ring]
-    for one in range(size):
-        for two in range(one + 1, size):
-            if segments[one, 5] == two or segments[two, 5] == one:
-                if _folds_back(segments[one], segments[two]):
-                    return True
-            elif _meet(segments[one], segments[two]):
-                return True
-    return False
+    return x[:size], y[:size], following[:size]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _side(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
-    value = (bx - ax) * (py - ay) - (by - ay) * (px - ax)
-    return (value > 0) - (value < 0)
+    value = np.int64(bx - ax) * np.int64(py - ay) - np.int64(by - ay) * np.int64(px - ax)
+    return int(value > 0) - int(value < 0)
 
 
-@njit(nogil=True, cache=True)
-def _folds_back(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
+@njit(nogil=True, cache=True, inline="always")
+def _folds_back(ax: int, ay: int, bx: int, by: int) -> bool:
     """Tell whether two segments that follow each other lie on each other."""
-    ax, ay = one[2] - one[0], one[3] - one[1]
-    bx, by = two[2] - two[0], two[3] - two[1]
     return bool(ax * by - ay * bx == 0 and ax * bx + ay * by < 0)
-
-
-@njit(nogil=True, cache=True)
-def _meet(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
-    if max(one[0], one[2]) < min(two[0], two[2]) or max(two[0], two[2]) < min(one[0], one[2]):
-        return False
-    if max(one[1], one[3]) < min(two[1], two[3]) or max(two[1], two[3]) < min(one[1], one[3]):
-        return False
-    a = _side(one[0], one[1], one[2], one[3], two[0], two[1])
-    b = _side(one[0], one[1], one[2], one[3], two[2], two[3])
-    c = _side(two[0], two[1], two[2], two[3], one[0], one[1])
-    d = _side(two[0], two[1], two[2], two[3], one[2], one[3])
-    return bool(a * b <= 0 and c * d <= 0)

@@ -42,14 +42,11 @@ def decide_by_argmax(
         Class index of each kept pixel; written.
     """
     sums = np.empty((class_count, out.shape[1]), np.float32)
+    likeliest = np.empty(out.shape[1], np.float32)
     for y in range(out.shape[0]):
-        _sum_classes(probabilities, y0 + y, x0, channel_class, sums)
-        for x in range(out.shape[1]):
-            best = 0
-            for index in range(1, class_count):
-                if sums[index, x] > sums[best, x]:
-                    best = index
-            out[y, x] = best
+        _sum_classes(probabilities[y0 + y, x0:], channel_class, sums)
+        _find_likeliest(sums, 0, likeliest)
+        _write_row(likeliest, out[y])
 
 
 @njit(nogil=True, cache=True)
@@ -72,14 +69,13 @@ def decide_by_threshold(
         Least probability of foreground.
     """
     sums = np.empty((class_count, out.shape[1]), np.float32)
+    likeliest = np.empty(out.shape[1], np.float32)
     for y in range(out.shape[0]):
-        _sum_classes(probabilities, y0 + y, x0, channel_class, sums)
-        for x in range(out.shape[1]):
-            best = 1
-            for index in range(2, class_count):
-                if sums[index, x] > sums[best, x]:
-                    best = index
-            out[y, x] = best if sums[best, x] >= threshold else 0
+        _sum_classes(probabilities[y0 + y, x0:], channel_class, sums)
+        _find_likeliest(sums, 1, likeliest)
+        _raise_to(sums[class_count - 1], sums[1])
+        _blank_below(sums[1], threshold, likeliest)
+        _write_row(likeliest, out[y])
 
 
 @njit(nogil=True, cache=True)
@@ -105,7 +101,7 @@ def grey_foreground(
     """
     sums = np.empty((class_count, out.shape[1]), np.float32)
     for y in range(out.shape[0]):
-        _sum_classes(probabilities, y0 + y, x0, channel_class, sums)
+        _sum_classes(probabilities[y0 + y, x0:], channel_class, sums)
         for x in range(out.shape[1]):
             sure = np.float32(0)
             for index in range(1, class_count):
@@ -116,20 +112,62 @@ def grey_foreground(
 
 @njit(nogil=True, cache=True)
 def _sum_classes(
-    probabilities: NDArray[np.float32],
-    y: int,
-    x0: int,
-    channel_class: NDArray[np.int64],
-    sums: NDArray[np.float32],
+    row: NDArray[np.float32], channel_class: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> None:
     """Add the channels of a row up by class: channel by channel is five times faster."""
     sums[:] = np.float32(0)
-    for channel in range(channel_class.shape[0]):
+    for channel in range(channel_class.size):
         index = channel_class[channel]
         if index < 0:
             continue
-        for x in range(sums.shape[1]):
-            sums[index, x] += probabilities[y, x0 + x, channel]
+        total = sums[index]
+        for x in range(total.size):
+            total[x] += row[x, channel]
+
+
+@njit(nogil=True, cache=True)
+def _find_likeliest(sums: NDArray[np.float32], first: int, likeliest: NDArray[np.float32]) -> None:
+    """Write the index of each pixel's largest sum from ``first`` on.
+
+    The first row becomes the largest of all rows but the last.
+    """
+    best = sums[first]
+    likeliest[:] = np.float32(first)
+    for index in range(first + 1, sums.shape[0]):
+        if index > first + 1:
+            _raise_to(sums[index - 1], best)
+        _rename_where_larger(sums[index], best, np.float32(index), likeliest)
+
+
+@njit(nogil=True, cache=True)
+def _rename_where_larger(
+    values: NDArray[np.float32],
+    best: NDArray[np.float32],
+    name: np.float32,
+    names: NDArray[np.float32],
+) -> None:
+    for x in range(values.size):
+        names[x] = name if values[x] > best[x] else names[x]
+
+
+@njit(nogil=True, cache=True)
+def _raise_to(values: NDArray[np.float32], best: NDArray[np.float32]) -> None:
+    for x in range(values.size):
+        best[x] = values[x] if values[x] > best[x] else best[x]
+
+
+@njit(nogil=True, cache=True)
+def _blank_below(
+    best: NDArray[np.float32], threshold: np.float32, names: NDArray[np.float32]
+) -> None:
+    for x in range(best.size):
+        names[x] = names[x] if best[x] >= threshold else np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def _write_row(row: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    for x in range(out.size):
+        out[x] = np.uint8(np.int32(row[x]))
 
 
 @njit(nogil=True, cache=True)

@@ -117,21 +117,21 @@ def put_number(out: NDArray[np.uint8], at: int, value: float, decimals: int) -> 
     decimals : int
         Digits behind the point.
     """
-    scale = np.int64(1)
+    scale = 1.0
     for _ in range(decimals):
-        scale *= 10
-    whole = np.int64(np.floor(abs(value) * scale + 0.5))
+        scale *= 10.0
+    ten = np.uint64(10)  # dividing what has no sign takes half the time
+    whole = np.uint64(np.floor(abs(value) * scale + 0.5))
     if value < 0 and whole > 0:
         out[at] = 45  # -
         at += 1
-    while decimals > 0 and whole % 10 == 0:
-        whole //= 10
+    while decimals > 0 and whole % ten == 0:
+        whole //= ten
         decimals -= 1
-    digits = 1
-    rest = whole // 10
-    while rest > 0:
+    digits, limit = 1, ten
+    while whole >= limit:
         digits += 1
-        rest //= 10
+        limit *= ten
     digits = max(digits, decimals + 1)
     end = at + digits + (1 if decimals else 0)
     place = end - 1
@@ -139,8 +139,9 @@ def put_number(out: NDArray[np.uint8], at: int, value: float, decimals: int) -> 
         if decimals and index == decimals:
             out[place] = 46  # .
             place -= 1
-        out[place] = 48 + whole % 10
-        whole //= 10
+        rest = whole // ten
+        out[place] = np.uint8(48) + np.uint8(whole - rest * ten)
+        whole = rest
         place -= 1
     return end
 

@@ -154,7 +154,8 @@ class RunFolder:
             slide = open_slide(given["path"], given["mpp"])
             self._open.callback(slide.close)
             wanted = None if slide.mpp is None else plan["mpp"]
-            view = WorkingView(slide, wanted, (normalize["low"], normalize["high"]))
+            values = normalize["low"], normalize["high"]
+            view = WorkingView(slide, wanted, values, plan.get("fit_px"))
         except CellsegError as error:
             _LOG.warning("%s: pictures of the slide are left out: %s", self.path, error)
             return None

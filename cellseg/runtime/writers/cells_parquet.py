@@ -15,7 +15,10 @@ import numpy as np
 from cellseg.runtime.cell_table import COLUMNS, CellFrame, cell_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from cellseg.runtime.finished import FinishedRun
     from cellseg.runtime.measure import MeasuredCells
@@ -44,7 +47,9 @@ def write_cells_parquet(path: Path, run: FinishedRun) -> None:
 
     frame, schema = CellFrame.of(run.job), _schema()
     done = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    # Numbers that hardly repeat are no words of a dictionary.
+    few = ["class"]
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=few) as writer:
         for batch in run.measured.batches():
             if len(batch):
                 writer.write_batch(_record_batch(batch, frame, done + 1, schema))
@@ -63,15 +68,39 @@ def _record_batch(cells: MeasuredCells, frame: CellFrame, first_id: int, schema:
     import pyarrow as pa
 
     columns = cell_columns(cells, frame, first_id)
-    arrays = []
-    for column in COLUMNS:
-        values = columns[column.name]
-        if column.dtype == "U":
-            names = pa.array(frame.class_names)
-            arrays.append(pa.DictionaryArray.from_arrays(values, names).cast(pa.string()))
-        else:  # what is not a number is null
-            arrays.append(pa.array(values, from_pandas=True))
+    arrays = [
+        _texts(columns[column.name], frame.class_names)
+        if column.dtype == "U"
+        else _numbers(columns[column.name], schema.field(column.name).type)
+        for column in COLUMNS
+    ]
     return pa.record_batch([*arrays, _geometry(cells, frame)], schema=schema)
+
+
+def _numbers(values: NDArray[Any], kind: Any) -> Any:
+    """Return a column of numbers; what is not a number is null.
+
+    Made from buffers: ``pyarrow.array`` would first load pandas wherever it is installed.
+    """
+    import pyarrow as pa
+
+    is_number = ~np.isnan(values)
+    nulls = len(values) - int(is_number.sum())
+    valid = pa.py_buffer(np.packbits(is_number, bitorder="little")) if nulls else None
+    data = np.packbits(values, bitorder="little") if values.dtype == np.bool_ else values
+    buffers = [valid, pa.py_buffer(np.ascontiguousarray(data))]
+    return pa.Array.from_buffers(kind, len(values), buffers, nulls)
+
+
+def _texts(indices: NDArray[Any], names: Sequence[str]) -> Any:
+    """Return a column of one of a few texts each."""
+    import pyarrow as pa
+
+    encoded = [name.encode() for name in names]
+    sizes = np.array([len(name) for name in encoded], np.int32)
+    ends = np.concatenate(([0], np.cumsum(sizes[indices]))).astype(np.int32)
+    data = b"".join([encoded[index] for index in indices.tolist()])
+    return pa.StringArray.from_buffers(len(indices), pa.py_buffer(ends), pa.py_buffer(data))
 
 
 def _geometry(cells: MeasuredCells, frame: CellFrame) -> Any:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LabelImage", "level_count", "write_ome_tiff"]
 
 TILE_PX = 512
-_DEFLATE_LEVEL = 4
+_DEFLATE_LEVEL = 2  # of zlib-ng: a quarter of the time of libdeflate's level 4, a fifth more bytes
 _THREADS = 2
 _NAMESPACE = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
@@ -198,7 +198,7 @@ def _deflate(tile: NDArray[Any]) -> bytes:
     import imagecodecs
 
     values = cast("bytes", np.ascontiguousarray(tile).data)  # any buffer will do
-    return bytes(imagecodecs.deflate_encode(values, level=_DEFLATE_LEVEL, raw=False))
+    return bytes(imagecodecs.zlibng_encode(values, level=_DEFLATE_LEVEL))
 
 
 def _tags(source: LabelSource, image: LabelImage, level: int, levels: int) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def _plan_facts(job: Job, measured: Measured) -> dict[str, Any]:
     return {
         "level": job.view.level,
         "mpp": _mean(job.view.mpp),
+        "fit_px": None if job.view.fit_hw is None else list(job.view.fit_hw),
         "width_px": job.view.hw[1],
         "height_px": job.view.hw[0],
         "tile_px": axis.tile_px,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -69,11 +70,14 @@ class Output:
     instead: str | None = None
     """Output that has no such limit."""
 
+    needs_mpp: bool = False
+    """Whether it can say nothing of a slide without a pixel size."""
+
     package: str | None = None
     """Package that must be installed."""
 
-    least_major: int = 0
-    """Major version from which on that package serves."""
+    least: tuple[int, ...] = ()
+    """Version from which on that package serves."""
 
     extra: str | None = None
     """Extra of cellseg that brings it."""
@@ -139,7 +143,7 @@ OUTPUTS: dict[str, Output] = {
         "ome_zarr:write_classes_zarr",
         "class of every pixel as OME-Zarr 0.5, a folder",
         package="zarr",
-        least_major=3,
+        least=(3,),
         extra="zarr",
     ),
     "ome-zarr-labels": Output(
@@ -148,8 +152,17 @@ OUTPUTS: dict[str, Output] = {
         "number of the cell at every pixel as OME-Zarr 0.5",
         needs="cells",
         package="zarr",
-        least_major=3,
+        least=(3,),
         extra="zarr",
+    ),
+    "dicom-seg": Output(
+        "classes.dcm",
+        "dicom_seg:write_classes_dicom",
+        "class of every pixel as a DICOM Segmentation, a segment a class",
+        needs_mpp=True,
+        package="highdicom",
+        least=(0, 28),
+        extra="dicom",
     ),
     "overlay": Output(
         "overlay.jpg",
@@ -262,13 +275,14 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
     Raises
     ------
     CellsegError
-        If the slide is too large for one of them, or a package is missing.
+        If the slide is too large for one of them or has no pixel size, or a package is missing.
     """
     named = [each for name in names for each in (name, *OUTPUTS[name].brings)]
     wanted = {_with_package(name) for name in named}
     found = {name: output for name, output in OUTPUTS.items() if name in wanted}
     for name, output in found.items():
         _check_size(name, output, job.view.hw)
+        _check_pixel_size(name, output, job)
         _check_package(name, output)
     return {
         name: output for name, output in found.items() if output.needs != "cells" or job.tells_cells
@@ -302,6 +316,15 @@ def _check_size(name: str, output: Output, hw: tuple[int, int]) -> None:
     )
 
 
+def _check_pixel_size(name: str, output: Output, job: Job) -> None:
+    if not output.needs_mpp or job.view.mpp is not None:
+        return
+    raise CellsegError(
+        f"Output {name!r} needs the size of a pixel. Received: {job.slide.path} without one.",
+        hint="Give it, in microns: --mpp 0.5",
+    )
+
+
 def _with_package(name: str) -> str:
     """Return the output itself, or what takes its place without its package."""
     output = OUTPUTS[name]
@@ -322,9 +345,11 @@ def _check_package(name: str, output: Output) -> None:
     if output.package is None:
         return
     found = _installed(output.package) or "not installed"
-    if found[0].isdigit() and int(found.partition(".")[0]) >= output.least_major:
+    numbers = tuple(map(int, re.findall(r"\d+", found)))
+    if numbers and numbers >= output.least:
         return
-    wanted = output.package + (f" {output.least_major} or newer" if output.least_major else "")
+    least = ".".join(map(str, output.least))
+    wanted = output.package + (f" {least} or newer" if least else "")
     raise StoreError(
         f"Output {name!r} needs {wanted}. Received: {found}.",
         hint=f"pip install 'cellseg[{output.extra}]'",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["ModelSummary", "macs", "measured_reach", "summarize", "summarize_family"]
+__all__ = ["ModelSummary", "macs", "measured_reach", "reach", "summarize", "summarize_family"]
 
 _SIDE_PX = 1024
 _LONGEST_PX = 8192
@@ -56,9 +56,15 @@ class ModelSummary:
     why_not: str | None
     """What stands against it."""
 
+    @property
+    def halo_px(self) -> int | None:
+        """Least halo of tiles that equal the whole image; None where there is none."""
+        reach = self.receptive_field_px
+        return None if reach is None else -(-reach // self.stride_px) * self.stride_px
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as ``--json`` prints them."""
-        return asdict(self)
+        return {**asdict(self), "halo_px": self.halo_px}
 
     def lines(self) -> list[str]:
         """Say it in lines."""
@@ -69,6 +75,7 @@ class ModelSummary:
             f"parameters  {self.parameters:,}",
             f"cost        {self.gmac_per_mpx:.1f} GMAC per megapixel",
             f"sees        {felt} (measured)",
+            f"halo        {'none is enough' if self.halo_px is None else f'{self.halo_px} px'}",
             f"stride      {self.stride_px} px",
             f"tiles       {tiles}",
         ]
@@ -90,11 +97,17 @@ def summarize(model: keras.Model, stride_px: int, twin: keras.Model | None = Non
     return ModelSummary(
         parameters=int(model.count_params()),
         gmac_per_mpx=macs(model, _SIDE_PX, _SIDE_PX) / _SIDE_PX**2 / 1000,
-        receptive_field_px=None if seeing else measured_reach(twin or model, stride_px),
+        receptive_field_px=reach(twin or model, stride_px),
         stride_px=stride_px,
         tiles_exactly=not seeing,
         why_not=_why_not(seeing),
     )
+
+
+def reach(model: keras.Model, stride_px: int) -> int | None:
+    """Measure how far a network is felt, as `measured_reach`; None if a layer sees it all."""
+    is_local = not any(sees_whole_tile(layer) for layer in model.layers)
+    return measured_reach(model, stride_px) if is_local else None
 
 
 def summarize_family(

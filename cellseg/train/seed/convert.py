@@ -49,6 +49,10 @@ _CONVERTERS = {
     "COLOR_RGB2YCRCB": "ycrcb",
     "COLOR_BGR2YUV": "yuv",
     "COLOR_RGB2YUV": "yuv",
+    "COLOR_BGR2HSV": "hsv",
+    "COLOR_RGB2HSV": "hsv",
+    "COLOR_BGR2LAB": "lab",
+    "COLOR_RGB2LAB": "lab",
 }
 AUGMENT_OFF: Tree = {
     "scale": (1.0, 1.0),
@@ -198,11 +202,12 @@ class _Converter:
         source: Tree = {"name": self._name()}
         train = self._pair("train")
         if train is None:
+            path = self._usual_path()
             self._notes.append(
-                "[train] image_datapath is missing: --data DIR is read as DIR/train, DIR/valid and "
-                "DIR/test, each with images/ and masks/"
+                f"[train] image_datapath is missing: {path}, or --data DIR, is read as train/, "
+                "valid/ and test/, each with images/ and masks/"
             )
-            return {**source, "path": "."}
+            return {**source, "path": path}
         evaluated, tested = self._pair("eval"), self._pair("test")
         if tested is None:  # the older form: [eval] names the test images
             valid, test = None, evaluated
@@ -212,6 +217,12 @@ class _Converter:
             valid = None
         pairs = {"train": train, "valid": valid, "test": test}
         return source | {key: pair for key, pair in pairs.items() if pair is not None}
+
+    def _usual_path(self) -> str:
+        """Find the data where the seeds' documents put them: dataset/<name of the project>."""
+        project = self._file.path.resolve().parent
+        usual = f"../../../dataset/{project.name}"
+        return usual if (project / usual / "train").is_dir() else "."
 
     def _pair(self, section: str) -> Tree | None:
         images, masks = (self._get(section, f"{kind}_datapath") for kind in ("image", "mask"))
@@ -264,8 +275,10 @@ class _Converter:
         found: Tree = {"size_px": size, "fit": "whole", "color": self._input_color()}
         if (sharpen := float(self._number("image", "sharpening", 0))) > 0:
             found["sharpen"] = sharpen
-        if self._number("image", "gamma", 0) not in (0, 1):
-            raise self._wrong("image", "gamma", "0 (off)", self._get("image", "gamma"))
+        if (gamma := float(self._number("image", "gamma", 0))) < 0:
+            raise self._wrong("image", "gamma", "0 (off) or more", gamma)
+        if gamma not in (0, 1):
+            found["gamma"] = gamma
         return found
 
     def _input_color(self) -> str:

@@ -67,7 +67,7 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "loss": ("loss.name", ""),
         "metrics": ("", "every metric is computed, true per image and class"),
         "evaluation": ("", "evaluate scores the test images; --split valid the others"),
-        "show_summary": ("", "cellseg-cli recipe check sets out the network"),
+        "show_summary": ("", "cellseg-cli inspect FILE says what the network is and costs"),
         "filter_num_begin": ("model.base_filters", ""),
         "depth": ("model.levels", ""),
         "stack_num_down": ("model.blocks", ""),
@@ -184,8 +184,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "blursize": ("", "the seeds read it and never use it"),
     },
     "image": {
-        "color_converter": ("input.color", "cv2.COLOR_BGR2XYZ and the other linear ones"),
-        "gamma": ("", "0 is off; another value is refused"),
+        "color_converter": ("input.color", "cv2.COLOR_BGR2HSV, LAB, XYZ, YCrCb, YUV, GRAY"),
+        "gamma": ("input.gamma", "0 is off"),
         "sharpening": ("input.sharpen", ""),
     },
     "mask": {
@@ -251,8 +251,8 @@ _TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "beta": ("augment.brightness_beta", ""),
     },
     "inspect": {
-        "model_graph": ("", "cellseg-cli recipe check sets out the network"),
-        "summary": ("", "cellseg-cli recipe check sets out the network"),
+        "model_graph": ("", "cellseg-cli inspect FILE says what the network is and costs"),
+        "summary": ("", "cellseg-cli inspect FILE says what the network is and costs"),
     },
 }
 

@@ -19,12 +19,14 @@ from cellseg.live.mosaic.ledger import CellLedger
 from cellseg.live.mosaic.mosaic import Mosaic
 from cellseg.live.mosaic.scan import Scan
 from cellseg.live.mosaic.write import write_mosaic
+from cellseg.live.sources.recording import RecordingSource
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.slide import ArraySlide, open_slide
 from tests.fakes import nuclei_picture
 
+PALETTE = ((0, 0, 0), (0, 255, 0))
 PICTURE = nuclei_picture(620, 700, seed=4)
 
 
@@ -144,12 +146,13 @@ def options_for(tmp_path: Path) -> InferOptions:
 
 def test_a_scan_ends_in_the_folder_that_infer_makes(tmp_path: Path) -> None:
     options = options_for(tmp_path)
-    scan = Scan("slide.svs", tmp_path / "out", options, (), 0.5, may_wait=True)
+    scan = Scan("slide.svs", tmp_path / "out", options, (), PALETTE, 0.5, may_wait=True)
     for frame in play().frames(Event()):
         scan.add(frame)
     found = scan.finish()
     assert found is not None
     folder = tmp_path / "out" / "slide"
+    assert not list(folder.glob("preview*"))
     made = infer_slide(ArraySlide(PICTURE, 0.5, path="a.png"), tmp_path / "other", options)
     assert {f.name for f in folder.iterdir()} >= {f.name for f in made.folder.iterdir()}
     assert (folder / "slide.ome.tif").is_file()
@@ -159,15 +162,33 @@ def test_a_scan_ends_in_the_folder_that_infer_makes(tmp_path: Path) -> None:
     assert again.was_done
 
 
+def test_what_a_killed_scan_kept_is_played_again_and_never_overwritten(tmp_path: Path) -> None:
+    options, folder = options_for(tmp_path), tmp_path / "out" / "a"
+    killed = Scan("a", tmp_path / "out", options, (), PALETTE, 0.5, may_wait=True)
+    frames = list(play().frames(Event()))
+    for frame in frames:
+        killed.add(frame)
+    killed._mosaic.close()  # and nothing after it, as a kill would have it
+    with pytest.raises(StoreError, match="broken off") as refused:
+        Scan("a", tmp_path / "out", options, (), PALETTE, 0.5, may_wait=True)
+    assert f"recording:{folder}" in str(refused.value.hint)
+    kept = RecordingSource(folder)
+    assert kept.mpp == 0.5
+    for before, after in zip(frames, kept.frames(Event()), strict=True):
+        np.testing.assert_array_equal(before.array, after.array)
+        assert before.meta.stage_xyz_um == after.meta.stage_xyz_um
+        assert before.meta.frame_id == after.meta.frame_id
+
+
 def test_a_scan_never_overwrites_a_result(tmp_path: Path) -> None:
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "run.json").write_text("{}")
     with pytest.raises(StoreError, match="never overwrites"):
-        Scan("a.svs", tmp_path / "out", options_for(tmp_path), (), 0.5, may_wait=True)
+        Scan("a.svs", tmp_path / "out", options_for(tmp_path), (), PALETTE, 0.5, may_wait=True)
 
 
 def test_a_stage_that_stands_still_leaves_no_mosaic(tmp_path: Path) -> None:
-    scan = Scan("a", tmp_path, options_for(tmp_path), (), 0.5, may_wait=True)
+    scan = Scan("a", tmp_path, options_for(tmp_path), (), PALETTE, 0.5, may_wait=True)
     for number in range(3):
         scan.add(Frame(PICTURE[:50, :50], FrameMeta(number, 0, (1.0, 2.0, 0.0))))
     assert scan.finish() is None
@@ -183,7 +204,7 @@ def test_cells_counted_while_scanning_are_those_of_the_whole(
         return IdentityEngine(hw)
 
     options = options_for(tmp_path)
-    scan = Scan("a", tmp_path, options, ("nucleus",), 0.5, may_wait=True)
+    scan = Scan("a", tmp_path, options, ("nucleus",), PALETTE, 0.5, may_wait=True)
     with LiveSession(cell_bundle, policy="block", open_engine=open_engine) as session:
         whole = session.submit(PICTURE).result(30).counts["nucleus"]
         session.on_result(scan.see)

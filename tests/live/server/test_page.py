@@ -14,11 +14,12 @@ import pytest
 from cellseg.live.counters import DropReason
 from tests.live.server.client import TOKEN
 from tests.live.server.fake_session import FakeSession, show_square
+from tests.live.server.test_scan_layer import grown_scan
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+from cellseg.live.painter import warm_up  # noqa: E402
 from cellseg.live.server import LocalServer  # noqa: E402
-from cellseg.live.server.painter import warm_up  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PHONE = {"width": 390, "height": 844}
@@ -171,6 +172,23 @@ def test_layers_are_switched_while_no_frame_comes(page: Any, session: FakeSessio
         ".getImageData(10, 30, 1, 1).data[1] < 60"
     )
     assert green_at(page) == -1
+
+
+def test_the_scan_is_offered_only_where_there_is_one(browser: Any) -> None:
+    page, session = browser.new_page(), FakeSession()
+    button = page.locator("[data-layer=scan]")
+    width = "document.getElementById('picture').width"
+    with LocalServer(session, port=0, token=TOKEN, scan=grown_scan()) as server:
+        page.goto(server.url)
+        show_square(session, 5)
+        button.click()
+        page.wait_for_function(f"() => {width} >= 60 && {width} < 64")
+    successor = FakeSession()
+    with LocalServer(successor, port=server.port, token=TOKEN):
+        show_square(successor, 5)
+        playwright.expect(button).to_be_hidden()
+        page.wait_for_function(f"() => {width} === 64")
+    page.close()
 
 
 def test_an_ended_session_says_so(page: Any, session: FakeSession) -> None:

@@ -81,3 +81,10 @@ def test_a_file_that_never_can_be_read_is_passed_over(
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         FolderSource(tmp_path / "nowhere")
+
+
+def test_images_that_are_there_say_what_frames_will_be(tmp_path: Path) -> None:
+    assert FolderSource(tmp_path).frame_kind is None
+    (tmp_path / "a.png").write_bytes(png(1)[:40])
+    (tmp_path / "b.png").write_bytes(png(1))
+    assert FolderSource(tmp_path).frame_kind == ((8, 9, 3), np.dtype(np.uint8))

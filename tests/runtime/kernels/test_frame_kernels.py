@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from cellseg.runtime.kernels.frame import gather, look_up, measure_cells, split_channels
+from cellseg.runtime.kernels.frame import (
+    gather,
+    laplacian_sums,
+    look_up,
+    measure_cells,
+    split_channels,
+)
 
 RNG = np.random.default_rng(3)
 
@@ -48,3 +55,12 @@ def test_cells_are_measured_as_numpy_does() -> None:
         assert sums[cell].tolist() == [len(x), x.sum(), y.sum()]
         assert boxes[cell].tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
         assert votes[cell].tolist() == np.bincount(classes[y, x], minlength=3).tolist()
+
+
+def test_the_laplacian_is_that_of_opencv() -> None:
+    image = RNG.integers(0, 256, (23, 31, 3)).astype(np.uint8)
+    for step in (1, 4):
+        sums = np.zeros(3, np.int64)
+        laplacian_sums(image, 1, step, sums)
+        inner = cv2.Laplacian(image[..., 1], cv2.CV_64F)[1:-1:step, 1:-1]
+        assert sums.tolist() == [inner.size, inner.sum(), (inner**2).sum()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, OUTPUTS, outputs_for,
 @dataclass
 class FakeView:
     hw: tuple[int, int]
+    mpp: tuple[float, float] | None = None
 
 
 @dataclass
@@ -80,8 +82,15 @@ def test_a_blur_is_odd(blur_px: int) -> None:
         InferOptions(blur_px=blur_px)
 
 
-def test_a_package_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "version", lambda _: "2.18.7")
-    with pytest.raises(StoreError, match=r"needs zarr 3 or newer. Received: 2\.18\.7") as caught:
-        outputs_for(["ome-zarr"], job(9, 9))
-    assert caught.value.hint == "pip install 'cellseg[zarr]'"
+@pytest.mark.parametrize(
+    ("name", "old", "wanted"),
+    [("ome-zarr", "2.18.7", "zarr 3 or newer"), ("dicom-seg", "0.27.9", "highdicom 0.28 or newer")],
+)
+def test_a_package_that_is_too_old_is_refused(
+    name: str, old: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "version", lambda _: old)
+    with_mpp = FakeJob(FakeView((9, 9), mpp=(0.5, 0.5)))
+    with pytest.raises(StoreError, match=f"needs {wanted}. Received: {re.escape(old)}") as caught:
+        outputs_for([name], with_mpp)  # type: ignore[arg-type]
+    assert caught.value.hint == f"pip install 'cellseg[{OUTPUTS[name].extra}]'"

@@ -183,7 +183,7 @@ def test_a_colour_map_becomes_classes_in_order(tmp_path: Path) -> None:
     [
         ("[model]\nmodel = 'TensorflowUnetttt'\n", "TensorflowUNet"),
         ("[model]\nloss = 'bce_dice_los'\n", "loss"),
-        ("[image]\ncolor_converter = 'cv2.COLOR_BGR2HSV'\n", "color_converter must be one of"),
+        ("[image]\ncolor_converter = 'cv2.COLOR_BGR2LUV'\n", "color_converter must be one of"),
         ("[train]\nepochs = 'many'\n", "epochs must be a number"),
         ("no section\n", "line 1"),
         ("[model]\nbase_kernels = (7,7\n", r"\[model\] base_kernels"),
@@ -211,3 +211,24 @@ def test_text_after_a_comment_sign_is_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, "[train]\nepochs = 5 ; few\nmodel_dir = './a;b'\n")
     keys = read_ini(path).sections["train"]
     assert (keys["epochs"].value, keys["model_dir"].value) == (5, "./a;b")
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("gamma = 0.6", "gamma", 0.6),
+        ("gamma = 0", "gamma", 1.0),
+        ('color_converter = "cv2.COLOR_BGR2HSV"', "color", "hsv"),
+        ('color_converter = "cv2.COLOR_BGR2LAB"', "color", "lab"),
+    ],
+)
+def test_gamma_and_curved_colour_spaces_become_part_of_the_network(
+    tmp_path: Path, line: str, key: str, value: object
+) -> None:
+    recipe = load_recipe(written(tmp_path, f"{SKIN}[image]\n{line}\n"))
+    assert getattr(recipe.input, key) == value
+
+
+def test_a_gamma_below_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"\[image\] gamma must be 0"):
+        load_recipe(written(tmp_path, f"{SKIN}[image]\ngamma = -1\n"))

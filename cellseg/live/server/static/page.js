@@ -88,7 +88,14 @@ function showNumbers(news) {
   showFacts(news.frame);
   setButtons(news.state !== "closed");
   byId("snapshot").disabled = !news.frame;
+  showScan(news.has_scan);
   setText("toggle", news.state === "paused" ? "Start" : "Stop");
+}
+
+// A session that is no scan has no mosaic; whoever looked at one looks at frames then.
+function showScan(hasScan) {
+  document.querySelector('[data-layer="scan"]').hidden = !hasScan;
+  if (!hasScan && layer === "scan") choose("overlay");
 }
 
 function showCells(news) {
@@ -235,13 +242,15 @@ byId("snapshot").onclick = async () => {
   URL.revokeObjectURL(link.href);
 };
 
+function choose(name) {
+  layer = name;
+  for (const each of document.querySelectorAll("[data-layer]")) {
+    each.setAttribute("aria-pressed", String(each.dataset.layer === name));
+  }
+}
+
 for (const button of document.querySelectorAll("[data-layer]")) {
-  button.onclick = () => {
-    layer = button.dataset.layer;
-    for (const each of document.querySelectorAll("[data-layer]")) {
-      each.setAttribute("aria-pressed", String(each === button));
-    }
-  };
+  button.onclick = () => choose(button.dataset.layer);
 }
 
 window.addEventListener("resize", drawCharts);

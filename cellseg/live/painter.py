@@ -15,11 +15,25 @@ if TYPE_CHECKING:
 
     from cellseg.live.result import FrameResult
 
-__all__ = ["LAYERS", "Layer", "encode_jpeg", "encode_png", "paint_result", "parse_layer", "warm_up"]
+__all__ = [
+    "FILL",
+    "LAYERS",
+    "Layer",
+    "as_rgb8",
+    "encode_jpeg",
+    "encode_png",
+    "paint_result",
+    "parse_layer",
+    "value_range",
+    "warm_up",
+]
 
-Layer = Literal["overlay", "frame", "classes"]
+Layer = Literal["overlay", "frame", "classes", "scan"]
 LAYERS: tuple[str, ...] = get_args(Layer)
-_FILL, _OUTLINE = 40, 256
+FILL = 40
+"""Weight of a class's colour inside a cell, of 256."""
+
+_OUTLINE = 256
 _QUALITY = 82
 
 
@@ -45,7 +59,8 @@ def paint_result(
     palette : tuple of (red, green, blue)
         Colour of each class.
     layer : {"overlay", "frame", "classes"}
-        The frame with cells outlined, the bare frame, or classes in their colours.
+        The frame with cells outlined, the bare frame, or classes in their colours. (``scan`` is no
+        picture of one result: `cellseg.live.mosaic.preview` paints it.)
     max_side_px : int, optional
         Reduce by a whole number until the longer side is no longer than this.
 
@@ -65,7 +80,7 @@ def paint_result(
     if layer == "overlay":
         found = result.classes if result.labels is None else result.labels
         objects = np.ascontiguousarray(found[::step, ::step])
-        paint(rgb, classes, objects, colours, _FILL, _OUTLINE, 1)
+        paint(rgb, classes, objects, colours, FILL, _OUTLINE, 1)
     return rgb
 
 
@@ -75,17 +90,32 @@ def warm_up() -> None:
 
     for dtype in (np.uint8, np.uint32):
         pixel, rgb = np.zeros((1, 1), dtype), np.zeros((1, 1, 3), np.uint8)
-        paint(rgb, pixel.astype(np.uint8), pixel, rgb[0], _FILL, _OUTLINE, 1)
+        paint(rgb, pixel.astype(np.uint8), pixel, rgb[0], FILL, _OUTLINE, 1)
 
 
-def as_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a camera's frame as 8-bit RGB; what has more bits is stretched to its own range."""
+def value_range(image: NDArray[Any]) -> tuple[int, int]:
+    """Return the values of a camera's frame that are shown black and white."""
+    if image.dtype == np.uint8:
+        return 0, 255
+    return int(image.min()), int(image.max())
+
+
+def as_rgb8(image: NDArray[Any], shown: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Return a camera's frame as 8-bit RGB.
+
+    Parameters
+    ----------
+    image : array
+        As a camera gives it; what has 8 bits is left as it is.
+    shown : (int, int), optional
+        Values that become 0 and 255; by default the frame's own smallest and largest.
+    """
     rgb = rgb_from_samples(np.asarray(image))
     if rgb.dtype == np.uint8:
         return rgb
-    low, high = int(rgb.min()), int(rgb.max())
+    low, high = value_range(rgb) if shown is None else shown
     scaled = (rgb.astype(np.float32) - low) * (255 / max(high - low, 1))
-    return scaled.astype(np.uint8)
+    return scaled.clip(0, 255).astype(np.uint8)
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:

@@ -1,0 +1,116 @@
+"""A recording played again: what ``--record`` kept, or what a scan left that was killed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.errors import SourceError
+from cellseg.live.frame import Frame, FrameMeta
+from cellseg.live.json_lines import read_lines
+from cellseg.live.mosaic.kept import KEPT_FOLDER
+from cellseg.live.sources.base import Pacer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Event
+
+    from numpy.typing import NDArray
+
+__all__ = ["RecordingSource"]
+
+_LOG = logging.getLogger(__name__)
+_LINES = "frames.jsonl"
+_INSIDE = ("", "recording", KEPT_FOLDER)
+
+
+class RecordingSource:
+    """Frames of a recording, in their order, with the stage and channel they were taken at.
+
+    Parameters
+    ----------
+    folder : path
+        Of the recording, or the result folder that holds one.
+    rate : float, optional
+        Frames a second; None: as fast as they are taken.
+    mpp : float, optional
+        Microns per pixel; None: what was recorded.
+
+    Attributes
+    ----------
+    passed_over : int
+        Frames whose file is gone or damaged.
+
+    Raises
+    ------
+    SourceError
+        If there is no recording, or no whole frame in it.
+    """
+
+    def __init__(
+        self, folder: str | Path, rate: float | None = None, mpp: float | None = None
+    ) -> None:
+        self.name, self._rate = f"recording:{folder}", rate
+        self._folder = _find(Path(folder))
+        self._lines = list(read_lines(self._folder / _LINES))
+        if not self._lines:
+            raise SourceError(f"A recording holds at least one frame. Received: {folder}: none.")
+        self.mpp = self._lines[0].get("mpp") if mpp is None else mpp
+        self.passed_over = 0
+
+    @property
+    def frame_kind(self) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
+        """That of the first frame."""
+        pixels = self._read(self._lines[0])
+        return None if pixels is None else (pixels.shape, pixels.dtype)
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """Yield the frames; see `Source.frames`."""
+        pacer = Pacer(self._rate)
+        for line in self._lines:
+            pixels = self._read(line)
+            if pixels is None:
+                self.passed_over += 1
+                continue
+            due_ns = pacer.wait(stop)
+            if stop.is_set():
+                return
+            stage = line.get("stage_xyz_um")
+            where_um = None if stage is None else (stage[0], stage[1], stage[2])
+            yield Frame(pixels, FrameMeta(line["id"], due_ns, where_um, line.get("channel")))
+
+    def close(self) -> None:
+        """Do nothing: no file is held."""
+
+    def _read(self, line: dict[str, Any]) -> NDArray[Any] | None:
+        path = self._folder / line["frame"]
+        try:
+            return _pixels(path)
+        except (OSError, ValueError) as error:
+            _LOG.warning("%s: passed over: %s", path, error)
+            return None
+
+
+def _find(folder: Path) -> Path:
+    """Return the folder that holds the frames, in a recording or in a folder of results."""
+    for name in _INSIDE:
+        if (folder / name / _LINES).is_file():
+            return folder / name
+    raise SourceError(
+        f"A recording is a folder with {_LINES} in it. Received: {folder}.",
+        hint="`cellseg-cli live SOURCE --record -o OUT` makes one in OUT/<name of source>/.",
+    )
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path))
+    import tifffile
+
+    pixels = np.asarray(tifffile.imread(path))
+    if not pixels.size:
+        raise ValueError("no pixels in it")
+    return pixels

@@ -1,0 +1,69 @@
+"""Recordings played again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cellseg.errors import SourceError
+from cellseg.live.frame import Frame, FrameMeta
+from cellseg.live.recorder import Recorder
+from cellseg.live.sources.recording import RecordingSource
+from cellseg.live.sources.table import is_camera, open_source
+from tests.fakes import nuclei_picture
+
+
+@pytest.fixture
+def recording(tmp_path: Path, session: Any) -> tuple[Path, list[Frame]]:
+    """Return the result folder of a recording, and the frames in it."""
+    frames = [
+        Frame(nuclei_picture(40, 50, 1), FrameMeta(7, 0, (1.0, 2.0, 3.0), "DAPI")),
+        Frame(nuclei_picture(30, 20, 2)[..., 0].astype(np.uint16), FrameMeta(9, 0)),
+    ]
+    recorder = Recorder(tmp_path / "scope" / "recording", session, mpp=0.5, may_wait=True)
+    for frame in frames:
+        session.submit(frame).result(10)
+    session.close()
+    recorder.close()
+    return tmp_path / "scope", frames
+
+
+def test_frames_come_as_they_were(recording: tuple[Path, list[Frame]]) -> None:
+    folder, frames = recording
+    for place in (folder, folder / "recording"):
+        source = open_source(f"recording:{place}")
+        assert source.mpp == 0.5
+        assert source.frame_kind == ((40, 50, 3), np.dtype(np.uint8))
+        for before, after in zip(frames, source.frames(Event()), strict=True):
+            np.testing.assert_array_equal(before.array, after.array)
+            assert before.array.dtype == after.array.dtype
+            for name in ("frame_id", "stage_xyz_um", "channel"):
+                assert getattr(before.meta, name) == getattr(after.meta, name)
+
+
+def test_a_frame_that_is_gone_or_damaged_is_passed_over(
+    recording: tuple[Path, list[Frame]],
+) -> None:
+    folder, _ = recording
+    (folder / "recording" / "frames" / "frame_000000.ome.tif").write_bytes(b"II*\0torn")
+    source = RecordingSource(folder)
+    assert [frame.meta.frame_id for frame in source.frames(Event())] == [9]
+    assert source.passed_over == 1
+
+
+def test_a_recording_waits_unless_it_is_played_at_a_rate() -> None:
+    assert not is_camera("recording:x")
+    assert is_camera("recording:x", rate=5)
+
+
+def test_a_folder_without_a_recording_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"frames\.jsonl") as refused:
+        RecordingSource(tmp_path)
+    assert "--record" in str(refused.value.hint)
+    (tmp_path / "frames.jsonl").write_text('{"id": 1, "fra')
+    with pytest.raises(SourceError, match="at least one frame"):
+        RecordingSource(tmp_path)
