@@ -67,7 +67,7 @@ def theirs(row: Row, python: str, model: Path, options: argparse.Namespace) -> f
     request = {
         "slide": "", "model": str(model), "out": "", "threads": options.threads,
         "patch_px": options.tile, "overlap": 0.0, "precision": row.program, "halo_px": 0,
-        "seconds": options.seconds,
+        "stride_px": 1, "seconds": options.seconds,
     }  # fmt: skip
     driver = str(HERE / "peers" / "engine_alone.py")
     return float(run_process([python, driver, json.dumps(request)], 600).said["mpx_s"])

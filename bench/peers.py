@@ -99,6 +99,7 @@ class Field:
             "overlap": contestant.overlap,
             "precision": contestant.precision,
             "halo_px": self.halo_px,
+            "stride_px": self.bundle.manifest.stride,
         }
         command = [self.pythons[contestant.environment], str(DRIVERS / contestant.driver)]
         finish = run_process([*command, json.dumps(request)], self.options.timeout)

@@ -47,10 +47,13 @@ class Request:
     halo_px: int
     """Margin that the network's measured reach needs; multiple of its stride."""
 
+    stride_px: int
+    """What both sides of the network's input must be multiples of."""
+
 
 def room(extent: int, request: Request) -> int:
-    """Pixels to add to an extent so that the network's stride divides it; the halo is such one."""
-    return -extent % request.halo_px
+    """Pixels to add to an extent so that the network's stride divides it."""
+    return -extent % request.stride_px
 
 
 def serve(run: Callable[[Request], str]) -> None:
