@@ -28,6 +28,7 @@ from page_viewer import chromium_path
 from submit_clock import SubmitClock
 
 from cellseg import Bundle, LiveSession
+from cellseg.live.calm import calm_interpreter
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.frame_segmenter import open_for_frames
 from cellseg.live.mosaic.mosaic import Mosaic
@@ -121,7 +122,8 @@ def overload(alone: dict[str, Any], options: InferOptions, frames: Any, seconds:
     """Frames at three times the engine's own rate; the oldest are dropped."""
     with session_for(options) as session:
         session.warm_up(frames[0].shape)
-        clock, sizes = stream(session, frames, alone["median_ms"] / 3e3, seconds)
+        with calm_interpreter():
+            clock, sizes = stream(session, frames, alone["median_ms"] / 3e3, seconds)
     state = session.snapshot()
     assert state.latency.p99 is not None
     assert state.latency.p50 is not None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cellseg.live.calm import calm_interpreter
 from cellseg.live.counters import Policy
 from cellseg.live.events.engine import EventEngine
 from cellseg.live.events.rules import read_rules
@@ -117,7 +117,7 @@ class LiveRun:
         """Open the engine for the frames that will come, and begin to take them."""
         if (kind := self._source.frame_kind) is not None:
             self.session.warm_up(*kind)
-        self._freeze()
+        self._listeners.enter_context(calm_interpreter())
         self._started_s = time.monotonic()
         self._feeder.start()
 
@@ -183,15 +183,6 @@ class LiveRun:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _freeze(self) -> None:
-        """Let the interpreter search what is new for garbage, not all that was ever imported.
-
-        That search stops every thread, the camera's included: a tenth of a second, now and then.
-        """
-        gc.collect()
-        gc.freeze()
-        self._listeners.callback(gc.unfreeze)
 
     def _folder(self) -> Path:
         return result_folder(
