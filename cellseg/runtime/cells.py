@@ -21,6 +21,7 @@ import numpy as np
 from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.kernels.instances import part_pieces
 from cellseg.runtime.kernels.runs import find_boxes, find_runs, pieces_in
+from cellseg.runtime.kernels.stitch import grey_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,9 @@ def instances_from_probabilities(
 
 def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> NDArray[np.uint8]:
     """Interior channel in 256 steps, uint8 (H, W): what seeds and watershed are made from."""
-    return np.rint(np.clip(probabilities[..., rule.interior_channel], 0, 1) * 255).astype(np.uint8)
+    steps = np.empty(probabilities.shape[:2], np.uint8)
+    grey_channel(probabilities, rule.interior_channel, steps)
+    return steps
 
 
 class CellScratch:
