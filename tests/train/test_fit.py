@@ -20,9 +20,8 @@ from cellseg.train.data import CropSequence, load_source  # noqa: E402
 from cellseg.train.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
 from cellseg.train.models import build_network, kflop_per_pixel, load_network  # noqa: E402
-from cellseg.train.recipe import Recipe  # noqa: E402
 from cellseg.train.schedule import rate_schedule  # noqa: E402
-from cellseg.train.sections import WatchRecipe  # noqa: E402
+from cellseg.train.sections import Recipe, WatchRecipe  # noqa: E402
 from tests.export.graphs import run_onnx  # noqa: E402
 from tests.export.networks import run_keras  # noqa: E402
 
