@@ -95,26 +95,36 @@ def report_pixels(
 
 
 def format_scores(result: dict[str, Any]) -> str:
-    """Set the scores out as a Markdown table, a row a class and way."""
+    """Set the scores out as a Markdown table, a row a class and way, and in words."""
     lines = [
-        "| way | class | images | Dice | IoU | precision | recall | boundary F1 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| way | class | images with it | Dice, all pixels | Dice, mean of images "
+        "| of those with it | IoU | precision | recall | boundary F1 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     said = []
     for way in (name for name in ("plain", "tiled") if name in result):
         part = result[way]
         for name, row in list(part["classes"].items())[1:]:
-            keys = ("dice", "iou", "precision", "recall", "boundary_f1")
-            numbers = " | ".join("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)
-            lines.append(f"| {way} | {name} | {part['images']} | {numbers} |")
-        best = part["thresholds"]["best"]
-        mean = "-" if part["mean_dice"] is None else f"{part['mean_dice']:.3f}"
-        said.append(
-            f"{way}: mean Dice of an image {mean}, pixel accuracy {part['pixel_accuracy']:.4f}, "
-            f"calibration error {part['calibration']['error']:.4f}, best threshold "
-            f"{best['threshold']:.2f} (Dice {best['dice']:.3f})"
-        )
+            keys = ("dice_pooled", "dice", "dice_where_shown", "iou", "precision", "recall")
+            numbers = " | ".join(_three(row[key]) for key in (*keys, "boundary_f1"))
+            lines.append(f"| {way} | {name} | {row['images_shown']} | {numbers} |")
+        said.append(_in_words(way, part))
     return "\n".join([*lines, "", *said])
+
+
+def _in_words(way: str, part: dict[str, Any]) -> str:
+    best = part["thresholds"]["best"]
+    return (
+        f"{way}, {part['images']} images: mean foreground Dice {_three(part['mean_dice_pooled'])} "
+        f"over all pixels, {_three(part['mean_dice'])} as the mean of images (a class found where "
+        f"it is not counts 0), pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
+        f"{part['calibration']['error']:.4f}, best threshold {best['threshold']:.2f} "
+        f"(Dice {best['dice']:.3f})"
+    )
+
+
+def _three(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _write(

@@ -1,4 +1,21 @@
-"""Scores of all images of a split, run one way: plain or tiled."""
+"""Scores of all images of a split, run one way, and what is said of them together.
+
+Dice of several images is told in three ways, as the literature does:
+
+``mean_dice`` and a class's ``dice``
+    Mean of images. In an image a class that is neither there nor found is left out; one that is
+    found where it is not, be it a single pixel, scores 0, as in nnU-Net.
+``dice_where_shown``
+    Mean of the images whose truth has the class; false finds elsewhere do not count.
+``mean_dice_pooled`` and ``dice_pooled``
+    Pixels of all images counted together, then the mean of the foreground classes that the truth
+    shows anywhere, as for the mean IoU of PASCAL VOC and Cityscapes.
+
+References
+----------
+.. [1] Isensee et al., "nnU-Net", Nature Methods 2021.
+.. [2] Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2015.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.train.pixel_metrics import (
-    PixelScores,
-    confusion_matrix,
-    mean_scores,
-    score_pixels,
-)
+from cellseg.train.pixel_metrics import PixelScores, confusion_matrix, mean_scores, score_pixels
 from cellseg.train.predict import class_map
 from cellseg.train.reliability import Reliability
 
@@ -24,7 +36,7 @@ if TYPE_CHECKING:
 
     from cellseg.train.truth import Truth
 
-__all__ = ["WayScores"]
+__all__ = ["WayScores", "pooled_dice"]
 
 
 @dataclass
@@ -43,6 +55,9 @@ class WayScores:
     scores: list[PixelScores] = field(default_factory=list)
     """Scores of each image."""
 
+    shown: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Whether each class is in the truth of each image."""
+
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     """Pixels, true class by predicted class."""
 
@@ -56,31 +71,36 @@ class WayScores:
         self.names.append((truth.source, truth.name))
         self.scores.append(score_pixels(found, truth.classes, count))
         counts = confusion_matrix(found, truth.classes, count)
+        self.shown.append(counts.sum(1) > 0)
         self.confusion = counts if not self.confusion.size else self.confusion + counts
         self.reliability.add(1.0 - probabilities[..., 0], truth.classes > 0)
 
     @property
     def dice(self) -> NDArray[np.float64]:
         """Mean Dice of the foreground classes of each image, NaN where none is there or found."""
-        table = np.array([score.dice[1:] for score in self.scores])
-        known = ~np.isnan(table)
-        total = np.where(known, table, 0).sum(1)
-        return np.divide(total, known.sum(1), out=np.full(len(table), np.nan), where=known.any(1))
+        return _mean_known(np.array([score.dice[1:] for score in self.scores]), axis=1)
 
     def summary(self) -> dict[str, Any]:
         """Everything as numbers; null where a class is nowhere."""
-        mean = mean_scores(self.scores)
-        pooled = _pooled_dice(self.confusion)
+        dice, shown = np.array([score.dice for score in self.scores]), np.array(self.shown)
+        mean, pooled = mean_scores(self.scores), pooled_dice(self.confusion)
+        where_shown = _mean_known(np.where(shown, dice, np.nan), axis=0)
         classes = {
             name: {item.name: _number(getattr(mean, item.name)[i]) for item in fields(PixelScores)}
-            | {"dice_pooled": _number(pooled[i])}
+            | {
+                "dice_pooled": _number(pooled[i]),
+                "dice_where_shown": _number(where_shown[i]),
+                "images_shown": int(shown[:, i].sum()),
+            }
             for i, name in enumerate(self.class_names)
         }
         foreground = self.dice[~np.isnan(self.dice)]
+        of_classes = pooled[1:][shown[:, 1:].any(0)]
         return {
             "images": len(self.names),
             "mean_dice": _number(foreground.mean() if foreground.size else np.nan),
             "median_dice": _number(np.median(foreground) if foreground.size else np.nan),
+            "mean_dice_pooled": _number(of_classes.mean() if of_classes.size else np.nan),
             "pixel_accuracy": _number(np.trace(self.confusion) / max(self.confusion.sum(), 1)),
             "classes": classes,
             "confusion": self.confusion.tolist(),
@@ -106,10 +126,29 @@ class WayScores:
                 writer.writerow([*self.names[index], *numbers])
 
 
-def _pooled_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+def pooled_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Dice of each class over the pixels of all images together.
+
+    Parameters
+    ----------
+    confusion : int64, shape (classes, classes)
+        Pixels, true class by predicted class.
+
+    Returns
+    -------
+    float64, shape (classes,)
+        NaN where a class is nowhere.
+    """
     both = (confusion.sum(0) + confusion.sum(1)).astype(float)
     shared = 2.0 * np.diag(confusion)
     return np.divide(shared, both, out=np.full(len(both), np.nan), where=both > 0)
+
+
+def _mean_known(table: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Mean along an axis without NaN; NaN where nothing else is."""
+    known = ~np.isnan(table)
+    counts, total = known.sum(axis), np.where(known, table, 0.0).sum(axis)
+    return np.divide(total, counts, out=np.full_like(total, np.nan), where=counts > 0)
 
 
 def _number(value: Any) -> float | None:

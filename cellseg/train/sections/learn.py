@@ -79,7 +79,10 @@ class FitRecipe(Section):
         "float32", description="arithmetic of the training step; weights stay float32"
     )
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean; 0: none")
-    init: str | None = Field(None, description="Keras model to start from, as a path")
+    init: str | None = Field(
+        None,
+        description="Keras model to start from, as a path: its layers of the same name and shape",
+    )
     keep: Literal["best", "last"] = Field(
         "best",
         description="weights that best.keras has: those of the least validation loss, or the last "
