@@ -51,7 +51,7 @@ def by_regions(
     for index, region in enumerate(regions):
         y, x, h, w = grid.core(index)
         table = np.concatenate(([0], np.searchsorted(names, region.first) + 1)).astype(np.uint32)
-        labels[y : y + h, x : x + w] = table[region.labels]
+        labels[y : y + h, x : x + w] = table[region.cells.painted((h, w))]
     return labels
 
 
@@ -75,8 +75,7 @@ def test_a_cell_larger_than_its_region_is_kept_whole() -> None:
 def test_a_region_without_foreground_is_empty() -> None:
     blank = ArrayLabels(np.zeros((64, 64), np.uint8))
     found = find_cells(SeededLabeller(blank, blank, RULE), (0, 0, 32, 32))
-    assert found.labels.shape == (32, 32)
-    assert len(found.first) == 0
+    assert len(found.cells) == len(found.first) == len(found.own) == 0
 
 
 def test_every_pixel_lies_in_one_core() -> None:
