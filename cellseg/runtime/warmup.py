@@ -32,5 +32,10 @@ def warming(job: Job) -> Iterator[None]:
 
 
 def _warm(job: Job) -> None:
-    channels = np.zeros((1, 1, len(job.bundle.manifest.channels)), np.float32)
+    from cellseg.runtime.cells import interior_steps
+
+    card = job.bundle.manifest
+    channels = np.zeros((1, 1, len(card.channels)), np.float32)
     job.rule.classes(channels, (0, 0), (1, 1))
+    if "interior" in job.planes and card.head.instances is not None:
+        interior_steps(channels, card.head.instances)

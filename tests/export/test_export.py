@@ -215,6 +215,7 @@ def test_layers_are_given_back_until_enough_is_kept(
     choice = export_run(few).int8
     assert choice is not None
     assert [step.score for step in choice.given_back] == [0.6, 0.995]
+    assert choice.given_back[0].layer == "classes"  # the last one goes first
     assert choice.kept == 0.995
     floats = {item.layer for item in choice.noise if item.alone_db is None}
     assert floats >= {step.layer for step in choice.given_back}
