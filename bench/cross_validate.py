@@ -65,8 +65,8 @@ def lay_out(items: list[Item], held_out: list[int], folder: Path) -> None:
 def run_fold(recipe: Recipe, items: list[Item], held_out: list[int], work: Path) -> dict:
     """Train on the rest; pixels (right, found, true) of each image at each threshold."""
     from cellseg.train.fit import train
-    from cellseg.train.pixel_report import labelled_images
     from cellseg.train.predict import open_predictor
+    from cellseg.train.truth import labelled_images
 
     lay_out(items, held_out, work / "data" / recipe.sources[0].path)
     predictor = open_predictor(train(recipe, work / "data", work / "run"), recipe)

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from cellseg.runtime.kernels.instances import number_cells, part_pieces, renumber_labels
+from cellseg.runtime.kernels.interior import keep_interior
 from cellseg.runtime.kernels.runs import find_runs, pieces_in, sort_by_piece
 from cellseg.runtime.kernels.watershed import SEA
 
@@ -52,8 +53,15 @@ def instances_from_probabilities(
 
 
 def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> NDArray[np.uint8]:
-    """Interior channel in 256 steps, uint8 (H, W): what seeds and watershed are made from."""
-    return np.rint(np.clip(probabilities[..., rule.interior_channel], 0, 1) * 255).astype(np.uint8)
+    """Return what cells are told apart by: the interior channel in 256 steps, uint8 (H, W).
+
+    Where the rule asks how sure a cell is, the last bit is 1 on pixels whose foreground is sure:
+    a plane of its own would cost a run as much again.
+    """
+    out = np.empty(probabilities.shape[:2], np.uint8)
+    sure = np.float32(rule.sure_probability)
+    keep_interior(probabilities, rule.interior_channel, sure, rule.min_sure > 0, out)
+    return out
 
 
 class CellScratch:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-    from cellseg.train.task import Progress, Task
+    from cellseg.train.task import Task
 
 __all__ = ["check_folder", "train", "write_model_facts"]
 

@@ -70,8 +70,7 @@ def load_network(path: Path, compiled: bool = False) -> keras.Model:
     import cellseg.layers
 
     if compiled:
-        import cellseg.train.losses
-        import cellseg.train.pixel_losses  # noqa: F401
+        import cellseg.train.losses  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=compiled)

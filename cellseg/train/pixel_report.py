@@ -11,32 +11,26 @@ and the same files with ``-tiled`` in their names where tiles were scored too.
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.errors import DataError
 from cellseg.train.class_task import palette
-from cellseg.train.masks import fit_mask_rule, read_image
-from cellseg.train.pairs import check_sizes, find_pairs, masks_of
-from cellseg.train.pixel_metrics import PixelScores
-from cellseg.train.way_scores import Truth, WayScores
+from cellseg.train.truth import labelled_images
+from cellseg.train.way_scores import WayScores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from cellseg.train.predict import Predictor
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
 
-    Progress = Callable[[str, int, int], None]
-
-__all__ = ["format_scores", "labelled_images", "report_pixels"]
+__all__ = ["format_scores", "report_pixels"]
 
 
 def report_pixels(
@@ -100,44 +94,6 @@ def report_pixels(
     return result
 
 
-def labelled_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[int, Truth]]:
-    """Read the images of a split one by one, with their number.
-
-    Raises
-    ------
-    DataError
-        If there are none, or images and masks do not fit.
-    """
-    if recipe.target.kind == "instances":
-        yield from _instance_images(recipe, root, split)
-        return
-    pairs = find_pairs(recipe, root, split)
-    if not pairs:
-        raise DataError(
-            f"a split to score on holds images. Received: none in {split}.",
-            hint="name sources.test in the recipe, set sources.test_part, or say --split valid.",
-        )
-    check_sizes(pairs)
-    trained_on = find_pairs(recipe, root, "train") if recipe.mask.threshold is None else []
-    rule = fit_mask_rule(recipe, masks_of(trained_on))
-    for pair in pairs:
-        image = read_image(pair.image)
-        nothing = np.zeros(image.shape[:2], np.uint8)
-        classes = nothing if pair.mask is None else rule.read(pair.mask)
-        yield len(pairs), Truth(pair.source, pair.image.name, image, classes)
-
-
-def _instance_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[int, Truth]]:
-    from cellseg.train.evaluate import load_split
-
-    items = load_split(recipe, root, split)
-    for item in items:
-        yield (
-            len(items),
-            Truth(item.source, item.stem, item.image, (item.labels > 0).astype(np.uint8)),
-        )
-
-
 def format_scores(result: dict[str, Any]) -> str:
     """Set the scores out as a Markdown table, a row a class and way, and in words."""
     lines = [
@@ -191,7 +147,7 @@ def _write(
     (out / "summary.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for way, scores in found.items():
         suffix = "" if way == "plain" else f"-{way}"
-        _write_table(scores, out / f"per-image{suffix}.csv")
+        scores.write_table(out / f"per-image{suffix}.csv")
         scores.reliability.write_thresholds(out / f"thresholds{suffix}.csv")
         draw_confusion(scores, out / f"confusion{suffix}.png")
         draw_calibration(scores.reliability, out / f"calibration{suffix}.png")
@@ -220,21 +176,3 @@ def _ranked(dice: NDArray[np.float64], each: int = 3) -> list[tuple[str, int]]:
         for place, index in enumerate(group, 1):
             chosen.setdefault(int(index), f"{name} {place}")
     return [(name, index) for index, name in chosen.items()]
-
-
-def _write_table(scores: WayScores, path: Path) -> None:
-    keys = [item.name for item in fields(PixelScores)]
-    names = scores.class_names[1:]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)]
-        )
-        for index in np.argsort(np.where(np.isnan(scores.dice), 2.0, scores.dice)):
-            values = [
-                getattr(scores.scores[index], key)[place]
-                for place in range(1, len(scores.class_names))
-                for key in keys
-            ]
-            numbers = ["" if np.isnan(v) else f"{v:.4f}" for v in (scores.dice[index], *values)]
-            writer.writerow([*scores.names[index], *numbers])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.train.reliability import Reliability
-    from cellseg.train.way_scores import Truth, WayScores
+    from cellseg.train.truth import Truth
+    from cellseg.train.way_scores import WayScores
 
 __all__ = ["draw_calibration", "draw_confusion", "draw_ranked", "draw_thresholds"]
 

@@ -19,6 +19,7 @@ References
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +30,13 @@ from cellseg.train.predict import class_map
 from cellseg.train.reliability import Reliability
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-__all__ = ["Truth", "WayScores", "pooled_dice"]
+    from cellseg.train.truth import Truth
 
-
-@dataclass(frozen=True)
-class Truth:
-    """A labelled image at its own size."""
-
-    source: str
-    """Source of the image."""
-
-    name: str
-    """File name."""
-
-    image: NDArray[Any]
-    """RGB as it was read, shape (H, W, 3)."""
-
-    classes: NDArray[np.uint8]
-    """Class of each pixel, shape (H, W)."""
+__all__ = ["WayScores", "pooled_dice"]
 
 
 @dataclass
@@ -118,6 +106,24 @@ class WayScores:
             "confusion": self.confusion.tolist(),
             **self.reliability.summary(),
         }
+
+    def write_table(self, path: Path) -> None:
+        """Write a CSV, a row an image, the worst first."""
+        keys = [item.name for item in fields(PixelScores)]
+        names = self.class_names[1:]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(
+                ["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)]
+            )
+            for index in np.argsort(np.where(np.isnan(self.dice), 2.0, self.dice)):
+                values = [
+                    getattr(self.scores[index], key)[place]
+                    for place in range(1, len(self.class_names))
+                    for key in keys
+                ]
+                numbers = ["" if np.isnan(v) else f"{v:.4f}" for v in (self.dice[index], *values)]
+                writer.writerow([*self.names[index], *numbers])
 
 
 def pooled_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:

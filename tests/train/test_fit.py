@@ -25,9 +25,8 @@ from cellseg.train.models import (  # noqa: E402
     load_network,
     take_over,
 )
-from cellseg.train.recipe import Recipe  # noqa: E402
 from cellseg.train.schedule import rate_schedule  # noqa: E402
-from cellseg.train.sections import WatchRecipe  # noqa: E402
+from cellseg.train.sections import Recipe, WatchRecipe  # noqa: E402
 from tests.export.graphs import run_onnx  # noqa: E402
 from tests.export.networks import run_keras  # noqa: E402
 

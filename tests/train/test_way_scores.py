@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from cellseg.train.pixel_report import format_scores
-from cellseg.train.way_scores import Truth, WayScores, pooled_dice
+from cellseg.train.truth import Truth
+from cellseg.train.way_scores import WayScores, pooled_dice
 
 NAMES = ("background", "one", "two", "three")
 
