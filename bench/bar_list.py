@@ -6,7 +6,7 @@ import statistics
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from bars import ROOT, Bar, either, off_one, ratio, record, value
+from bar import ROOT, Bar, either, off_one, ratio, record, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,9 +2,10 @@
 
     python bench/head.py runs/nuclei --data DIR --train-images 40
 
-Every combination of thresholds, depth, blur, smallest area and sureness is scored on whole images: those of the validation split and, since they are few, some of the training split
-(a network has seen their labels, but a head is five numbers). Its score is the mean of Dice and
-object F1, the sources weighing as in the recipe (one with fewer than three images has no say).
+Every combination of thresholds, depth, blur, smallest area and sureness is scored on whole images:
+those of the validation split and, since they are few, some of the training split (a network has
+seen their labels, but a head is a few numbers). Its score is the mean of Dice and object F1, the
+sources weighing as in the recipe (one with fewer than three images has no say).
 What is taken goes into the recipe by hand (``[bundle]``); ``--apply`` writes the best into the
 run's ``model.json``, which the exporter reads. The test split has no say.
 """
