@@ -23,7 +23,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from cellseg.train.evaluate import SourceScore
-    from cellseg.train.recipe import Recipe
+    from cellseg.train.sections import Recipe
 
 THRESHOLDS = (0.5, 0.6)
 SEED_THRESHOLDS = (0.2, 0.3, 0.6)
@@ -53,7 +53,7 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
     from cellseg.runtime.manifest import InteriorBorder
     from cellseg.train.data import load_source
     from cellseg.train.evaluate import score_image, summarize, whole_image_predictor
-    from cellseg.train.recipe import Recipe
+    from cellseg.train.sections import Recipe
 
     recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
     predict = whole_image_predictor(

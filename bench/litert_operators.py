@@ -89,9 +89,7 @@ def has_data(model: Any, tensor: Any) -> bool:
 def opened(data: bytes, shapes: Any, with_xnnpack: bool = True) -> Any:
     """Open a file on one thread for inputs of these shapes, filled with noise."""
     kind = OpResolverType.AUTO if with_xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(
-        model_content=data, num_threads=1, experimental_op_resolver_type=kind
-    )
+    interpreter = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kind)
     details = interpreter.get_input_details()
     for item, shape in zip(details, shapes, strict=True):
         interpreter.resize_tensor_input(item["index"], list(shape))
@@ -171,11 +169,15 @@ def main() -> None:
     tiles = whole(data, options.tile, options.rounds)
     rows = measure(data, options.tile, options.rounds)
     sums = {name: by_kind(found) for name, found in rows.items()}
-    save_record(options.out, {"tile_px": options.tile, "tile_ms": tiles, "by_kind": sums, "operators": rows})
+    save_record(
+        options.out, {"tile_px": options.tile, "tile_ms": tiles, "by_kind": sums, "operators": rows}
+    )
     print(json.dumps({"tile_ms": tiles, "by_kind": sums}, indent=2))
     for name, found in rows.items():
         for row in found:
-            print(f"{name} {row['ms']:8.2f} ms {'' if row['xnnpack'] else 'NOT XNNPACK'} {row['operator']} -> {row['gives']}")
+            print(
+                f"{name} {row['ms']:8.2f} ms {'' if row['xnnpack'] else 'NOT XNNPACK'} {row['operator']} -> {row['gives']}"
+            )
 
 
 if __name__ == "__main__":

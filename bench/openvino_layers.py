@@ -71,7 +71,9 @@ def main() -> None:
     print(json.dumps({name: sum(row["ms"] for row in rows) for name, rows in found.items()}))
     for name, rows in found.items():
         for row in rows:
-            print(f"{name} {row['ms']:8.2f} ms  {row['runs_as']:24s} {row['type']:12s} {row['layer']}")
+            print(
+                f"{name} {row['ms']:8.2f} ms  {row['runs_as']:24s} {row['type']:12s} {row['layer']}"
+            )
 
 
 if __name__ == "__main__":

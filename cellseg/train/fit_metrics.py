@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from cellseg.train.pixel_losses import dense_truth
+from cellseg.train.losses.pixel import dense_truth
 
 __all__ = [
     "ImageScore",

@@ -6,7 +6,6 @@ The tables are read without Keras, so that a recipe is checked without it.
 from __future__ import annotations
 
 import difflib
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import RecipeError
@@ -28,23 +27,23 @@ __all__ = [
     "metric_name",
 ]
 
-LOSSES: dict[str, tuple[str, str]] = {
-    "bce": ("pixel_losses", "BceLoss"),
-    "dice": ("pixel_losses", "DiceLoss"),
-    "bce_dice": ("pixel_losses", "BceDiceLoss"),
-    "iou": ("pixel_losses", "IouLoss"),
-    "bce_iou": ("pixel_losses", "BceIouLoss"),
-    "ssim": ("structure_losses", "SsimLoss"),
-    "bce_ssim_iou": ("structure_losses", "BceSsimIouLoss"),
-    "tversky": ("pixel_losses", "TverskyLoss"),
-    "focal_tversky": ("pixel_losses", "FocalTverskyLoss"),
-    "focal": ("pixel_losses", "FocalLoss"),
-    "categorical_crossentropy": ("pixel_losses", "CategoricalCrossentropyLoss"),
-    "crossentropy_dice": ("pixel_losses", "CrossentropyDiceLoss"),
-    "boundary_weighted": ("pixel_losses", "BoundaryWeightedLoss"),
-    "interior_border": ("losses", "InteriorBorderLoss"),
+LOSSES: dict[str, str] = {
+    "bce": "BceLoss",
+    "dice": "DiceLoss",
+    "bce_dice": "BceDiceLoss",
+    "iou": "IouLoss",
+    "bce_iou": "BceIouLoss",
+    "ssim": "SsimLoss",
+    "bce_ssim_iou": "BceSsimIouLoss",
+    "tversky": "TverskyLoss",
+    "focal_tversky": "FocalTverskyLoss",
+    "focal": "FocalLoss",
+    "categorical_crossentropy": "CategoricalCrossentropyLoss",
+    "crossentropy_dice": "CrossentropyDiceLoss",
+    "boundary_weighted": "BoundaryWeightedLoss",
+    "interior_border": "InteriorBorderLoss",
 }
-"""Name of a loss to module and class; formulas are in the classes' docstrings."""
+"""Name of a loss to its class in `cellseg.train.losses`, whose docstring has the formula."""
 
 SEED_LOSSES = {
     "binary_crossentropy": "bce",
@@ -142,8 +141,10 @@ def loss_class(name: str) -> type[keras.losses.Loss]:
     RecipeError
         If there is none of that name.
     """
-    module, kind = LOSSES[loss_name(name)]
-    return getattr(import_module(f"cellseg.train.{module}"), kind)
+    kind = LOSSES[loss_name(name)]
+    from cellseg.train import losses
+
+    return getattr(losses, kind)
 
 
 def make_metric(name: str) -> Any:
