@@ -252,8 +252,10 @@ EXPORTED = [
         "bench/tensorrt_layers.py", most=0, form="{:.0f}"),
     Bar("export", "install, aarch64", installed("aarch64"), "bench/install_size.py", most=620,
         form="{:.0f} MB"),
-    Bar("export", "install, x86-64", installed("x86_64"), "bench/install_size.py", most=800,
-        form="{:.0f} MB"),
+    Bar("export", "install, x86-64, Python 3.12", installed("x86_64, Python 3.12"),
+        "bench/install_size.py", most=800, form="{:.0f} MB"),
+    Bar("export", "install, x86-64, Python 3.10", installed("x86_64, Python 3.10"),
+        "bench/install_size.py", most=800, form="{:.0f} MB"),
 ]  # fmt: skip
 
 CELLS = [
