@@ -23,7 +23,7 @@ import numpy as np
 
 from cellseg.train.recipe import load_recipe
 from cellseg.train.sections import AugmentRecipe
-from cellseg.train.seed.convert import AUGMENT_OFF
+from cellseg.train.seed.augment import AUGMENT_OFF
 from cellseg.train.warp import draw_warp, sample_image, sample_mask
 
 RESULT = Path(__file__).parent / "results" / "augment.json"

@@ -104,7 +104,10 @@ def _onnxruntime(
 def _openvino(
     model: bytes, matrix: NDArray[np.float32], precision: str, threads: int
 ) -> Callable[[], object] | None:
-    import openvino as ov
+    from cellseg.runtime.engines.untold import untold
+
+    with untold():
+        import openvino as ov
 
     core = ov.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

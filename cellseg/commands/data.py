@@ -327,6 +327,15 @@ def synthesize(
         bool,
         typer.Option("--match-colours/--keep-colours", help="Bring cells to the field's colours."),
     ] = True,
+    vary_ground: Annotated[
+        float,
+        typer.Option(
+            "--vary-ground",
+            min=0,
+            max=0.9,
+            help="Largest change of a field's ground colour, +-, a part of each channel.",
+        ),
+    ] = 0.0,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")
     ] = None,
@@ -336,12 +345,14 @@ def synthesize(
 
     Cells are divided 80/10/10 before any image is made. Red cells fill fields of 1000 px;
     white cells and platelets are pasted into windows of them. A class without samples is
-    named and left out.
+    named and left out. Fields have the ground of the red cells' slides; --vary-ground gives each
+    another light, for slides of other stains and lamps.
 
     Examples
     --------
       cellseg-cli data synthesize -o smears --white DATA/wbc_tecom --red DATA/rbc_smear_points
       cellseg-cli data synthesize -o smears --cutouts my-cells --count 65350 --workers 2
+      cellseg-cli data synthesize -o smears --cutouts my-cells --vary-ground 0.2
     """
     import os
 
@@ -359,7 +370,9 @@ def synthesize(
         cells += part
     cells += [] if cutouts is None else cut_from_folders(cutouts)
     found = workers or os.cpu_count() or 1
-    options = SmearOptions(count, size, seed, feather, match_colours, clipped, found)
+    options = SmearOptions(
+        count, size, seed, feather, match_colours, clipped, vary_ground, workers=found
+    )
     with counted("pasting") as progress:
         report = synthesize_smears(cells, out, options, progress)
     counts = ", ".join(f"{n} {split}" for split, n in report.images.items())

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["draw_stats"]
 
 _PANEL_HW = (260, 420)
-_LEFT, _TOP, _RIGHT, _BOTTOM = 50, 40, 20, 34
+_LEFT, _TOP, _RIGHT, _BOTTOM = 50, 50, 20, 34
+_LEGEND_Y, _LEGEND_GAP_PX = 40, 12
 _INK, _PALE = (50, 50, 50), (225, 225, 225)
 _BARS = ((90, 120, 200), (200, 90, 80), (90, 160, 90))
 _BINS = 30
@@ -86,7 +87,7 @@ def _histogram(
     counts = [np.histogram(found, edges)[0] for _, found, _ in series]
     tallest = max(int(count.max()) for count in counts)
     width = (_PANEL_HW[1] - _LEFT - _RIGHT) / _BINS
-    for place, ((name, _, colour), count) in enumerate(zip(series, counts, strict=True)):
+    for (_, _, colour), count in zip(series, counts, strict=True):
         layer = panel.copy()
         for index, number in enumerate(count.tolist()):
             left, right = (int(_LEFT + width * k) for k in (index, index + 1))
@@ -94,13 +95,24 @@ def _histogram(
             cv2.rectangle(layer, (left, top), (right - 1, _PANEL_HW[0] - _BOTTOM), colour, -1)
         share = 1.0 if len(series) == 1 else 0.6
         panel = cv2.addWeighted(layer, share, panel, 1 - share, 0)
-        _write(panel, name, (_PANEL_HW[1] - 110, _TOP + 16 * place + 4), colour)
+    _legend(panel, [(name, colour) for name, _, colour in series if name])
     _axis(panel, low, high, tallest)
     if mark is not None:
         x = int(_LEFT + (mark - low) / (high - low) * (_PANEL_HW[1] - _LEFT - _RIGHT))
         cv2.line(panel, (x, _TOP), (x, _PANEL_HW[0] - _BOTTOM), (200, 40, 40), 2)
-        _write(panel, f"model sees {mark:g}", (max(_LEFT, x - 110), _TOP + 12), (200, 40, 40))
+        _write(panel, f"model sees {mark:g}", (max(_LEFT, x - 110), _LEGEND_Y), (200, 40, 40))
     return panel
+
+
+def _legend(panel: NDArray[np.uint8], names: Sequence[tuple[str, Colour]]) -> None:
+    """Write names in their colours above the axes, right-aligned, where no bar reaches."""
+    import cv2
+
+    right = _PANEL_HW[1] - _RIGHT
+    for name, colour in reversed(names):
+        right -= cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0]
+        _write(panel, name, (right, _LEGEND_Y), colour)
+        right -= _LEGEND_GAP_PX
 
 
 def _bars(title: str, pixels: dict[str, int]) -> NDArray[np.uint8]:

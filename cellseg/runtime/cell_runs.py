@@ -105,6 +105,12 @@ class CellRuns:
         return np.diff(self.starts)
 
     @property
+    def area_px(self) -> NDArray[np.int64]:
+        """Pixels of each cell."""
+        ends = np.concatenate(([0], np.cumsum(self.runs[:, 2] - self.runs[:, 1], dtype=np.int64)))
+        return np.diff(ends[self.starts])
+
+    @property
     def boxes(self) -> NDArray[np.int64]:
         """Box of each cell: y0, x0, y1, x1, half open, int64 (n, 4)."""
         from cellseg.runtime.kernels.runs import find_boxes

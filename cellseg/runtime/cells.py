@@ -3,7 +3,8 @@
 A seed is a peak, not too small, of the smoothed interior channel: a connected piece of foreground
 in which it reaches ``seed_threshold``, parted where it falls by ``seed_depth`` between maxima. A
 piece of foreground without a seed is a cell, too. Seeds grow over the foreground by watershed on
-that channel, so touching cells part along its valley. The channel is taken in 256 steps and
+that channel, so touching cells part along its valley. What is faint throughout is no cell: less
+than ``min_sure`` of it is foreground for sure. The channel is taken in 256 steps and
 smoothed in integers, so that seeds are the same on every machine, and a byte a pixel is all that a
 slide's run must keep of it.
 
@@ -20,8 +21,8 @@ import numpy as np
 
 from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.kernels.instances import part_pieces
+from cellseg.runtime.kernels.interior import count_sure, keep_interior
 from cellseg.runtime.kernels.runs import find_boxes, find_runs, pieces_in
-from cellseg.runtime.kernels.stitch import grey_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,10 +54,15 @@ def instances_from_probabilities(
 
 
 def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> NDArray[np.uint8]:
-    """Interior channel in 256 steps, uint8 (H, W): what seeds and watershed are made from."""
-    steps = np.empty(probabilities.shape[:2], np.uint8)
-    grey_channel(probabilities, rule.interior_channel, steps)
-    return steps
+    """Return what cells are told apart by: the interior channel in 256 steps, uint8 (H, W).
+
+    Where the rule asks how sure a cell is, the last bit is 1 on pixels whose foreground is sure:
+    a plane of its own would cost a run as much again.
+    """
+    out = np.empty(probabilities.shape[:2], np.uint8)
+    sure = rule.sure_probability
+    keep_interior(probabilities, rule.interior_channel, sure, rule.min_sure > 0, out)
+    return out
 
 
 class CellScratch:
@@ -90,7 +96,7 @@ def part_cells(
     scratch: CellScratch | None = None,
     box: tuple[int, int, int, int] | None = None,
 ) -> CellRuns:
-    """Cells in a window, in raster order of their first pixels.
+    """Cells in a window, in raster order of their first pixels, faint ones among them.
 
     Parameters
     ----------
@@ -157,7 +163,22 @@ def label_cells(
         First pixels, ``y * W + x``.
     """
     cells = part_cells(foreground, interior, rule, scratch)
+    cells = cells.taken(np.flatnonzero(sure_enough(cells, interior, rule)))
     return cells.painted(foreground.shape, out=out), cells.first(foreground.shape[1])
+
+
+def sure_enough(
+    cells: CellRuns, interior: NDArray[np.uint8], rule: InteriorBorder
+) -> NDArray[np.bool_]:
+    """Tell which cells, whole ones, are sure enough to be cells; bool (n,).
+
+    ``interior`` is what `part_cells` was given.
+    """
+    if rule.min_sure == 0:
+        return np.ones(len(cells), bool)
+    sure_px = np.empty(len(cells), np.int64)
+    count_sure(cells.runs, cells.starts, interior, sure_px)
+    return np.asarray(sure_px >= rule.min_sure * cells.area_px)
 
 
 def smoothed(

@@ -6,11 +6,15 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.labels import windows
-from cellseg.runtime.overview import ClassSurvey, halvings_to_fit
+from cellseg.runtime.overview import ClassSurvey, halvings_to_fit, read_overview
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor, Future
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
@@ -59,6 +63,7 @@ class FinishedRun:
         self.classes, self.cells, self._probability = classes, cells, probability
         self._measured = measured
         self._survey: ClassSurvey | None = None
+        self._picture: Future[NDArray[np.uint8]] | None = None
 
     @property
     def probability(self) -> LabelSource:
@@ -90,7 +95,22 @@ class FinishedRun:
 
     def begin_survey(self) -> ClassSurvey:
         """Return an empty survey, for a writer that shows it every window of the class map."""
-        hw = self.job.view.hw
-        halvings = halvings_to_fit(hw, OVERVIEW_LONGEST_PX)
-        self._survey = ClassSurvey(hw, len(self.job.class_names), halvings)
+        self._survey = ClassSurvey(self.job.view.hw, len(self.job.class_names), self.halvings)
         return self._survey
+
+    @property
+    def halvings(self) -> int:
+        """How often the overview is halved."""
+        return halvings_to_fit(self.job.view.hw, OVERVIEW_LONGEST_PX)
+
+    def begin_picture(self, pool: Executor) -> None:
+        """Let another thread read the slide's overview while other files are written."""
+        self._picture = pool.submit(self._read_picture)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the slide's overview, uint8 (h, w, 3), of the survey's size; not kept."""
+        begun, self._picture = self._picture, None
+        return self._read_picture() if begun is None else begun.result()
+
+    def _read_picture(self) -> NDArray[np.uint8]:
+        return read_overview(self.job.view, self.job.value_range, self.halvings)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ from cellseg.runtime.store import (
     stored_owed,
 )
 from cellseg.runtime.tiling import tile_for
+from cellseg.runtime.warmup import warming
 from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
 from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
@@ -52,6 +53,7 @@ from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.engines.shelf import EngineShelf, OpenEngine
@@ -135,9 +137,8 @@ def infer_slide(
     with opened_slide(slide, options.mpp) as opened:
         if (source := source_of(opened)) is not None:
             source.skips_damage = options.on_error == "skip"
-        if options.max_ram_bytes is not None:
-            return_freed_memory()
-            _set_cache(opened, MIN_CACHE_BYTES)
+        return_freed_memory()
+        _set_cache(opened, MIN_CACHE_BYTES)
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
             run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
@@ -226,7 +227,7 @@ class _Run:
         outputs = outputs_for({*self.options.write, *owed}, job)
         job = replace(job, planes=planes_for(outputs.values(), job))
         before_bytes = resident_bytes()
-        with self._opened_engine(options, job.plan.tile_hw) as engine:
+        with self._warmed(job), self._opened_engine(options, job.plan.tile_hw) as engine:
             memory = self._plan_memory(job, engine, before_bytes)
             with closing(ResultStore(self.folder)) as store:
                 store.begin(job.identity | engine_identity(engine), owed)
@@ -243,6 +244,10 @@ class _Run:
                 store.remove()
         _LOG.info("%s: done, see %s", self.slide.path, self.folder)
         return RunResult(self.folder, report)
+
+    def _warmed(self, job: Job) -> AbstractContextManager[None]:
+        """Load kernels beside the engine; with a budget its own memory alone is to be seen."""
+        return warming(job) if self.options.max_ram_bytes is None else nullcontext()
 
     @contextmanager
     def _opened_engine(self, options: InferOptions, tile_hw: tuple[int, int]) -> Iterator[Engine]:
@@ -275,8 +280,7 @@ class _Run:
         _log_start(job, session, memory)
         try:
             session.run(memory, self.notify)
-            if self.options.max_ram_bytes is not None:
-                _set_cache(self.slide, MIN_CACHE_BYTES)  # the writers have caches of their own
+            _set_cache(self.slide, MIN_CACHE_BYTES)  # the writers have caches of their own
         except BaseException as error:
             kept = session.progress()
             _LOG.warning(

@@ -6,6 +6,7 @@ is collected while it is written: one pass over the tiles gives file, counts and
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,12 +57,18 @@ class ClassSurvey:
 
     def __init__(self, hw: tuple[int, int], class_count: int, halvings: int) -> None:
         self.halvings = halvings
+        self._lock = Lock()
         self.counts = np.zeros(class_count, np.int64)
         self.overview = np.zeros(_reduced(hw, halvings), np.uint8)
 
     def see(self, y0: int, x0: int, classes: NDArray[np.uint8]) -> None:
-        """Take in a window; its origin is a multiple of 2**halvings."""
-        self.counts += np.bincount(classes.reshape(-1), minlength=self.counts.size)
+        """Take in a window; its origin is a multiple of 2**halvings. Any thread may call."""
+        from cellseg.runtime.kernels.pyramid import count_classes
+
+        counts = np.zeros(256, np.int64)
+        count_classes(np.ascontiguousarray(classes), counts)
+        with self._lock:
+            self.counts += counts[: self.counts.size]
         for _ in range(self.halvings):
             classes = halved(classes)
         (h, w), y, x = classes.shape, y0 >> self.halvings, x0 >> self.halvings

@@ -160,13 +160,17 @@ class SeededLabeller:
 
     def label(self, window: Box, core: Box) -> CellRuns:
         """See `Labeller`."""
-        from cellseg.runtime.cells import part_cells
+        from cellseg.runtime.cells import part_cells, sure_enough
 
         box = _inside(core, window)
         classes = self.classes.read(*window)
         if not classes[box[0] : box[2], box[1] : box[3]].any():
             return CellRuns.none()
-        return part_cells(classes, self.interior.read(*window), self.rule, box=box)
+        interior = self.interior.read(*window)
+        cells = part_cells(classes, interior, self.rule, box=box)
+        # Of a cell that is cut nobody knows how sure it is; the largest are kept in any case.
+        kept = sure_enough(cells, interior, self.rule) | _touches_side(cells, window, self.hw)
+        return cells if kept.all() else cells.taken(np.flatnonzero(kept))
 
 
 @dataclass(frozen=True)

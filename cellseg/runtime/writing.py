@@ -36,7 +36,7 @@ def write_outputs(
     outputs : iterable of Output
         In this order.
     at_once : bool
-        Make those that need cells beside the others.
+        Make those that need cells beside the others, and read the slide's overview beside both.
 
     Raises
     ------
@@ -48,19 +48,21 @@ def write_outputs(
     outputs = list(outputs)
     of_cells = [output for output in outputs if output.needs == "cells"]
     others = [output for output in outputs if output.needs != "cells"]
-    if not (at_once and of_cells and others):
+    if not at_once:
         _write(folder, run, outputs)
         return
     stopped = Event()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
+        if any(output.shows_slide for output in others):
+            run.begin_picture(pool)
         stoppable = run.with_cells(lambda source: _Until(source, stopped))
         beside = pool.submit(_write, folder, stoppable, of_cells)
         try:
             _write(folder, run, others)
+            beside.result()
         except BaseException:
             stopped.set()
             raise
-        beside.result()
 
 
 def _write(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:

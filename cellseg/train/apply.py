@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.train.predict import Predictor
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["apply_recipe", "mask_image", "painted"]
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.train.progress import Progress
     from cellseg.train.run_state import RunState
-    from cellseg.train.task import Progress, Task
+    from cellseg.train.task import Task
     from cellseg.train.watch import Watch
 
 __all__ = ["STOP_FILES", "EpochEnd", "LossGuard", "MeanWeights", "Reporter", "SeededDropout"]

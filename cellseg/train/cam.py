@@ -22,20 +22,18 @@ from keras import layers
 from cellseg.errors import DataError
 from cellseg.runtime.fit import bring_to
 from cellseg.train.data import padded_to
-from cellseg.train.pixel_report import labelled_images
 from cellseg.train.predict import KerasPredictor
 from cellseg.train.stock import prepare_image
+from cellseg.train.truth import labelled_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from cellseg.train.predict import Predictor
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["coarsest_layer", "require_cam", "seg_grad_cam", "write_cams"]
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-    from cellseg.train.task import Progress
 
 __all__ = ["ClassTask", "class_weights", "palette"]
 

@@ -22,7 +22,7 @@ import keras
 
 from cellseg.errors import RecipeError
 from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
-from cellseg.train.models import build_network, kflop_per_pixel, load_network
+from cellseg.train.models import build_network, kflop_per_pixel, load_network, take_over
 from cellseg.train.run_state import RunState
 from cellseg.train.schedule import make_optimizer, rate_schedule
 from cellseg.train.task import open_task
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-    from cellseg.train.task import Progress, Task
+    from cellseg.train.task import Task
 
 __all__ = ["check_folder", "train", "write_model_facts"]
 
@@ -207,7 +208,8 @@ def _model_and_state(
         return model, RunState.load(folder)
     model = _network(recipe, recipe.fit.precision)
     if recipe.fit.init is not None:
-        model.set_weights(load_network(_path(recipe.fit.init)).get_weights())
+        taken, whole = take_over(model, load_network(_path(recipe.fit.init)))
+        log.info("begun with %d of %d weights of %s", taken, whole, recipe.fit.init)
     model.compile(make_optimizer(recipe.fit, steps), task.loss())
     return model, RunState()
 

@@ -84,6 +84,8 @@ class InstanceTask:
                     "seed_blur_px": bundle.seed_blur_px,
                     "min_seed_px": bundle.min_seed_px,
                     "min_area_px": bundle.min_area_px,
+                    "sure_probability": bundle.sure_probability,
+                    "min_sure": bundle.min_sure,
                 },
             },
             "threshold": bundle.threshold,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellseg.runtime.evaluation.instances import InstanceScore
-    from cellseg.train.recipe import Recipe
+    from cellseg.train.sections import Recipe
 
 __all__ = ["instance_scores"]
 

@@ -70,13 +70,43 @@ def load_network(path: Path, compiled: bool = False) -> keras.Model:
     import cellseg.layers
 
     if compiled:
-        import cellseg.train.losses
-        import cellseg.train.pixel_losses  # noqa: F401
+        import cellseg.train.losses  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=compiled)
     except (ValueError, TypeError, OSError) as error:
         raise DataError(f"a model must be a Keras 3 file. Received: {path}: {error}.") from error
+
+
+def take_over(model: keras.Model, source: keras.Model) -> tuple[int, int]:
+    """Give a network the weights of another one's layers of the same name and shape.
+
+    So a net of other classes, deeper levels or another head can begin where a trained one ended.
+
+    Returns
+    -------
+    (int, int)
+        Weights taken over, and weights in all, as numbers of parameters.
+
+    Raises
+    ------
+    DataError
+        If no layer fits.
+    """
+    given = {layer.name: layer.get_weights() for layer in source.layers}
+    taken = 0
+    for layer in model.layers:
+        weights = given.get(layer.name, [])
+        if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
+            layer.set_weights(weights)
+            taken += layer.count_params()
+    if taken == 0:
+        raise DataError(
+            "fit.init names a network with layers of the same names and shapes. Received: none of "
+            f"{len(source.layers)} layers fits.",
+            hint="choose a run of the same family and model.base_filters.",
+        )
+    return taken, model.count_params()
 
 
 def kflop_per_pixel(model: keras.Model, size: int = 1024) -> float:

@@ -11,116 +11,26 @@ and the same files with ``-tiled`` in their names where tiles were scored too.
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.errors import DataError
 from cellseg.train.class_task import palette
-from cellseg.train.masks import fit_mask_rule, read_image
-from cellseg.train.pairs import check_sizes, find_pairs, masks_of
-from cellseg.train.pixel_metrics import (
-    PixelScores,
-    confusion_matrix,
-    mean_scores,
-    score_pixels,
-)
-from cellseg.train.predict import class_map
-from cellseg.train.reliability import Reliability
+from cellseg.train.truth import labelled_images
+from cellseg.train.way_scores import WayScores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from cellseg.train.predict import Predictor
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
 
-    Progress = Callable[[str, int, int], None]
-
-__all__ = ["WayScores", "format_scores", "labelled_images", "report_pixels"]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A labelled image at its own size."""
-
-    source: str
-    """Source of the image."""
-
-    name: str
-    """File name."""
-
-    image: NDArray[Any]
-    """RGB as it was read, shape (H, W, 3)."""
-
-    classes: NDArray[np.uint8]
-    """Class of each pixel, shape (H, W)."""
-
-
-@dataclass
-class WayScores:
-    """Scores of all images, run one way."""
-
-    way: str
-    """``plain`` or ``tiled``."""
-
-    class_names: tuple[str, ...]
-    """Background first."""
-
-    names: list[tuple[str, str]] = field(default_factory=list)
-    """Source and file name of each image."""
-
-    scores: list[PixelScores] = field(default_factory=list)
-    """Scores of each image."""
-
-    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
-    """Pixels, true class by predicted class."""
-
-    reliability: Reliability = field(default_factory=Reliability)
-    """Calibration and threshold sweep."""
-
-    def add(self, truth: Truth, probabilities: NDArray[np.float32], threshold: float) -> None:
-        """Score one image."""
-        found = class_map(probabilities, threshold)
-        count = len(self.class_names)
-        self.names.append((truth.source, truth.name))
-        self.scores.append(score_pixels(found, truth.classes, count))
-        counts = confusion_matrix(found, truth.classes, count)
-        self.confusion = counts if not self.confusion.size else self.confusion + counts
-        self.reliability.add(1.0 - probabilities[..., 0], truth.classes > 0)
-
-    @property
-    def dice(self) -> NDArray[np.float64]:
-        """Mean Dice of the foreground classes of each image, NaN where none is there or found."""
-        table = np.array([score.dice[1:] for score in self.scores])
-        known = ~np.isnan(table)
-        total = np.where(known, table, 0).sum(1)
-        return np.divide(total, known.sum(1), out=np.full(len(table), np.nan), where=known.any(1))
-
-    def summary(self) -> dict[str, Any]:
-        """Everything as numbers; null where a class is nowhere."""
-        mean = mean_scores(self.scores)
-        pooled = _pooled_dice(self.confusion)
-        classes = {
-            name: {item.name: _number(getattr(mean, item.name)[i]) for item in fields(PixelScores)}
-            | {"dice_pooled": _number(pooled[i])}
-            for i, name in enumerate(self.class_names)
-        }
-        foreground = self.dice[~np.isnan(self.dice)]
-        return {
-            "images": len(self.names),
-            "mean_dice": _number(foreground.mean() if foreground.size else np.nan),
-            "median_dice": _number(np.median(foreground) if foreground.size else np.nan),
-            "pixel_accuracy": _number(np.trace(self.confusion) / max(self.confusion.sum(), 1)),
-            "classes": classes,
-            "confusion": self.confusion.tolist(),
-            **self.reliability.summary(),
-        }
+__all__ = ["format_scores", "report_pixels"]
 
 
 def report_pixels(
@@ -184,65 +94,37 @@ def report_pixels(
     return result
 
 
-def labelled_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[int, Truth]]:
-    """Read the images of a split one by one, with their number.
-
-    Raises
-    ------
-    DataError
-        If there are none, or images and masks do not fit.
-    """
-    if recipe.target.kind == "instances":
-        yield from _instance_images(recipe, root, split)
-        return
-    pairs = find_pairs(recipe, root, split)
-    if not pairs:
-        raise DataError(
-            f"a split to score on holds images. Received: none in {split}.",
-            hint="name sources.test in the recipe, set sources.test_part, or say --split valid.",
-        )
-    check_sizes(pairs)
-    trained_on = find_pairs(recipe, root, "train") if recipe.mask.threshold is None else []
-    rule = fit_mask_rule(recipe, masks_of(trained_on))
-    for pair in pairs:
-        image = read_image(pair.image)
-        nothing = np.zeros(image.shape[:2], np.uint8)
-        classes = nothing if pair.mask is None else rule.read(pair.mask)
-        yield len(pairs), Truth(pair.source, pair.image.name, image, classes)
-
-
-def _instance_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[int, Truth]]:
-    from cellseg.train.evaluate import load_split
-
-    items = load_split(recipe, root, split)
-    for item in items:
-        yield (
-            len(items),
-            Truth(item.source, item.stem, item.image, (item.labels > 0).astype(np.uint8)),
-        )
-
-
 def format_scores(result: dict[str, Any]) -> str:
-    """Set the scores out as a Markdown table, a row a class and way."""
+    """Set the scores out as a Markdown table, a row a class and way, and in words."""
     lines = [
-        "| way | class | images | Dice | IoU | precision | recall | boundary F1 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| way | class | images with it | Dice, all pixels | Dice, mean of images "
+        "| of those with it | IoU | precision | recall | boundary F1 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     said = []
     for way in (name for name in ("plain", "tiled") if name in result):
         part = result[way]
         for name, row in list(part["classes"].items())[1:]:
-            keys = ("dice", "iou", "precision", "recall", "boundary_f1")
-            numbers = " | ".join("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)
-            lines.append(f"| {way} | {name} | {part['images']} | {numbers} |")
-        best = part["thresholds"]["best"]
-        mean = "-" if part["mean_dice"] is None else f"{part['mean_dice']:.3f}"
-        said.append(
-            f"{way}: mean Dice of an image {mean}, pixel accuracy {part['pixel_accuracy']:.4f}, "
-            f"calibration error {part['calibration']['error']:.4f}, best threshold "
-            f"{best['threshold']:.2f} (Dice {best['dice']:.3f})"
-        )
+            keys = ("dice_pooled", "dice", "dice_where_shown", "iou", "precision", "recall")
+            numbers = " | ".join(_three(row[key]) for key in (*keys, "boundary_f1"))
+            lines.append(f"| {way} | {name} | {row['images_shown']} | {numbers} |")
+        said.append(_in_words(way, part))
     return "\n".join([*lines, "", *said])
+
+
+def _in_words(way: str, part: dict[str, Any]) -> str:
+    best = part["thresholds"]["best"]
+    return (
+        f"{way}, {part['images']} images: mean foreground Dice {_three(part['mean_dice_pooled'])} "
+        f"over all pixels, {_three(part['mean_dice'])} as the mean of images (a class found where "
+        f"it is not counts 0), pixel accuracy {part['pixel_accuracy']:.4f}, calibration error "
+        f"{part['calibration']['error']:.4f}, best threshold {best['threshold']:.2f} "
+        f"(Dice {best['dice']:.3f})"
+    )
+
+
+def _three(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _write(
@@ -265,7 +147,7 @@ def _write(
     (out / "summary.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for way, scores in found.items():
         suffix = "" if way == "plain" else f"-{way}"
-        _write_table(scores, out / f"per-image{suffix}.csv")
+        scores.write_table(out / f"per-image{suffix}.csv")
         scores.reliability.write_thresholds(out / f"thresholds{suffix}.csv")
         draw_confusion(scores, out / f"confusion{suffix}.png")
         draw_calibration(scores.reliability, out / f"calibration{suffix}.png")
@@ -294,31 +176,3 @@ def _ranked(dice: NDArray[np.float64], each: int = 3) -> list[tuple[str, int]]:
         for place, index in enumerate(group, 1):
             chosen.setdefault(int(index), f"{name} {place}")
     return [(name, index) for index, name in chosen.items()]
-
-
-def _write_table(scores: WayScores, path: Path) -> None:
-    keys = [item.name for item in fields(PixelScores)]
-    names = scores.class_names[1:]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["source", "image", "mean_dice", *(f"{k}_{n}" for n in names for k in keys)]
-        )
-        for index in np.argsort(np.where(np.isnan(scores.dice), 2.0, scores.dice)):
-            values = [
-                getattr(scores.scores[index], key)[place]
-                for place in range(1, len(scores.class_names))
-                for key in keys
-            ]
-            numbers = ["" if np.isnan(v) else f"{v:.4f}" for v in (scores.dice[index], *values)]
-            writer.writerow([*scores.names[index], *numbers])
-
-
-def _pooled_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    both = (confusion.sum(0) + confusion.sum(1)).astype(float)
-    shared = 2.0 * np.diag(confusion)
-    return np.divide(shared, both, out=np.full(len(both), np.nan), where=both > 0)
-
-
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-    from cellseg.train.task import Progress
 
 __all__ = ["preview_sheet", "training_pairs"]
 

@@ -17,15 +17,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from cellseg.errors import RecipeError
-from cellseg.train.sections import (
-    FAMILY_MODELS,
-    AugmentRecipe,
-    FitRecipe,
-    NormalizeRecipe,
-    Recipe,
-    SourceRecipe,
-    TargetRecipe,
-)
+from cellseg.train.sections import FAMILY_MODELS, Recipe
 from cellseg.train.seed.convert import convert_config, is_config
 
 if sys.version_info >= (3, 11):
@@ -34,12 +26,6 @@ else:
     import tomli as tomllib
 
 __all__ = [
-    "AugmentRecipe",
-    "FitRecipe",
-    "NormalizeRecipe",
-    "Recipe",
-    "SourceRecipe",
-    "TargetRecipe",
     "check_recipe",
     "data_folder",
     "describe_recipe",

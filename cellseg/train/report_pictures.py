@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.train.pixel_report import Truth, WayScores
     from cellseg.train.reliability import Reliability
+    from cellseg.train.truth import Truth
+    from cellseg.train.way_scores import WayScores
 
 __all__ = ["draw_calibration", "draw_confusion", "draw_ranked", "draw_thresholds"]
 

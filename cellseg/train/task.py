@@ -9,16 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import keras
     import numpy as np
     from numpy.typing import NDArray
 
+    from cellseg.train.progress import Progress
     from cellseg.train.sections import Recipe
-
-    Progress = Callable[[str, int, int], None]
 
 __all__ = ["Task", "open_task"]
 

@@ -203,6 +203,35 @@ def test_matched_colours_bring_the_ground_to_the_fields() -> None:
     np.testing.assert_allclose(part.rgb[4, 4], (200, 150, 100))
 
 
+def test_a_varied_ground_takes_matched_cells_with_it() -> None:
+    cells = [cell(HEALTHY, str(i)) for i in range(60)]
+    plain, varied = (
+        make_field(cells, np.random.default_rng(5), 0.0, match=True, vary_ground=most)
+        for most in (0.0, 0.4)
+    )
+    assert plain.ground == GROUND
+    gain = np.array(varied.ground) / GROUND
+    assert np.abs(gain - 1).max() <= 0.4
+    assert np.ptp(gain) > 0.05  # another colour, not only darker
+    inside = [field.rgb[field.classes == HEALTHY].mean(0) for field in (plain, varied)]
+    np.testing.assert_allclose(inside[1] / inside[0], gain, rtol=0.02)
+    empty = varied.rgb[varied.classes == 0].mean(0)
+    np.testing.assert_allclose(empty, varied.ground, atol=4)
+
+
+def test_every_field_has_a_ground_of_its_own_and_none_unless_asked_for(tmp_path: Path) -> None:
+    cells = [cell(HEALTHY, str(i)) for i in range(4)]
+
+    def grounds(most: float) -> set[tuple[float, float, float]]:
+        rngs = (np.random.default_rng(seed) for seed in range(5))
+        return {make_field(cells, rng, 0.0, True, most).ground for rng in rngs}
+
+    assert len(grounds(0.3)) == 5
+    assert grounds(0.0) == {GROUND}
+    with pytest.raises(DataError, match="vary_ground=1"):
+        synthesize_smears(library(), tmp_path / "out", SmearOptions(count=1, vary_ground=1.0))
+
+
 def test_red_cells_of_a_field_keep_their_distance() -> None:
     cells = [cell(HEALTHY, str(i)) for i in range(150)]
     field = make_field(cells, np.random.default_rng(0), 0.8, match=True)

@@ -235,3 +235,14 @@ def test_a_piece_with_one_seed_is_one_cell_as_it_is_when_flooded() -> None:
     seeds = foreground * (height > 0)
     expected = flooded(height, foreground, seeds)
     np.testing.assert_array_equal(label_cells(foreground, height, RULE)[0], expected)
+
+
+@pytest.mark.parametrize(("min_sure", "expected"), [(0.0, 2), (0.5, 2), (0.51, 1)])
+def test_a_cell_that_is_faint_throughout_is_none(min_sure: float, expected: int) -> None:
+    probabilities = np.zeros((10, 24, 3), np.float32)
+    probabilities[..., 0] = 1
+    probabilities[2:8, 2:10] = (0.02, 0.98, 0)
+    probabilities[2:8, 14:22] = (0.3, 0.7, 0)
+    probabilities[2:8, 14:18] = (0.1, 0.9, 0)  # half of it reaches 0.9
+    rule = RULE.model_copy(update={"sure_probability": 0.9, "min_sure": min_sure})
+    assert instances_from_probabilities(probabilities, rule).max() == expected

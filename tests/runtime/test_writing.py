@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +18,8 @@ from cellseg.runtime.writing import write_outputs
 Writer = Any
 
 
-def output(name: str, needs: str, writer: Writer) -> Any:
-    return SimpleNamespace(file=name, needs=needs, load=lambda: writer)
+def output(name: str, needs: str, writer: Writer, *, shows_slide: bool = False) -> Any:
+    return SimpleNamespace(file=name, needs=needs, shows_slide=shows_slide, load=lambda: writer)
 
 
 @pytest.fixture
@@ -71,3 +73,49 @@ def test_a_failure_beside_the_others_is_raised(tmp_path: Path, run: FinishedRun)
     with pytest.raises(ValueError, match="no space"):
         write_outputs(tmp_path, run, outputs, at_once=True)
     assert [path.name for path in tmp_path.iterdir()] == ["classes"]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_the_slides_overview_is_read_once_and_beside_the_other_files(
+    tmp_path: Path, run: FinishedRun, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    readers: list[str] = []
+
+    def read(_: FinishedRun) -> Any:
+        readers.append(threading.current_thread().name)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(FinishedRun, "_read_picture", read)
+    outputs = [
+        output("classes", "classes", lambda path, _: path.write_text("c")),
+        output(
+            "overlay",
+            "classes",
+            lambda path, run: path.write_text(str(run.picture().shape)),
+            shows_slide=True,
+        ),
+    ]
+    write_outputs(tmp_path, run, outputs, at_once=at_once)
+    assert (tmp_path / "overlay").read_text() == "(1, 1, 3)"
+    assert [name == threading.main_thread().name for name in readers] == [not at_once]
+
+
+def test_ctrl_c_ends_what_is_written_from_cells_alone(
+    tmp_path: Path, run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def endless(path: Path, run: FinishedRun) -> None:
+        assert run.cells is not None
+        begun.set()
+        while True:
+            run.cells.read(0, 0, 1, 1)
+
+    def interrupted(*_: object) -> None:
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_outputs(tmp_path, run, [output("labels", "cells", endless)], at_once=True)
+    assert list(tmp_path.iterdir()) == []

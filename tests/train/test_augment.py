@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellseg.train.augment import jitter_intensity, jitter_stains, random_affine, sharpened
-from cellseg.train.recipe import AugmentRecipe
+from cellseg.train.sections import AugmentRecipe
 from cellseg.train.warp import Positions, sample_image, sample_mask
 
 

@@ -58,8 +58,10 @@ def test_a_seeds_file_evaluates_as_it_is_plain_and_tiled(project: Path) -> None:
     assert answer.exit_code == 0, answer.output
     assert "| plain | foreground | 2 |" in answer.stdout
     folder = project.parent / "models" / "evaluation-test"
-    mean = json.loads((folder / "summary.json").read_text())["plain"]["mean_dice"]
-    assert f"plain: mean Dice of an image {mean:.3f}, pixel accuracy" in answer.stdout
+    scores = json.loads((folder / "summary.json").read_text())["plain"]
+    pooled, mean = scores["mean_dice_pooled"], scores["mean_dice"]
+    assert f"mean foreground Dice {pooled:.3f} over all pixels" in answer.stdout
+    assert f"{mean:.3f} as the mean of images" in answer.stdout
     names = {path.name for path in folder.iterdir()}
     expected = {"per-image.csv", "summary.json", "images.jpg", "confusion.png", "calibration.png"}
     assert expected | {"thresholds.csv", "thresholds.png", "per-image-tiled.csv", "cam"} <= names

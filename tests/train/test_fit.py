@@ -19,10 +19,14 @@ from cellseg.export.translate import plain_graph  # noqa: E402
 from cellseg.train.data import CropSequence, load_source  # noqa: E402
 from cellseg.train.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
-from cellseg.train.models import build_network, kflop_per_pixel, load_network  # noqa: E402
-from cellseg.train.recipe import Recipe  # noqa: E402
+from cellseg.train.models import (  # noqa: E402
+    build_network,
+    kflop_per_pixel,
+    load_network,
+    take_over,
+)
 from cellseg.train.schedule import rate_schedule  # noqa: E402
-from cellseg.train.sections import WatchRecipe  # noqa: E402
+from cellseg.train.sections import Recipe, WatchRecipe  # noqa: E402
 from tests.export.graphs import run_onnx  # noqa: E402
 from tests.export.networks import run_keras  # noqa: E402
 
@@ -230,3 +234,24 @@ def test_network_cost_equals_a_hand_count() -> None:
 )
 def test_stride_counts_the_stem(stem: bool, levels: int, stride: int) -> None:
     assert tiny(model={"stem": stem, "levels": levels}).model.stride == stride
+
+
+def test_a_run_begins_with_the_layers_that_fit_another_head_or_depth() -> None:
+    source = build_network(tiny())
+    deeper = build_network(tiny({"base_filters": 4, "levels": 3, "head_filters": 4}))
+    before = {layer.name: layer.get_weights() for layer in deeper.layers}
+    taken, whole = take_over(deeper, source)
+    assert 0 < taken < whole
+    for layer in deeper.layers:
+        is_new = layer.name.startswith(("down2", "up1", "dec1")) or layer.name not in {
+            item.name for item in source.layers
+        }
+        expected = before[layer.name] if is_new else source.get_layer(layer.name).get_weights()
+        for ours, theirs in zip(layer.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_network_without_a_layer_that_fits_is_refused() -> None:
+    wider = build_network(tiny({"base_filters": 8, "levels": 2, "head_filters": 8}))
+    with pytest.raises(DataError, match="none of .* layers fits"):
+        take_over(wider, build_network(tiny()))

@@ -12,8 +12,8 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 from sklearn.metrics import log_loss  # noqa: E402
 
 from cellseg.errors import RecipeError  # noqa: E402
+from cellseg.train.losses.entropy import boundary_weights  # noqa: E402
 from cellseg.train.objectives import LOSSES, SEED_LOSSES, loss_name, make_loss  # noqa: E402
-from cellseg.train.pixel_losses import boundary_weights  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -7,7 +7,7 @@ import pytest
 
 from cellseg.train.augment import jitter_intensity
 from cellseg.train.sections import AugmentRecipe
-from cellseg.train.seed.convert import AUGMENT_OFF
+from cellseg.train.seed.augment import AUGMENT_OFF
 from cellseg.train.tones import jitter_hsv, jitter_lab
 
 color = pytest.importorskip("skimage.color")

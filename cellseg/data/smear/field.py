@@ -53,7 +53,11 @@ class Field:
 
 
 def make_field(
-    cells: Sequence[Cutout], rng: np.random.Generator, feather_px: float, match: bool
+    cells: Sequence[Cutout],
+    rng: np.random.Generator,
+    feather_px: float,
+    match: bool,
+    vary_ground: float = 0.0,
 ) -> Field:
     """Spread red cells over an empty slide.
 
@@ -67,8 +71,12 @@ def make_field(
         Softness of edges.
     match : bool
         Bring every cell to the colour of the ground.
+    vary_ground : float
+        Largest change of each channel of the ground's colour, +-, relative.
     """
     ground = cells[0].ground if cells else (236.0, 233.0, 235.0)
+    if vary_ground > 0:  # else nothing is drawn: the bytes of a seed stay what they were
+        ground = _relit(ground, rng, vary_ground)
     canvas = Canvas(
         _empty(ground, rng),
         np.zeros((FIELD_PX, FIELD_PX), np.uint8),
@@ -82,6 +90,14 @@ def make_field(
         if box is not None:
             placed.append(Placed(cell.name, cell.class_index, number, centre, box))
     return Field(canvas.rgb, canvas.classes, canvas.ids, tuple(placed), ground)
+
+
+def _relit(
+    ground: tuple[float, float, float], rng: np.random.Generator, most: float
+) -> tuple[float, float, float]:
+    """Change the colour of the light: white, yellow, darker; every channel for itself."""
+    red, green, blue = np.clip(np.array(ground) * rng.uniform(1 - most, 1 + most, 3), 1, 255)
+    return float(red), float(green), float(blue)
 
 
 def _empty(ground: tuple[float, float, float], rng: np.random.Generator) -> NDArray[np.uint8]:

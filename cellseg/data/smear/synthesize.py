@@ -66,6 +66,8 @@ class SmearOptions:
     """Bring each cell from the colour of its own slide to that of the field."""
     clipped: float = 0.15
     """Part of the pasted cells that the border cuts."""
+    vary_ground: float = 0.0
+    """Largest change of each channel of a field's ground, +-, relative; matched cells follow."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes."""
 
@@ -114,6 +116,11 @@ def synthesize_smears(
         raise DataError(
             "A smear has 32 to 1000 px, of which at least one is made. Received: "
             f"count={options.count}, size={options.size_px}, clipped={options.clipped}."
+        )
+    if not 0 <= options.vary_ground < 1:
+        raise DataError(
+            "A ground changes by a part, 0 to below 1. "
+            f"Received: vary_ground={options.vary_ground}."
         )
     plan = plan_smears(cells, options.count, options.seed)
     total = sum(len(item.images) for item in plan.backgrounds)
@@ -176,7 +183,7 @@ def _make_background(
     split = SPLITS.index(background.split)
     rng = np.random.default_rng((options.seed, 3, split, background.index))
     red = [_LIBRARY[place] for place in background.red]
-    ground = make_field(red, rng, options.feather_px, options.match_colours)
+    ground = make_field(red, rng, options.feather_px, options.match_colours, options.vary_ground)
     rows = []
     pixels = np.zeros(len(CLASSES), np.int64)
     for plan in background.images:

@@ -20,11 +20,14 @@ import queue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 
 from cellseg.errors import EngineError
 from cellseg.runtime.engines.openvino_trim import Trimmer, make_trimmable
+from cellseg.runtime.engines.untold import untold
 from cellseg.runtime.trim import NOTHING, Output, Sides
+
+with untold():
+    import openvino as ov
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

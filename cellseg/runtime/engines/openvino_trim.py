@@ -23,9 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from openvino import opset13
 
+from cellseg.runtime.engines.untold import untold
 from cellseg.runtime.trim import Sides
+
+with untold():
+    from openvino import opset13
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Half-size images: labels by the commonest, colours and shades by the mean."""
+"""Half-size images, labels by the commonest, colours and shades by the mean; pixels by class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,33 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["halve_labels", "halve_samples"]
+__all__ = ["count_classes", "halve_labels", "halve_samples"]
+
+
+@njit(nogil=True, cache=True)
+def count_classes(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
+    """Add the pixels of each class.
+
+    Parameters
+    ----------
+    classes : uint8, shape (H, W)
+        Class indices.
+    counts : int64, shape (256,)
+        Added to.
+
+    Notes
+    -----
+    Run by run: neighbours are mostly of one class, and adding 1 to one counter over and over makes
+    each addition wait for the one before.
+    """
+    height, width = classes.shape
+    for y in range(height):
+        start = 0
+        for x in range(1, width):
+            if classes[y, x] != classes[y, start]:
+                counts[classes[y, start]] += x - start
+                start = x
+        counts[classes[y, start]] += width - start
 
 
 @njit(nogil=True, cache=True)

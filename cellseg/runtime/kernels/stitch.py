@@ -14,15 +14,7 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "blank_outside",
-    "decide_by_argmax",
-    "decide_by_threshold",
-    "grey_channel",
-    "grey_foreground",
-]
-
-_ROUNDING = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves no fraction, ties to even
+__all__ = ["blank_outside", "decide_by_argmax", "decide_by_threshold", "grey_foreground"]
 
 
 @njit(nogil=True, cache=True)
@@ -116,29 +108,6 @@ def grey_foreground(
                 sure = sure + sums[index, x] if exclusive else max(sure, sums[index, x])
             sure = min(max(sure, np.float32(0)), np.float32(1))
             out[y, x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
-
-
-@njit(nogil=True, cache=True)
-def grey_channel(probabilities: NDArray[np.float32], channel: int, out: NDArray[np.uint8]) -> None:
-    """Write one channel in 256 steps.
-
-    Parameters
-    ----------
-    probabilities : float32, shape (h, w, C)
-    channel : int
-    out : uint8, shape (h, w)
-        255 times the channel, clipped to 0..1, rounded to the nearest step, halves to the even one;
-        written.
-    """
-    values = np.empty(out.shape[1], np.float32)
-    for y in range(out.shape[0]):
-        # Gathered first, the rest is vector instructions.
-        for x in range(values.size):
-            values[x] = probabilities[y, x, channel]
-        row = out[y]
-        for x in range(row.size):
-            sure = min(max(values[x], np.float32(0)), np.float32(1))
-            row[x] = np.uint8(np.int32(sure * np.float32(255) + _ROUNDING - _ROUNDING))
 
 
 @njit(nogil=True, cache=True)

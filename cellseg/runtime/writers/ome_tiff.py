@@ -75,7 +75,8 @@ def write_ome_tiff(
     image : LabelImage
         Name, pixel size, palette.
     seen : callable, optional
-        Called with y0, x0 and labels of every window of the full resolution, once.
+        Called with y0, x0 and labels of every window of the full resolution, once, by several
+        threads.
     halve : callable
         From an array to one of half the size: what each level is made by. Another thread calls it.
 
@@ -164,6 +165,11 @@ def _encoded(
     waiting: deque[Future[tuple[bytes, bytes | None]]] = deque()
     taken = 0
 
+    def work(window: tuple[int, ...], labels: NDArray[Any]) -> tuple[bytes, bytes | None]:
+        if seen is not None:
+            seen(window[0], window[1], labels)
+        return _encode(labels, blank, None if halves is None else halve)
+
     def take() -> bytes:
         nonlocal taken
         encoded, half = waiting.popleft().result()
@@ -174,9 +180,7 @@ def _encoded(
 
     for window in windows(source.hw, TILE_PX):
         labels = source.read(*window)
-        if seen is not None:
-            seen(window[0], window[1], labels)
-        waiting.append(pool.submit(_encode, labels, blank, None if halves is None else halve))
+        waiting.append(pool.submit(work, window, labels))
         if len(waiting) > 2 * _THREADS:
             yield take()
     while waiting:

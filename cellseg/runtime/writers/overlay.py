@@ -8,12 +8,9 @@ hide what it surrounds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-
-from cellseg.errors import StoreError
-from cellseg.runtime.overview import read_overview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +33,7 @@ _OUTLINE_REDUCED = 200
 def write_overlay(path: Path, run: FinishedRun) -> None:
     """Draw the overlay of a run and write it."""
     job, survey = run.job, run.survey
-    picture = read_overview(job.view, job.value_range, survey.halvings)
+    picture = run.picture()
     has_outlines = run.cells is not None and survey.halvings == 0
     objects = run.cells.read(0, 0, *run.cells.hw) if run.cells and has_outlines else None
     drawn = draw_overlay(
@@ -78,7 +75,8 @@ def draw_overlay(
     edges = classes if objects is None else objects
     times = _enlargement(classes.shape[:2]) if halvings == 0 else 1
     picture = _enlarged(rgb, times)
-    classes, edges = (each.repeat(times, axis=0).repeat(times, axis=1) for each in (classes, edges))
+    if times > 1:
+        classes, edges = (e.repeat(times, axis=0).repeat(times, axis=1) for e in (classes, edges))
     weights = (_FILL_WITH_OUTLINE, _OPAQUE) if halvings == 0 else (_FILL_REDUCED, _OUTLINE_REDUCED)
     # A line of one pixel is lost beside cells of a hundred.
     paint(picture, classes, edges, palette, *weights, 2 if times > 1 else 1)
@@ -93,24 +91,14 @@ def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
     path : Path
         Target.
     rgb : uint8, shape (h, w, 3)
-
-    Raises
-    ------
-    StoreError
-        If the encoder refuses the picture.
     """
-    import cv2
+    import imagecodecs
 
-    settings = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        _QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    is_encoded, data = cv2.imencode(".jpg", rgb[..., ::-1], settings)
-    if not is_encoded:
-        raise StoreError(f"The overlay could not be encoded. Received: shape={rgb.shape}.")
-    path.write_bytes(data.tobytes())
+    # Not OpenCV: its import alone takes as long, and it wants the channels turned about first.
+    data = imagecodecs.jpeg8_encode(
+        np.ascontiguousarray(rgb), level=_QUALITY, colorspace="RGB", subsampling="444"
+    )
+    path.write_bytes(cast("bytes", data))
 
 
 def _enlargement(hw: tuple[int, ...]) -> int:
@@ -119,10 +107,11 @@ def _enlargement(hw: tuple[int, ...]) -> int:
 
 def _enlarged(rgb: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     """Return a contiguous copy, enlarged smoothly."""
-    import cv2
-
     if times == 1:
         return np.array(rgb, order="C")
+
+    import cv2
+
     size = (rgb.shape[1] * times, rgb.shape[0] * times)
     enlarged = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC)
     return np.asarray(enlarged, np.uint8)

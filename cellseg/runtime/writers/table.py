@@ -64,6 +64,9 @@ class Output:
     cells_up_to_px: float = 0
     """Cells are drawn one by one in an image whose longer side is at most this."""
 
+    shows_slide: bool = False
+    """Whether the slide's overview is part of it."""
+
     limit_px: int | None = None
     """Most pixels at the working level; None: any number."""
 
@@ -169,6 +172,7 @@ OUTPUTS: dict[str, Output] = {
         "overlay:write_overlay",
         "picture with the result painted on, <= 4096 px",
         cells_up_to_px=OVERVIEW_LONGEST_PX,
+        shows_slide=True,
     ),
     "overlay-pyramid": Output(
         "overlay.tif",

@@ -47,6 +47,37 @@ class IniFile:
     notes: list[str] = field(default_factory=list)
     """What was mended or overruled while reading."""
 
+    def get(self, section: str, key: str, default: Any = None) -> Any:
+        """Return a value; the default where it is missing or ``None``."""
+        item = self.sections.get(section, {}).get(key)
+        return default if item is None or item.value is None else item.value
+
+    def number(self, section: str, key: str, default: float) -> float:
+        """Return a number; RecipeError where the value is something else."""
+        value = self.get(section, key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.wrong(section, key, "a number", value)
+        return value
+
+    def flag(self, section: str, key: str, default: bool = False) -> bool:
+        """Return True or False; RecipeError where the value is something else."""
+        value = self.get(section, key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(section, key, "True or False", value)
+        return value
+
+    def values(self, section: str, key: str, default: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a list of values; one alone is a list of one."""
+        value = self.get(section, key, default)
+        return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+    def wrong(self, section: str, key: str, rule: str, value: Any) -> RecipeError:
+        """Return the error that names file, line and key of a value that breaks a rule."""
+        line = self.sections[section][key].line
+        return RecipeError(
+            f"{self.path.name}, line {line}: [{section}] {key} must be {rule}. Received: {value!r}."
+        )
+
 
 def read_ini(path: Path) -> IniFile:
     """Read a seed's configuration file.
@@ -74,15 +105,15 @@ def read_ini(path: Path) -> IniFile:
 
 
 def _read_key(found: IniFile, section: str | None, number: int, line: str) -> None:
-    key, equals, text = re.match(r"([^=:]*)([=:]?)(.*)$", line, re.DOTALL).groups()  # type: ignore[union-attr]
-    key = key.strip().lower()
-    if section is None or not equals or not key:
+    name, *value = re.split("[=:]", line, maxsplit=1)
+    key = name.strip().lower()
+    if section is None or not value or not key:
         raise RecipeError(
             "a line is a [section], key = value, or a comment that begins with ; or #. "
             f"Received: {found.path.name}, line {number}: {line.strip()!r}."
         )
     try:
-        literal = parse_literal(_without_comment(text.strip()))
+        literal = parse_literal(_without_comment(value[0].strip()))
     except RecipeError as error:
         where = f"{found.path.name}, line {number}, [{section}] {key}"
         raise RecipeError(f"{where}: {error}", hint=error.hint) from error

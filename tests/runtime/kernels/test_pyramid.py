@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.runtime.kernels.pyramid import halve_labels, halve_samples
+from cellseg.runtime.kernels.pyramid import count_classes, halve_labels, halve_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,3 +65,13 @@ def test_the_mean_of_samples_equals_numpy(
     half = np.empty((-(-height // 2), -(-width // 2), channels), np.uint8)
     halve_samples(samples, half)
     np.testing.assert_array_equal(half, (sums + 2) // 4)
+
+
+@given(seed=st.integers(0, 99), height=st.integers(1, 9), width=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_classes_are_counted_as_numpy_counts_them(seed: int, height: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = rng.choice(np.array([0, 0, 0, 1, 255], np.uint8), (height, width))
+    counts = np.ones(256, np.int64)
+    count_classes(classes, counts)
+    np.testing.assert_array_equal(counts - 1, np.bincount(classes.ravel(), minlength=256))

@@ -13,72 +13,10 @@ from cellseg.train.seed.convert import convert_config
 from cellseg.train.seed.ini import read_ini
 from cellseg.train.seed.keys import KEYS
 from cellseg.train.toml_text import recipe_text
+from tests.train.seed.printed import SKIN_CANCER
 
-# Section and key as seed 004 prints them, its slip included.
-SKIN = """; train_eval_infer.config
-[model]
-model          = "TensorflowUNet"
-generator      = True
-image_width    = 512
-image_height   = 512
-input_normalize= False
-num_classes    = 1
-base_filters   = 16
-;base_kernels   = (7,7)
-base_kernels   = (5,5)
-num_layers     = 8
-dropout_rate   = 0.05
-learning_rate  = 0.00004
-clipvalue      = 0.5
-dilation       = (1,1)
-loss           = "bce_dice_loss"
-metrics        = ["binary_accuracy"]
-[dataset]
-color_order    = "bgr"
-[train]
-epochs         = 20
-batch_size     = 2
-steps_per_epoch  = 200
-validation_steps = 100
-patience       = 10
-model_dir      = "./models"
-image_datapath = "../../../dataset/Tiled-Skin-Cancer/train/images/"
-mask_datapath  = "../../../dataset/Tiled-Skin-Cancer/train/masks/"
-learning_rate_reducer = True
-reducer_patience      = 4
-epoch_change_tiledinfer     = True
-num_infer_images       = 1
-[eval]
-image_datapath = "../../../dataset/Tiled-Skin-Cancer/valid/images/"
-mask_datapath  = "../../../dataset/Tiled-Skin-Cancer/valid/masks/"
-[test]\x20
-image_datapath = "../../../dataset/Tiled-Skin-Cancer/test/images/"
-mask_datapath  = "../../../dataset/Tiled-Skin-Cancer/test/masks/"
-[infer]\x20
-images_dir    = "./mini_test/images/"
-[tiledinfer]\x20
-overlapping = 128
-images_dir    = "./mini_test/images/"
-[segmentation]
-white      = "green"
-blursize   = None
-[mask]
-binarize   = True
-threshold  = 127
-[augmentor]
-rotation = True
-angles   = [90. 180, 270,]
-shrinks  = [0.8]
-shears   = [0.1]
-deformation = True
-distortion  = True
-[deformation]
-alpah    = 1300
-sigmoid  = 8
-[distortion]
-gaussian_filter_rsigma= 40
-distortions           = [0.03,]
-"""
+# What seed 004 prints, its slips in keys included, and a comma that became a full stop.
+SKIN = SKIN_CANCER.replace("[90, 180, 270]", "[90. 180, 270,]")
 
 
 def written(folder: Path, text: str) -> Path:

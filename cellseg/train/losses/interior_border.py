@@ -7,12 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from cellseg.train.losses.pixel import registered
 from cellseg.train.targets import BACKGROUND
 
-TINY = 1e-6
+__all__ = ["InteriorBorderLoss"]
+
+_LEAST = 1e-6  # a probability whose logarithm is still finite
 
 
-@keras.saving.register_keras_serializable(package="cellseg")
+@registered
 class InteriorBorderLoss(keras.losses.Loss):
     """Weighted cross-entropy + foreground Dice (+ squared error of the distance).
 
@@ -34,8 +37,8 @@ class InteriorBorderLoss(keras.losses.Loss):
         """Loss of one batch; ``y_true`` (N, H, W, 2 or 3): class, weight, distance."""
         truth = ops.cast(y_true[..., 0], "int32")
         chosen = ops.sum(ops.one_hot(truth, 3) * y_pred[..., :3], axis=-1)
-        loss = ops.mean(-ops.log(ops.maximum(chosen, TINY)) * y_true[..., 1])
-        loss = loss + soft_dice_loss(truth != BACKGROUND, 1.0 - y_pred[..., 0])
+        loss = ops.mean(-ops.log(ops.maximum(chosen, _LEAST)) * y_true[..., 1])
+        loss = loss + _soft_dice_loss(truth != BACKGROUND, 1.0 - y_pred[..., 0])
         if y_pred.shape[-1] > 3:
             loss = loss + 2.0 * ops.mean(ops.square(y_pred[..., 3] - y_true[..., 2]))
         return loss
@@ -45,7 +48,7 @@ class InteriorBorderLoss(keras.losses.Loss):
         return {"name": self.name}
 
 
-def soft_dice_loss(truth: Any, probability: Any) -> Any:
+def _soft_dice_loss(truth: Any, probability: Any) -> Any:
     """1 - Dice of a whole batch, with 1 added to both halves; arrays (N, H, W)."""
     truth = ops.cast(truth, "float32")
     shared = ops.sum(truth * probability)

@@ -1,22 +1,21 @@
-"""Losses that compare neighbourhoods of pixels: structural similarity, alone and in a mixture."""
+"""Losses that compare neighbourhoods of pixels: structural similarity."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from cellseg.train.pixel_losses import BceLoss, IouLoss, PixelLoss
+from cellseg.train.losses.pixel import PixelLoss, registered
 
-__all__ = ["BceSsimIouLoss", "SsimLoss"]
+__all__ = ["SsimLoss"]
 
 _WINDOW_PX, _SIGMA_PX = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-@keras.saving.register_keras_serializable(package="cellseg")
+@registered
 class SsimLoss(PixelLoss):
     """``1 - mean( (2 my mp + c1) (2 syp + c2) / ((my^2 + mp^2 + c1) (sy^2 + sp^2 + c2)) )``.
 
@@ -36,29 +35,6 @@ class SsimLoss(PixelLoss):
     def of(self, truth: Any, probabilities: Any) -> Any:
         """Return the mean over windows and channels."""
         return 1.0 - ops.mean(_similarity(truth, probabilities))
-
-
-@keras.saving.register_keras_serializable(package="cellseg")
-class BceSsimIouLoss(PixelLoss):
-    """``(BCE + SSIM + IoU) / 3``, the seeds' ``basnet_hybrid_loss``.
-
-    Parameters
-    ----------
-    smooth : float
-        See `IouLoss`.
-
-    References
-    ----------
-    .. [1] Qin et al., "BASNet: Boundary-Aware Salient Object Detection", CVPR 2019.
-    """
-
-    def __init__(self, smooth: float = 1.0, name: str = "bce_ssim_iou") -> None:
-        super().__init__(name, smooth=smooth)
-        self._parts = (BceLoss(), SsimLoss(), IouLoss(smooth))
-
-    def of(self, truth: Any, probabilities: Any) -> Any:
-        """Return the mean of the three."""
-        return sum(part.of(truth, probabilities) for part in self._parts) / 3.0
 
 
 def _similarity(one: Any, two: Any) -> Any:

@@ -1,0 +1,41 @@
+"""Getting ready beside the engine: while its model is compiled, a core has nothing to do.
+
+numba and its kernels take half a second to load. Loaded when the first tile comes out of the
+network, they make all others wait: nothing takes the next result.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellseg.runtime.job import Job
+
+__all__ = ["warming"]
+
+
+@contextmanager
+def warming(job: Job) -> Iterator[None]:
+    """Load what a job's first tile will need, in a thread, while something else is done.
+
+    What goes wrong here goes wrong again, and is told, when the first tile needs it.
+    """
+    with ThreadPoolExecutor(1, "cellseg-warm-up") as pool:
+        pool.submit(_warm, job)
+        yield
+
+
+def _warm(job: Job) -> None:
+    from cellseg.runtime.cells import interior_steps
+
+    card = job.bundle.manifest
+    channels = np.zeros((1, 1, len(card.channels)), np.float32)
+    job.rule.classes(channels, (0, 0), (1, 1))
+    if "interior" in job.planes and card.head.instances is not None:
+        interior_steps(channels, card.head.instances)
