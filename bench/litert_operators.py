@@ -175,8 +175,8 @@ def main() -> None:
     print(json.dumps({"tile_ms": tiles, "by_kind": sums}, indent=2))
     for name, found in rows.items():
         for row in found:
-            by = "XNNPACK" if row["xnnpack"] else "LiteRT"
-            print(f"{name} {row['ms']:8.2f} ms by {by:7s} {row['operator']} -> {row['gives']}")
+            where = "" if row["xnnpack"] else "NOT XNNPACK"
+            print(f"{name} {row['ms']:8.2f} ms {where} {row['operator']} -> {row['gives']}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def some_labels(seed: int, hw: tuple[int, int]) -> np.ndarray:
 
 
 def in_raster_order(labels: np.ndarray) -> np.ndarray:
-    """Number the cells of a map by their first pixels."""
+    """Give the cells of a map numbers in the order of their first pixels."""
     names = [name for name in dict.fromkeys(labels.ravel().tolist()) if name]
     numbers = np.zeros(12, np.uint32)
     numbers[names] = np.arange(1, len(names) + 1)

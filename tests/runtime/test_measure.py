@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from skimage.color import rgb2hed
 from skimage.measure import regionprops
 
-from cellseg.runtime.cell_table import COLUMNS, CellFrame, CellTable
 from cellseg.runtime.cell_runs import CellRuns
+from cellseg.runtime.cell_table import COLUMNS, CellFrame, CellTable
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.measure import CellMeasurer, intensity_range
 from cellseg.runtime.measured import MeasuredCells, even_lots, merged
