@@ -103,7 +103,8 @@ class SlideCells:
         touched = list(self._grid.touching(y0, x0, h, w))
         if len(touched) == 1:
             top, left, *_ = self._grid.core(touched[0])
-            return self._region(touched[0])[y0 - top :, x0 - left :][:h, :w]
+            part = self._region(touched[0])[y0 - top :, x0 - left :][:h, :w]
+            return np.ascontiguousarray(part)  # once, not by each who needs it so
         window = np.empty((h, w), np.uint32)
         for index in touched:
             top, left, *_ = self._grid.core(index)
