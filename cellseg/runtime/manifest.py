@@ -78,7 +78,7 @@ class InteriorBorder(_Part):
     """Smallest seed, in pixels; smaller ones do not start a cell of their own."""
     min_area_px: int = Field(ge=0)
     """Smallest cell, in pixels."""
-    sure_probability: float = Field(default=0.9, gt=0.0, le=1.0)
+    sure_probability: float = Field(default=0.8, gt=0.0, le=1.0)
     """Probability of foreground from which a pixel of a cell is sure."""
     min_sure: Unit = 0.0
     """Least share of a cell's pixels that are sure; a fainter one is no cell. 0: all are cells."""
