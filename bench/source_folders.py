@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 
 from cellseg.train.data import source_images
-from cellseg.train.recipe import SourceRecipe, load_recipe
+from cellseg.train.recipe import load_recipe
+from cellseg.train.sections import SourceRecipe
 
 SPLITS = ("train", "valid", "test")
 
