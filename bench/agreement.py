@@ -66,10 +66,9 @@ class Line:
 
 def overlap(one: Estimate, other: Estimate) -> bool:
     """Tell whether two intervals have a point in common; a number without one agrees with none."""
-    ends = (one.low, one.high, other.low, other.high)
-    if any(end is None for end in ends):
+    if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
-    return one.low <= other.high and other.low <= one.high  # type: ignore[operator]
+    return one.low <= other.high and other.low <= one.high
 
 
 def numbers(row: Row) -> Iterator[tuple[str, Estimate]]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.infer import RunResult
-    from cellseg.runtime.measure import MeasuredCells
+    from cellseg.runtime.measured import MeasuredCells
 
 HERE = Path(__file__).parent
 WINDOW_PX = 1024
@@ -282,7 +282,7 @@ class _Repeated:
         return self._count
 
     def batches(self) -> Any:
-        from cellseg.runtime.measure import MeasuredCells
+        from cellseg.runtime.measured import MeasuredCells
 
         left, down = self._count, 0
         while left > 0:

@@ -2,10 +2,10 @@
 
     python bench/head.py runs/nuclei --data DIR --train-images 40
 
-Every combination of foreground threshold, seed threshold, depth, blur and smallest seed is scored
-on whole images: those of the validation split and, since they are few, some of the training split
-(a network has seen their labels, but a head is five numbers). Its score is the mean of Dice and
-object F1, the sources weighing as in the recipe (one with fewer than three images has no say).
+Every combination of thresholds, depth, blur, smallest area and sureness is scored on whole images:
+those of the validation split and, since they are few, some of the training split (a network has
+seen their labels, but a head is a few numbers). Its score is the mean of Dice and object F1, the
+sources weighing as in the recipe (one with fewer than three images has no say).
 What is taken goes into the recipe by hand (``[bundle]``); ``--apply`` writes the best into the
 run's ``model.json``, which the exporter reads. The test split has no say.
 """
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from cellseg.train.sections import Recipe
 
 THRESHOLDS = (0.5, 0.6)
-SEED_THRESHOLDS = (0.2, 0.3, 0.6)
-SEED_DEPTHS = (0.13, 0.17, 0.22, 1.0)
-BLURS_PX = (2.0, 3.0)
-MIN_SEEDS_PX = (12, 24)
+SEED_THRESHOLDS = (0.2, 0.3)
+SEED_DEPTHS = (0.15, 0.2)
+BLURS_PX = (1.25, 2.0)
+MIN_AREAS_PX = (25, 40)
+MIN_SURES = (0.0, 0.4, 0.5)
 FEWEST_IMAGES = 3
 PLATEAU = 0.003
 RESULTS = Path(__file__).parent / "results" / "head.json"
@@ -43,7 +44,8 @@ class Head:
     seed_threshold: float
     seed_depth: float
     seed_blur_px: float
-    min_seed_px: int
+    min_area_px: int
+    min_sure: float
 
 
 def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]]:
@@ -67,7 +69,7 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
     pairs = [(item, predict(item.image)) for item in images]
     rows = []
     for values in itertools.product(
-        THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_SEEDS_PX
+        THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_AREAS_PX, MIN_SURES
     ):
         head = Head(*values)
         rule = InteriorBorder(
@@ -75,8 +77,10 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
             seed_threshold=head.seed_threshold,
             seed_depth=head.seed_depth,
             seed_blur_px=head.seed_blur_px,
-            min_seed_px=head.min_seed_px,
-            min_area_px=recipe.bundle.min_area_px,
+            min_seed_px=recipe.bundle.min_seed_px,
+            min_area_px=head.min_area_px,
+            sure_probability=recipe.bundle.sure_probability,
+            min_sure=head.min_sure,
         )
         scores = [score_image(item, found, rule, head.threshold) for item, found in pairs]
         summary = summarize(scores)
@@ -98,7 +102,7 @@ def apply_head(run: Path, best: dict[str, Any]) -> None:
     path = run / "model.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["threshold"] = best["threshold"]
-    for key in ("seed_threshold", "seed_depth", "seed_blur_px", "min_seed_px"):
+    for key in ("seed_threshold", "seed_depth", "seed_blur_px", "min_area_px", "min_sure"):
         facts["head"]["instances"][key] = best[key]
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -108,9 +112,9 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     sources = list(rows[0]["sources"])
     names = ", ".join(sources)
     lines = [
-        "| threshold | seed | depth | blur, px | least seed, px | score "
+        "| threshold | seed | depth | blur, px | least area, px | sure | score "
         f"| Dice ({names}) | F1 (same) |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         dice, f1 = (
@@ -118,7 +122,8 @@ def format_table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append(
             f"| {row['threshold']} | {row['seed_threshold']} | {row['seed_depth']} "
-            f"| {row['seed_blur_px']} | {row['min_seed_px']} | {row['score']:.4f} | {dice} | {f1} |"
+            f"| {row['seed_blur_px']} | {row['min_area_px']} | {row['min_sure']} "
+            f"| {row['score']:.4f} | {dice} | {f1} |"
         )
     return "\n".join(lines)
 

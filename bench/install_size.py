@@ -26,22 +26,16 @@ PLATFORMS = {
 }
 PYTHONS = ("3.10", "3.12")
 LARGEST = 6
-SMALLER = "numba<0.62"
-"""What whoever counts megabytes may add on newer Pythons: the last numba with a small LLVM."""
 
 
-def installed_mb(machine: str, python: str, *more: str) -> dict[str, float]:
-    """Install the core for a machine into a folder; MB of all, and of the largest packages.
-
-    ``more`` are requirements that narrow the core's.
-    """
+def installed_mb(machine: str, python: str) -> dict[str, float]:
+    """Install the core for a machine into a folder; MB of all, and of the largest packages."""
     facts = {"platform_machine": machine, "sys_platform": "linux", "python_version": python}
     wanted = [
         f"{each.name}{each.specifier}"
         for each in core_requirements()
         if each.marker is None or each.marker.evaluate(facts)
     ]
-    wanted += more
     with tempfile.TemporaryDirectory() as name:
         target = Path(name)
         options = ["--quiet", "--ignore-installed", "--only-binary=:all:", "--no-compile"]
@@ -65,13 +59,12 @@ def folder_mb(path: Path) -> float:
 
 
 def main() -> None:
-    """Measure all four, and the largest that has a smaller LLVM to choose; keep them."""
+    """Measure all four; keep them."""
     found = {
         f"{machine}, Python {python}": installed_mb(machine, python)
         for machine in PLATFORMS
         for python in PYTHONS
     }
-    found[f"x86_64, Python 3.12, {SMALLER}"] = installed_mb("x86_64", "3.12", SMALLER)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 

@@ -88,6 +88,8 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
         seed_blur_px=bundle.seed_blur_px,
         min_seed_px=bundle.min_seed_px,
         min_area_px=bundle.min_area_px,
+        sure_probability=bundle.sure_probability,
+        min_sure=bundle.min_sure,
     )
     summary = summarize(score_images(images, whole, rule, bundle.threshold))
     facts = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
+from tests.fakes import card_fields, variant_fields
 
 STRIDE = 4
 TINY_TFLITE = Path(__file__).with_name("data") / "tiny.fp32.tflite"
@@ -19,43 +19,10 @@ TINY_INT8_TFLITE = TINY_TFLITE.with_name("tiny.int8.tflite")
 """The same in int8."""
 
 
-def card_fields(**changes: Any) -> dict[str, Any]:
-    """Fields of a two-class model card, with changes."""
-    fields: dict[str, Any] = {
-        "name": "tiny",
-        "version": "1",
-        "description": "A network for tests.",
-        "license": "CC0-1.0",
-        "classes": [
-            {"name": "background", "color": [0, 0, 0]},
-            {"name": "nucleus", "color": [255, 200, 0]},
-        ],
-        "channels": [
-            {"name": "background", "class_index": 0},
-            {"name": "nucleus", "class_index": 1},
-        ],
-        "head": {"kind": "softmax", "instances": None},
-        "stride": STRIDE,
-    }
-    return fields | changes
-
-
-def variant_fields(data: bytes, **changes: Any) -> dict[str, Any]:
-    """Entry of a manifest that fits the data."""
-    fields: dict[str, Any] = {
-        "file": "model.fp32.onnx",
-        "format": "onnx",
-        "precision": "fp32",
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "bytes": len(data),
-    }
-    return fields | changes
-
-
 def make_manifest(*variants: dict[str, Any], **changes: Any) -> Manifest:
     """Manifest of a model with a receptive-field radius of 2 px."""
     measured = {"halo_px": STRIDE, "receptive_field_px": 2, "variants": list(variants)}
-    return Manifest.model_validate(card_fields() | measured | changes)
+    return Manifest.model_validate(card_fields(stride=STRIDE) | measured | changes)
 
 
 def make_bundle(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.measure import label
 
+from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.kernels.runs import find_runs
 from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import CellMeasurer, MeasuredCells
+from cellseg.runtime.measure import CellMeasurer
+from cellseg.runtime.measured import MeasuredCells
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 
@@ -49,5 +51,4 @@ def measured(
     view = WorkingView(ArraySlide(picture, mpp), None)
     classes = ArrayLabels((labels > 0).astype(np.uint8))
     measurer = CellMeasurer(view, classes, 2, tolerance_px=tolerance_px)
-    wanted = np.arange(1, int(labels.max()) + 1, dtype=np.uint32)
-    return measurer.measure(labels, wanted, first_pixels(labels), (0, 0))
+    return measurer.measure(CellRuns.of_labels(labels), first_pixels(labels), (0, 0))

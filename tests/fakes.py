@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 CONV_STRIDE_PX = 2
 CONV_REACH_PX = 6
+CELL_RULE = {
+    "kind": "interior-border",
+    "interior_channel": 1,
+    "seed_threshold": 0.5,
+    "min_area_px": 4,
+}
+"""How cells are told apart: where the nucleus channel is sure, one is."""
+CELL_HEAD = {"kind": "softmax", "instances": CELL_RULE}
 
 
 class FakeEngine:
@@ -103,13 +111,12 @@ class FailingEngine(IdentityEngine):
         return super().foreground(tile)
 
 
-def fake_bundle(path: Path, **changes: Any) -> Bundle:
-    """Write a bundle whose model file is no model: for runs that bring a fake engine."""
-    data = b"not a model"
+def card_fields(**changes: Any) -> dict[str, Any]:
+    """Fields of a two-class model card, with changes."""
     fields: dict[str, Any] = {
-        "name": "fake",
+        "name": "tiny",
         "version": "1",
-        "description": "For tests.",
+        "description": "A network for tests.",
         "license": "CC0-1.0",
         "classes": [
             {"name": "background", "color": [0, 0, 0]},
@@ -120,21 +127,34 @@ def fake_bundle(path: Path, **changes: Any) -> Bundle:
             {"name": "nucleus", "class_index": 1},
         ],
         "head": {"kind": "softmax", "instances": None},
-        "stride": CONV_STRIDE_PX,
-        "halo_px": CONV_REACH_PX,
-        "receptive_field_px": CONV_REACH_PX,
-        "variants": [
-            {
-                "file": "model.fp32.tflite",
-                "format": "tflite",
-                "precision": "fp32",
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "bytes": len(data),
-            }
-        ],
+        "stride": 4,
     }
-    manifest = Manifest.model_validate(fields | changes)
-    return write_bundle(path, manifest, {"model.fp32.tflite": data})
+    return fields | changes
+
+
+def variant_fields(data: bytes, **changes: Any) -> dict[str, Any]:
+    """Entry of a manifest that fits the data."""
+    fields: dict[str, Any] = {
+        "file": "model.fp32.onnx",
+        "format": "onnx",
+        "precision": "fp32",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+    }
+    return fields | changes
+
+
+def fake_bundle(path: Path, **changes: Any) -> Bundle:
+    """Write a bundle whose model file is no model: for runs that bring a fake engine."""
+    data, file = b"not a model", "model.fp32.tflite"
+    fields = card_fields(
+        name="fake",
+        stride=CONV_STRIDE_PX,
+        halo_px=CONV_REACH_PX,
+        receptive_field_px=CONV_REACH_PX,
+        variants=[variant_fields(data, file=file, format="tflite")],
+    )
+    return write_bundle(path, Manifest.model_validate(fields | changes), {file: data})
 
 
 def nuclei_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -53,6 +53,16 @@ def test_commands_of_the_documents_exist_with_their_options(command: list[str]) 
     assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
 
 
+def test_the_architecture_names_modules_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    parts = "|".join(sorted(path.name for path in (ROOT / "cellseg").iterdir() if path.is_dir()))
+    named = set(re.findall(rf"`((?:{parts})\.[a-z_.]+)`", text))
+    assert len(named) > 50
+    for name in named:
+        path = ROOT.joinpath("cellseg", *name.split("."))
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name
+
+
 def test_the_documents_show_commands() -> None:
     assert len(commands()) >= 4
 

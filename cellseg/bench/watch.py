@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from cellseg.bench.record import MachineState
 from cellseg.bench.sysfs import read_number, read_text
+from cellseg.runtime.core_time import CoreTime, read_core_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,15 +30,6 @@ _DRIFT = 0.10
 _DRIFT_ORDER = 0.6  # Kendall's tau: how steadily it goes one way
 
 
-@dataclass(frozen=True)
-class _Ticks:
-    """Time of the cores, seconds, summed."""
-
-    busy: float
-    stolen: float
-    total: float
-
-
 class MachineWatch:
     """Looks at the machine around a measurement.
 
@@ -50,24 +41,21 @@ class MachineWatch:
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
-        self._ticks = _read_ticks(root)
+        self._cores = _cores_time(root)
         self._throttled = _throttle_events(root)
         self._asleep_s = _asleep_s()
         self._own_s = _own_s()
 
     def state(self) -> MachineState:
         """Return what happened since this was made."""
-        ticks, throttled, asleep_s = (
-            _read_ticks(self._root),
-            _throttle_events(self._root),
-            _asleep_s(),
-        )
+        cores, before = _cores_time(self._root), self._cores
+        throttled, asleep_s = _throttle_events(self._root), _asleep_s()
         own_s = _own_s() - self._own_s
         stolen = others = None
-        if ticks and self._ticks and ticks.total > self._ticks.total:
-            total = ticks.total - self._ticks.total
-            stolen = (ticks.stolen - self._ticks.stolen) / total
-            others = max(0.0, ticks.busy - self._ticks.busy - own_s) / total
+        if cores and before and cores.total_s > before.total_s:
+            total_s = cores.total_s - before.total_s
+            stolen = (cores.stolen_s - before.stolen_s) / total_s
+            others = max(0.0, cores.busy_s - before.busy_s - own_s) / total_s
         return MachineState(
             clock_mhz=clock_mhz(self._root),
             temperature_c=_temperature(self._root),
@@ -146,19 +134,10 @@ def _clock_fall(clocks: Sequence[float | None]) -> float:
     return 1 - float(np.median(known[-third:]) / np.median(known[:third]))
 
 
-def _read_ticks(root: Path) -> _Ticks | None:
+def _cores_time(root: Path) -> CoreTime | None:
     """Sum up the time of the cores that this process may use."""
-    lines = read_text(root / "proc/stat").splitlines()
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    wanted = {f"cpu{core}" for core in cores}
-    rows = [line.split() for line in lines if line.split(" ")[0] in wanted]
-    values = [[int(word) for word in row[1:9]] for row in rows if len(row) >= 9]
-    if not values:
-        return None
-    # user nice system idle iowait irq softirq steal
-    sums = np.sum(values, axis=0) / os.sysconf("SC_CLK_TCK")
-    stolen, total = float(sums[7]), float(sums.sum())
-    return _Ticks(total - stolen - float(sums[3] + sums[4]), stolen, total)
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return read_core_time(root / "proc/stat", cores)
 
 
 def _own_s() -> float:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cellseg.commands import bench_options as own
 from cellseg.commands import options as opt
 from cellseg.commands.common import print_json, reports_errors
 from cellseg.errors import BenchError
 
 if TYPE_CHECKING:
+    from cellseg.bench.options import BenchOptions
     from cellseg.bench.record import Report
 
 __all__ = ["bench", "compare", "merge", "report"]
-
-_WHAT, _LONG, _JUDGED = "What is measured", "For how long", "How it is judged"
-_FILE = "A report: bench.json, or the folder that holds it."
-
-ReportFile = Annotated[Path, typer.Argument(metavar="A", help=_FILE)]
-OtherFile = Annotated[Path, typer.Argument(metavar="B", help=_FILE)]
-ReportFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help=_FILE)]
-
-
-def _names(name: str, words: str, panel: str = _WHAT) -> Any:
-    return typer.Option(name, metavar="NAME,...", help=words, rich_help_panel=panel)
 
 
 def _integers(texts: list[str] | None, name: str) -> tuple[int, ...]:
@@ -38,104 +29,24 @@ def _integers(texts: list[str] | None, name: str) -> tuple[int, ...]:
 @reports_errors
 def bench(
     context: typer.Context,
-    models: Annotated[
-        list[str] | None, _names("--model", "Shipped models or .cellseg files, may be repeated.")
-    ] = None,
-    engines: Annotated[
-        list[str] | None, _names("--engine", "Engines; by default all that work here.")
-    ] = None,
-    precisions: Annotated[
-        list[str] | None, _names("--precision", "By default all that an engine runs.")
-    ] = None,
-    tiles: Annotated[
-        list[str] | None, _names("--tile", "Sides of tiles, pixels; by default the model's.")
-    ] = None,
-    batches: Annotated[
-        list[str] | None, _names("--batch", "Tiles of a query (kept in flight, kept ready).")
-    ] = None,
-    threads: Annotated[
-        list[str] | None, _names("--threads", "Threads of the engine; by default every core.")
-    ] = None,
-    scenarios: Annotated[
-        list[str] | None,
-        _names("--scenario", "tile-single, tile-offline, slide, stream, cold; by default all."),
-    ] = None,
-    slide: Annotated[
-        Path | None,
-        typer.Option(
-            "--slide",
-            metavar="FILE",
-            rich_help_panel=_WHAT,
-            help="Slide to run, and to take tiles from; by default a small one is made.",
-        ),
-    ] = None,
+    models: own.Models = None,
+    engines: own.Engines = None,
+    precisions: own.Precisions = None,
+    tiles: own.Tiles = None,
+    batches: own.Batches = None,
+    threads: own.Threads = None,
+    scenarios: own.Scenarios = None,
+    slide: own.Slide = None,
     mpp: opt.Mpp = None,
-    fps: Annotated[
-        float,
-        typer.Option("--fps", help="Frames a second, scenario stream.", rich_help_panel=_WHAT),
-    ] = 5.0,
-    frame: Annotated[
-        Any,
-        typer.Option(
-            "--frame",
-            metavar="WxH",
-            parser=opt.parse_size,
-            rich_help_panel=_WHAT,
-            help="Size of a frame, scenario stream.",
-        ),
-    ] = "1024x1024",
-    accuracy_sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--accuracy-set",
-            metavar="NAME=FOLDER",
-            rich_help_panel=_JUDGED,
-            help="Labelled images (images/, masks/ or labels/) to score every variant on, may be "
-            "repeated; by default what the bundle states is shown.",
-        ),
-    ] = None,
-    min_duration: Annotated[
-        float,
-        typer.Option(
-            "--min-duration",
-            metavar="SECONDS",
-            help="Of a contestant, all rounds together.",
-            rich_help_panel=_LONG,
-        ),
-    ] = 10.0,
-    min_samples: Annotated[
-        int,
-        typer.Option(
-            "--min-samples",
-            help="Of a contestant: 29 for p90, 299 for p99.",
-            rich_help_panel=_LONG,
-        ),
-    ] = 29,
-    rounds: Annotated[
-        int,
-        typer.Option("--rounds", help="Turns that contestants take.", rich_help_panel=_LONG),
-    ] = 5,
-    no_roofline: Annotated[
-        bool,
-        typer.Option(
-            "--no-roofline",
-            rich_help_panel=_JUDGED,
-            help="Do not measure how fast this machine multiplies matrices.",
-        ),
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            rich_help_panel=_LONG,
-            help="A round that takes longer counts as failed.",
-        ),
-    ] = 3600.0,
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="OUT", help="Folder, or a .json file in one."),
-    ] = Path("cellseg-bench"),
+    fps: own.Fps = 5.0,
+    frame: own.Frame = "1024x1024",
+    accuracy_sets: own.AccuracySets = None,
+    min_duration: own.MinDuration = 10.0,
+    min_samples: own.MinSamples = 29,
+    rounds: own.Rounds = 5,
+    no_roofline: own.NoRoofline = False,
+    timeout: own.Timeout = 3600.0,
+    out: own.BenchOut = Path("cellseg-bench"),
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure speed, memory, energy and accuracy: models x engines x tiles.
@@ -156,8 +67,6 @@ def bench(
     if context.invoked_subcommand is not None:
         return
     from cellseg.bench.options import SCENARIO_NAMES, BenchOptions
-    from cellseg.bench.runner import run_bench
-    from cellseg.console import BenchDisplay, stderr
 
     options = BenchOptions(
         models=opt.parse_list(models) or ("nuclei",),
@@ -178,20 +87,12 @@ def bench(
         roofline=not no_roofline,
         timeout_s=timeout,
     )
-    with BenchDisplay(stderr()) as display:
-        found = run_bench(options, display)
-    written = _write(found, out)
-    _print(found, written, as_json)
-    if found.status == "interrupted":
-        typer.echo("interrupted; finished rounds are in the report", err=True)
-        raise typer.Exit(130)
-    if all(row.status != "done" for row in found.rows):
-        raise BenchError("At least one contestant must finish. Received: none; see the report.")
+    _measure(options, out, as_json)
 
 
 @reports_errors
 def report(
-    files: ReportFiles,
+    files: own.ReportFiles,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="By default beside each file."),
@@ -227,8 +128,8 @@ def report(
 
 @reports_errors
 def compare(
-    before: ReportFile,
-    after: OtherFile,
+    before: own.ReportFile,
+    after: own.OtherFile,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -280,7 +181,7 @@ def compare(
 
 @reports_errors
 def merge(
-    files: ReportFiles,
+    files: own.ReportFiles,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.md", help="By default stdout.")
     ] = None,
@@ -299,6 +200,22 @@ def merge(
     else:
         out.write_text(f"{table}\n", encoding="utf-8")
         typer.echo(out)
+
+
+def _measure(options: BenchOptions, out: Path, as_json: bool) -> None:
+    """Let the contestants take turns, and report on them however far they came."""
+    from cellseg.bench.runner import run_bench
+    from cellseg.console import BenchDisplay, stderr
+
+    with BenchDisplay(stderr()) as display:
+        found = run_bench(options, display)
+    written = _write(found, out)
+    _print(found, written, as_json)
+    if found.status == "interrupted":
+        typer.echo("interrupted; finished rounds are in the report", err=True)
+        raise typer.Exit(130)
+    if all(row.status != "done" for row in found.rows):
+        raise BenchError("At least one contestant must finish. Received: none; see the report.")
 
 
 def _all_or(names: tuple[str, ...]) -> tuple[str, ...]:

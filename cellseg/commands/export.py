@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from cellseg.commands import export_options as own
 from cellseg.commands import options as opt
 from cellseg.commands.common import needs_extra, print_json, reports_errors, show_logs
 
@@ -15,82 +16,22 @@ __all__ = ["export"]
 
 @reports_errors
 def export(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN",
-            help="A run's folder, a .keras or .onnx file; or a bundle, to build its engines.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", metavar="FILE.cellseg", help="Bundle to write; a folder for engines."
-        ),
-    ],
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", metavar="NAMES", help="Among onnx, tflite, tensorrt."),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option("--precision", metavar="NAME", help="Among fp32, fp16, int8."),
-    ] = None,
-    capability: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--compute-capability",
-            metavar="8.6,8.9",
-            help="GPUs to build TensorRT engines for, beside the bundle.",
-        ),
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--classes", metavar="NAMES", help="Of a lone .keras or .onnx file, background first."
-        ),
-    ] = None,
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", help="Microns per pixel of such a file.")
-    ] = None,
-    input_scale: Annotated[
-        float, typer.Option("--input-scale", help="What an .onnx file's float input multiplies by.")
-    ] = 1 / 255,
-    input_offset: Annotated[
-        float, typer.Option("--input-offset", help="What is added then.")
-    ] = 0.0,
-    engine_tile: Annotated[
-        int, typer.Option("--engine-tile", metavar="PX", help="Tile those engines take.")
-    ] = 1024,
-    representative: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--representative", metavar="FOLDER", help="Training images, for int8 ranges."
-        ),
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option("--select", metavar="NAME=FOLDER", help="Labelled images to choose int8 by."),
-    ] = None,
-    test: Annotated[
-        list[str] | None,
-        typer.Option("--test", metavar="NAME=FOLDER", help="Labelled images to report quality on."),
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option("--keep", metavar="CHANNEL", help="Output channels to keep; all by default."),
-    ] = None,
-    min_quality: Annotated[
-        float, typer.Option("--min-quality", help="Share of fp32's quality int8 must keep.")
-    ] = 0.99,
-    halo_tolerance: Annotated[
-        float,
-        typer.Option(
-            "--halo-tolerance",
-            metavar="P",
-            help="Largest change of a probability at a tile's border; 0: tiles are exact.",
-        ),
-    ] = 0.0,
+    run: own.Run,
+    out: own.BundleOut,
+    target: own.Target = None,
+    precision: own.Precision = None,
+    capability: own.Capability = None,
+    classes: own.Classes = None,
+    mpp: own.Mpp = None,
+    input_scale: own.InputScale = 1 / 255,
+    input_offset: own.InputOffset = 0.0,
+    engine_tile: own.EngineTile = 1024,
+    representative: own.Representative = None,
+    select: own.Select = None,
+    test: own.Test = None,
+    keep: own.Keep = None,
+    min_quality: own.MinQuality = 0.99,
+    halo_tolerance: own.HaloTolerance = 0.0,
     as_json: opt.AsJson = False,
     verbose: opt.Verbose = False,
 ) -> None:

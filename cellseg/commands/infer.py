@@ -91,7 +91,7 @@ def infer(
         tissue_limits=TissueLimits(tissue_speck, tissue_hole),
         roi=roi,
         restart=restart,
-        write=opt.parse_names(write) or DEFAULT_OUTPUTS,
+        write=opt.parse_list(write) or DEFAULT_OUTPUTS,
         blur_px=blur_px,
         simplify_px=simplify_px,
     )

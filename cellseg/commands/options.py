@@ -28,18 +28,6 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
-def parse_names(texts: list[str] | None) -> tuple[str, ...]:
-    """Return the names in texts such as ``a,b`` and ``c``, each once.
-
-    Examples
-    --------
-    >>> parse_names(["classes,overlay", "mask"]), parse_names(None)
-    (('classes', 'overlay', 'mask'), ())
-    """
-    names = (name.strip() for text in texts or () for name in text.split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
-
-
 def parse_setting(text: str) -> tuple[str, Any]:
     """Return key and value of ``key=value``; the value is JSON where it can be, else text.
 

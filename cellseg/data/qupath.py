@@ -248,8 +248,11 @@ def _class_of(properties: dict[str, Any]) -> tuple[str, tuple[int, int, int] | N
     if isinstance(found.get("colorRGB"), int):  # older versions: a signed 32-bit number
         packed = found["colorRGB"]
         color = [packed >> 16 & 255, packed >> 8 & 255, packed & 255]
-    rgb = tuple(int(v) for v in color) if isinstance(color, list) and len(color) == 3 else None
-    return str(found.get("name") or "cell"), rgb  # type: ignore[return-value]
+    name = str(found.get("name") or "cell")
+    if not isinstance(color, list) or len(color) != 3:
+        return name, None
+    red, green, blue = (int(value) for value in color)
+    return name, (red, green, blue)
 
 
 def _is_region(item: _Drawn) -> bool:

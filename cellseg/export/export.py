@@ -6,59 +6,47 @@ and the quality asked for.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellseg.errors import ExportError
+from cellseg.export.images import read_images
 from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
 from cellseg.export.model_file import ModelFile
-from cellseg.export.options import ExportOptions, ExportReport
+from cellseg.export.options import ExportOptions, ExportReport, check_options
 from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
+from cellseg.export.probes import fit_tile, probe_images
+from cellseg.export.provenance import Measured, export_notes
 from cellseg.export.ranges import collect_distributions
-from cellseg.export.reach import total_stride, whole_tile_nodes
-from cellseg.export.receptive_field import (
-    ReceptiveField,
-    choose_halo,
-    measure_reach,
-    probe_side,
-)
-from cellseg.export.representative import content_hash, pick_tiles
+from cellseg.export.reach import total_stride
+from cellseg.export.receptive_field import ReceptiveField, choose_halo, measure_reach
 from cellseg.export.scoring import Scorer
 from cellseg.export.simulate import SimulatedRunner
 from cellseg.export.source import open_source
 from cellseg.export.sqnr_report import report_path, write_report
 from cellseg.export.translate import for_onnx
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
-from cellseg.runtime.labelled import LabelledImage, find_images, read_labelled
 from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.normalize import Normalize
 from cellseg.runtime.quality import ModelRunner, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
 
     from cellseg.export.float16 import Largest
-    from cellseg.export.representative import RepresentativeTile
     from cellseg.export.tensorrt import EngineFile
     from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.labelled import LabelledImage
 
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
 
 _LOG = logging.getLogger(__name__)
 _TARGET_OF_SCHEME = {"u8s8": "onnx", "s8s8": "tensorrt"}
-_PRECISIONS = ("fp32", "fp16", "int8")
-TARGETS = ("onnx", "tflite", "tensorrt")
 _PARITY_TILES = 8
-_PROBE_PAIRS = 8
-_PROBE_PX = {"noise": 4_000_000, "real": 24_000_000}  # so many of each, in all
 
 
 def export_run(options: ExportOptions) -> ExportReport:
@@ -82,7 +70,7 @@ def export_run(options: ExportOptions) -> ExportReport:
     DataError
         If labelled images do not fit the model.
     """
-    _check(options)
+    check_options(options)
     return _Export(options).run()
 
 
@@ -93,10 +81,7 @@ class _Export:
         self.options = options
         self.source = open_source(options)
         self.card = self.source.card
-        spec = self.card.input.normalize
-        self.normalize = Normalize(spec.kind, spec.low, spec.high)
         self.threads = options.threads or usable_cores()
-        self.rng = np.random.default_rng(options.seed)
         self.parities: dict[str, Parity] = {}
         self.largest: Largest | None = None
 
@@ -105,26 +90,27 @@ class _Export:
         graph = for_onnx(plain)
         self.check_stride(total_stride(graph))
         fp32 = graph.SerializeToString()
-        evaluate = self.read_datasets(self.options.evaluate)
-        select = self.read_datasets(self.options.select)
-        _check_disjoint(select, evaluate)
-        tiles = self.pick_tiles()
-        parity = self.check_parity(ModelFile(fp32, "fp32"), "onnxruntime", tiles)
+        images = read_images(self.options, self.card)
+        tiles = images.tiles
+        self.check_parity(ModelFile(fp32, "fp32"), "onnxruntime", tiles)
         reach = self.measure_reach(graph, fp32, tiles)
         files = [ModelFile(fp32, "fp32"), *self.float_files(plain, graph, tiles)]
-        files += self.int8_files(plain, graph, tiles, select)
-        scorer = Scorer(self.card, evaluate, self.threads)
+        files += self.int8_files(plain, graph, tiles, images.select)
+        scorer = Scorer(self.card, images.evaluate, self.threads)
         variants = [scorer.score(file) for file in files]
         choices = tuple(file.choice for file in files if file.choice is not None)
         self.report_int8(choices)
         for variant, file in zip(variants, files, strict=True):
             self.check_quality(variant, file.choice)
-        manifest = self.manifest(variants, reach, parity, choices, len(tiles))
+        measured = Measured(self.parities, reach, self.largest, choices, len(tiles))
+        manifest = self.manifest(variants, measured)
         bundle = write_bundle(
             self.options.output, manifest, {file.name: file.data for file in files}
         )
         _LOG.info("wrote %s (%.1f MB)", bundle.path, bundle.path.stat().st_size / 1e6)
-        return ExportReport(bundle, parity, reach, choices, len(tiles), self.engines(bundle))
+        return ExportReport(
+            bundle, measured.parity, reach, choices, len(tiles), self.engines(bundle)
+        )
 
     def engines(self, bundle: Bundle) -> tuple[EngineFile, ...]:
         """Build TensorRT engines beside the bundle, for the GPUs that were named."""
@@ -143,50 +129,16 @@ class _Export:
                 f"Received: stride={self.card.stride}, the network's is {stride}."
             )
 
-    def read_datasets(self, named: tuple[tuple[str, Path], ...]) -> dict[str, list[LabelledImage]]:
-        names = [item.name for item in self.card.classes]
-        return {name: read_labelled(folder, names, self.normalize) for name, folder in named}
-
-    @property
-    def tile_px(self) -> int:
-        """Side of a representative tile: no more than the network ever saw of an image."""
-        stride, fit_px = self.card.stride, self.card.input.fit_px or ()
-        most_px = min((self.options.tile_px, *fit_px))
-        return int(max(1, most_px // stride) * stride)
-
-    def pick_tiles(self) -> list[NDArray[np.uint8]]:
-        if not self.options.representative:
-            return []
-        held_out = {
-            content_hash(path)
-            for _, folder in (*self.options.evaluate, *self.options.select)
-            for path in find_images(folder / "images")
-        }
-        spec = self.card.input
-        picked: list[RepresentativeTile] = pick_tiles(
-            self.options.representative,
-            self.normalize,
-            self.options.tiles,
-            self.tile_px,
-            self.options.seed,
-            held_out,
-            {"native": (None,), "whole": (spec.fit_px,), "both": (spec.fit_px, None)}[spec.fit],
-        )
-        return [item.tile for item in picked]
-
-    def noise(self, side_px: int) -> NDArray[np.uint8]:
-        return self.rng.integers(0, 256, (side_px, side_px, 3), np.uint8)
-
     def runner(self, model: bytes, precision: str, engine: str = "onnxruntime") -> ModelRunner:
         return ModelRunner(model, self.card, engine, precision, self.threads)
 
-    def check_parity(self, file: ModelFile, engine: str, tiles: list[NDArray[np.uint8]]) -> Parity:
+    def check_parity(self, file: ModelFile, engine: str, tiles: list[NDArray[np.uint8]]) -> None:
         """Compare a file with its source, noise included; float32 ones must agree."""
         side_px = -(-64 // self.card.stride) * self.card.stride
         noise = np.random.default_rng(self.options.seed).integers(0, 256, (side_px, side_px, 3))
         images = [*tiles[:_PARITY_TILES], noise.astype(np.uint8)]
         if self.source.tile_hw is not None:
-            images = [_fit(image, self.source.tile_hw) for image in images]
+            images = [fit_tile(image, self.source.tile_hw) for image in images]
         runner = self.runner(file.data, file.precision, engine)
         parity = measure_parity(self.source.predict, runner, images)
         runner.close()
@@ -196,7 +148,6 @@ class _Export:
         )  # fmt: skip
         parity.check(MAX_DIFFERENCE if file.precision == "fp32" else 1.0)
         self.parities[file.name] = parity
-        return parity
 
     def float_files(
         self,
@@ -223,24 +174,13 @@ class _Export:
     def measure_reach(
         self, graph: onnx.ModelProto, fp32: bytes, tiles: list[NDArray[np.uint8]]
     ) -> ReceptiveField:
-        side_px = probe_side(graph)
-        noises, reals = (
-            max(2, min(_PROBE_PAIRS, budget // (6 * side_px * min(side_px, 512))))
-            for budget in _PROBE_PX.values()  # a pair is run six times
-        )
-        real = [_fit(tile, (side_px, side_px)) for tile in tiles[:reals]]
-        images = [self.noise(side_px) for _ in range(noises)]
-        # Noise beside noise, noise beside tissue, tissue beside tissue.
-        pairs = [*images, *(image for pair in zip(real, images, strict=False) for image in pair)]
-        if whole_tile_nodes(graph) and len(real) > 1:
-            pairs = []  # a mean over noise is like no slide's
         runner = self.runner(fp32, "fp32")
-        found = measure_reach(graph, runner, [*pairs, *real])
+        found = measure_reach(graph, runner, probe_images(graph, tiles, self.options.seed))
         runner.close()
         if found.whole_tile:
             _LOG.warning(
                 "%s looks at the whole tile: tiles differ from the whole image, measured up to "
-                "%.3g", found.whole_tile[0], found.change_at[found.bound_px :].max(initial=0.0),
+                "%.3g", found.whole_tile[0], found.far_change,
             )  # fmt: skip
         _LOG.info(
             "receptive field past an edge: measured %d px, at most %d px by structure",
@@ -310,44 +250,11 @@ class _Export:
                 "--representative images, or lower --min-quality.",
             )
 
-    def manifest(
-        self,
-        variants: list[Variant],
-        reach: ReceptiveField,
-        parity: Parity,
-        choices: tuple[Int8Choice, ...],
-        tiles: int,
-    ) -> Manifest:
+    def manifest(self, variants: list[Variant], measured: Measured) -> Manifest:
+        reach, stride = measured.reach, self.card.stride
         halo_px = choose_halo(reach, self.options.halo_tolerance)
-        stride = self.card.stride
         exact = halo_px >= reach.exact_halo_px and not reach.whole_tile
-        notes: dict[str, Any] = {
-            "source_sha256": hashlib.sha256(self.source.file.read_bytes()).hexdigest(),
-            "versions": {
-                name: version(name)
-                for name in dict.fromkeys((self.source.framework, "onnx", "onnxruntime"))
-            },
-            "parity_max_difference": float(f"{parity.max_difference:.2e}"),
-            "parity": {
-                name: float(f"{found.max_difference:.2e}") for name, found in self.parities.items()
-            },
-            "receptive_field_bound_px": reach.bound_px,
-        }
-        if reach.whole_tile:
-            notes["whole_tile"] = {
-                "nodes": list(reach.whole_tile),
-                "largest_change": float(reach.change_at[reach.bound_px :].max(initial=0.0)),
-            }
-        if self.largest is not None:
-            notes["fp16"] = {"largest": self.largest.value, "at": self.largest.layer}
-        for choice in choices:
-            notes[f"int8_{choice.scheme}"] = {
-                "ranges": choice.method,
-                "scores": choice.scores,
-                "scored_on": choice.scored_on,
-                "given_back_to_float": [step.layer for step in choice.given_back],
-                "representative_tiles": tiles,
-            }
+        notes = export_notes(self.source, measured)
         return Manifest(
             **self.card.model_dump(exclude={"provenance"}),
             provenance={**self.card.provenance, "export": notes},
@@ -356,65 +263,3 @@ class _Export:
             halo_tolerance=0.0 if exact else self.options.halo_tolerance,
             variants=tuple(variants),
         )
-
-
-def _check(options: ExportOptions) -> None:
-    if not options.run.exists():
-        raise ExportError(
-            f"What is exported must be there. Received: {options.run}.",
-            hint="Name a run's folder, a .keras or an .onnx file.",
-        )
-    unknown = sorted(set(options.precisions) - set(_PRECISIONS))
-    if unknown:
-        raise ExportError(f"precision must be one of {_PRECISIONS}. Received: {unknown}.")
-    _check_targets(options.targets)
-    if options.compute_capabilities and "tensorrt" not in options.targets:
-        raise ExportError(
-            "Engines are built from the file for TensorRT. "
-            f"Received: compute_capability={list(options.compute_capabilities)}, "
-            f"target={list(options.targets)}.",
-            hint="Add --target tensorrt.",
-        )
-    measured = [name for name in ("int8", "fp16") if name in options.precisions]
-    if measured and not options.representative:
-        raise ExportError(
-            f"{measured[0]} needs representative images. Received: none.",
-            hint="Name folders of training images with --representative, or use --precision fp32.",
-        )
-
-
-def _check_targets(targets: tuple[str, ...]) -> None:
-    unknown = sorted(set(targets) - set(TARGETS))
-    if unknown or not targets:
-        raise ExportError(f"target must be one of {TARGETS}. Received: {list(targets)}.")
-    if "tflite" in targets:
-        from cellseg.export.tflite import require_tensorflow
-
-        require_tensorflow()
-
-
-def _check_disjoint(
-    select: dict[str, list[LabelledImage]], evaluate: dict[str, list[LabelledImage]]
-) -> None:
-    """Refuse to choose by the very images that quality is then reported on."""
-    reported = {digest for images in evaluate.values() for digest in _files(images)}
-    for name, images in select.items():
-        shared = [file for digest, file in _files(images).items() if digest in reported]
-        if shared:
-            raise ExportError(
-                "Images that choose must not be those that quality is reported on. "
-                f"Received: {len(shared)} of {name!r} in both, e.g. {shared[0]}."
-            )
-
-
-def _files(images: list[LabelledImage]) -> dict[str, str]:
-    """Name of each image's file, by its content."""
-    paths = (item.path for item in images if item.path is not None)
-    return {content_hash(path): path.name for path in paths}
-
-
-def _fit(tile: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut a tile to a size, or repeat it mirrored until it has that."""
-    missing = [max(0, wanted - size) for wanted, size in zip(hw, tile.shape[:2], strict=True)]
-    filled = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(filled[: hw[0], : hw[1]])

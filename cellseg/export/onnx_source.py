@@ -318,7 +318,7 @@ def _session(model: onnx.ModelProto) -> Any:
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:
+    except Exception as error:  # as in `_run`
         raise ExportError(
             f"ONNX Runtime must be able to load the model. Received: {error}."
         ) from error

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cellseg.errors import ExportError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     from cellseg.export.tensorrt import EngineFile
     from cellseg.runtime.bundle import Bundle
 
-__all__ = ["ExportOptions", "ExportReport"]
+__all__ = ["ExportOptions", "ExportReport", "check_options"]
+
+TARGETS = ("onnx", "tflite", "tensorrt")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -130,3 +135,45 @@ class ExportReport:
             "engines": [item.to_json() for item in self.engines],
             "variants": [item.model_dump(mode="json") for item in self.bundle.variants],
         }
+
+
+def check_options(options: ExportOptions) -> None:
+    """Refuse what cannot be exported, before work is done.
+
+    Raises
+    ------
+    ExportError
+        If there is nothing to export, a name is unknown, or what is asked for needs more.
+    """
+    if not options.run.exists():
+        raise ExportError(
+            f"What is exported must be there. Received: {options.run}.",
+            hint="Name a run's folder, a .keras or an .onnx file.",
+        )
+    unknown = sorted(set(options.precisions) - set(PRECISIONS))
+    if unknown:
+        raise ExportError(f"precision must be one of {PRECISIONS}. Received: {unknown}.")
+    _check_targets(options.targets)
+    if options.compute_capabilities and "tensorrt" not in options.targets:
+        raise ExportError(
+            "Engines are built from the file for TensorRT. "
+            f"Received: compute_capability={list(options.compute_capabilities)}, "
+            f"target={list(options.targets)}.",
+            hint="Add --target tensorrt.",
+        )
+    measured = [name for name in ("int8", "fp16") if name in options.precisions]
+    if measured and not options.representative:
+        raise ExportError(
+            f"{measured[0]} needs representative images. Received: none.",
+            hint="Name folders of training images with --representative, or use --precision fp32.",
+        )
+
+
+def _check_targets(targets: tuple[str, ...]) -> None:
+    unknown = sorted(set(targets) - set(TARGETS))
+    if unknown or not targets:
+        raise ExportError(f"target must be one of {TARGETS}. Received: {list(targets)}.")
+    if "tflite" in targets:
+        from cellseg.export.tflite import require_tensorflow
+
+        require_tensorflow()

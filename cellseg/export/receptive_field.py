@@ -63,6 +63,11 @@ class ReceptiveField:
         """Bound rounded up to the stride: no input can be felt past it."""
         return -(-self.bound_px // self.stride) * self.stride
 
+    @property
+    def far_change(self) -> float:
+        """Largest change of an output past the bound: 0 but where nodes look at the whole tile."""
+        return float(self.change_at[self.bound_px :].max(initial=0.0))
+
 
 def probe_side(model: onnx.ModelProto) -> int:
     """Side of the square images that `measure_reach` wants, in pixels."""
@@ -142,7 +147,7 @@ def choose_halo(field: ReceptiveField, tolerance: float = 0.0) -> int:
 
 def _far_change_within(field: ReceptiveField, tolerance: float) -> float:
     """Return what changes past any halo; refuse a tolerance that it exceeds."""
-    far = float(field.change_at[field.bound_px :].max(initial=0.0))
+    far = field.far_change
     if far > tolerance:
         raise ExportError(
             "What looks at the whole tile must stay within the tolerance of the halo. Received: "

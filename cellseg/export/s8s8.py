@@ -7,7 +7,8 @@ rule, not by a tool for CPUs:
 - a convolution reads a quantized tensor and quantized weights (int8 by channel); its bias is float;
 - what only moves values (max-pooling, concatenation, depth-to-space, nearest resize) has the same
   scale on both sides, so that it runs on bytes and nothing is requantized at a skip connection;
-- a float convolution (the head, and what a search gave back) reads the float tensor.
+- a float convolution, which a search gave back, reads the float tensor;
+- what the last convolutions give is float, and so is all that follows them.
 
 ::
 
@@ -27,7 +28,6 @@ from cellseg.errors import ExportError
 from cellseg.export.graph import Graph, attribute
 from cellseg.export.passes import run_passes
 from cellseg.export.passes.cast_first import CastFirst
-from cellseg.export.quantize import head_nodes
 from cellseg.export.ranges import ranges_for
 
 if TYPE_CHECKING:
@@ -60,15 +60,14 @@ def quantize_s8s8(
     method : str
         Key of ``RANGE_METHODS``.
     keep_float : collection of str
-        Names of further convolutions to leave in float; the head always is.
+        Names of convolutions to leave in float.
 
     Returns
     -------
     onnx.ModelProto
         Same inputs, outputs, opset and IR version; node names stay.
     """
-    floats = {*head_nodes(model), *keep_float}
-    quantize = QuantizeS8S8(ranges_for(distributions, method), floats)
+    quantize = QuantizeS8S8(ranges_for(distributions, method), keep_float)
     return run_passes((CastFirst(), quantize), model)
 
 

@@ -130,10 +130,9 @@ def _probe(
     graph: Graph, node: onnx.NodeProto, there: Graph, twin: onnx.NodeProto
 ) -> list[onnx.NodeProto]:
     """Nodes that quantize a convolution's float input as its twin's is, and convolve it."""
-    sources = [there.producer(name) for name in twin.input[:2]]
-    if any(source is None or source.op_type != "DequantizeLinear" for source in sources):
+    reader, weights = (_dequantize(there, name) for name in twin.input[:2])
+    if reader is None or weights is None:
         return []
-    reader, weights = (source for source in sources if source is not None)
     steps = [there.constant(name) for name in reader.input[1:3]]
     name = f"{node.name}{_PROBE}"
     operands = [graph.add_constant(f"{name}/step", step) for step in steps if step is not None]
@@ -148,6 +147,14 @@ def _probe(
         helper.make_node("DequantizeLinear", [names[0], *operands], [names[1]], names[1]),
         copy,
     ]
+
+
+def _dequantize(graph: Graph, tensor: str) -> onnx.NodeProto | None:
+    """Node that turns the bytes of a tensor to float; the image is transposed after that."""
+    source = graph.producer(tensor)
+    if source is not None and source.op_type == "Transpose":
+        source = graph.producer(source.input[0])
+    return source if source is not None and source.op_type == "DequantizeLinear" else None
 
 
 def _dequantized(graph: Graph, node: onnx.NodeProto) -> NDArray[np.float32]:

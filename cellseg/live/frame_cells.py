@@ -60,6 +60,8 @@ class CellFinder:
             channels,
             self._rule.interior_channel,
             self._threshold,
+            self._rule.sure_probability,
+            self._rule.min_sure > 0,
             self._foreground,
             self._interior,
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.cell_runs import CellRuns
     from cellseg.runtime.job import Job
     from cellseg.runtime.plan import TilePlan
     from cellseg.runtime.regions import Box, Labeller
@@ -133,10 +134,7 @@ class _PatientLabeller:
     def hw(self) -> tuple[int, int]:
         return self.labeller.hw
 
-    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
-        return self.labeller.is_blank(y0, x0, h, w)
-
-    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def label(self, window: Box, core: Box) -> CellRuns:
         y0, x0, h, w = window
         tiles = self.plan.tiles_in(y0, x0, y0 + h, x0 + w)
         if any(self.awaited[tile.index] for tile in tiles):

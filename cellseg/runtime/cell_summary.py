@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.runtime.cell_table import CellFrame, cell_columns
-from cellseg.runtime.measure import MeasuredCells
+from cellseg.runtime.measured import MeasuredCells
 from cellseg.runtime.outlines import Outlines
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def summarize_cells(records: Records, job: Job) -> dict[str, Any]:
     Parameters
     ----------
     records : callable
-        Yields records of cells, `cellseg.runtime.measure.MEASURED`, in any order; called twice.
+        Yields records of cells, `cellseg.runtime.measured.MEASURED`, in any order; called twice.
     job : Job
         What was run.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.job import Job
-    from cellseg.runtime.measure import MeasuredCells
+    from cellseg.runtime.measured import MeasuredCells
 
 __all__ = ["COLUMNS", "CellFrame", "CellTable", "Column", "cell_columns"]
 

@@ -3,7 +3,8 @@
 A seed is a peak, not too small, of the smoothed interior channel: a connected piece of foreground
 in which it reaches ``seed_threshold``, parted where it falls by ``seed_depth`` between maxima. A
 piece of foreground without a seed is a cell, too. Seeds grow over the foreground by watershed on
-that channel, so touching cells part along its valley. The channel is taken in 256 steps and
+that channel, so touching cells part along its valley. What is faint throughout is no cell: less
+than ``min_sure`` of it is foreground for sure. The channel is taken in 256 steps and
 smoothed in integers, so that seeds are the same on every machine, and a byte a pixel is all that a
 slide's run must keep of it.
 
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cellseg.runtime.kernels.instances import number_cells, part_pieces, renumber_labels
-from cellseg.runtime.kernels.interior import keep_interior
-from cellseg.runtime.kernels.runs import find_runs, pieces_in, sort_by_piece
-from cellseg.runtime.kernels.watershed import SEA
+from cellseg.runtime.cell_runs import CellRuns
+from cellseg.runtime.kernels.instances import part_pieces
+from cellseg.runtime.kernels.interior import count_sure, keep_interior
+from cellseg.runtime.kernels.runs import find_boxes, find_runs, pieces_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,13 +60,13 @@ def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> 
     a plane of its own would cost a run as much again.
     """
     out = np.empty(probabilities.shape[:2], np.uint8)
-    sure = np.float32(rule.sure_probability)
+    sure = rule.sure_probability
     keep_interior(probabilities, rule.interior_channel, sure, rule.min_sure > 0, out)
     return out
 
 
 class CellScratch:
-    """Memory that `label_cells` works in, for windows of one size that follow each other.
+    """Memory that `part_cells` works in, for windows of one size that follow each other.
 
     Parameters
     ----------
@@ -74,22 +75,28 @@ class CellScratch:
     """
 
     def __init__(self, hw: tuple[int, int]) -> None:
-        framed_hw = hw[0] + 2, hw[1] + 2
-        self.framed, self.height = np.empty(framed_hw, np.int32), np.empty(framed_hw, np.uint8)
-        self.work = np.empty(3 * framed_hw[0] * framed_hw[1], np.int32)
+        self.height = np.empty(hw, np.uint8)
         most = hw[0] * ((hw[1] + 1) // 2)
         self.runs, self.piece = np.empty((most, 3), np.int32), np.empty(most, np.int32)
+        self.work, self.work_heights = np.empty(0, np.int32), np.empty(0, np.uint8)
+
+    def reserve(self, box_px: int) -> None:
+        """Make room for a piece of foreground in a box of so many pixels, its frame included."""
+        if self.work_heights.size < box_px:
+            self.work, self.work_heights = (
+                np.empty(4 * box_px, np.int32),
+                np.empty(box_px, np.uint8),
+            )
 
 
-def label_cells(
+def part_cells(
     foreground: NDArray[np.bool_ | np.uint8],
     interior: NDArray[np.uint8],
     rule: InteriorBorder,
     scratch: CellScratch | None = None,
-    out: NDArray[np.uint32] | None = None,
     box: tuple[int, int, int, int] | None = None,
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Label map of the cells in a window, and each cell's first pixel.
+) -> CellRuns:
+    """Cells in a window, in raster order of their first pixels, faint ones among them.
 
     Parameters
     ----------
@@ -101,10 +108,52 @@ def label_cells(
         The manifest's ``head.instances``.
     scratch : CellScratch, optional
         Memory to work in; by default it is allocated.
-    out : uint32, shape (H, W), optional
-        Where to write the labels.
     box : (int, int, int, int), optional
         Pieces of foreground that do not reach into (y0, x0, y1, x1) are left out.
+    """
+    scratch = CellScratch(foreground.shape) if scratch is None else scratch
+    foreground, interior = np.ascontiguousarray(foreground), np.ascontiguousarray(interior)
+    run_count, piece_count = find_runs(foreground.view(np.uint8), scratch.runs, scratch.piece)
+    pieces = CellRuns.by_cell(scratch.runs[:run_count], scratch.piece[:run_count])
+    wanted, boxes = np.empty(piece_count, np.bool_), np.empty((piece_count, 4), np.int64)
+    box = (0, 0, *foreground.shape) if box is None else box
+    box = pieces_in(pieces.runs, pieces.starts, box, wanted)
+    sides, largest = find_boxes(pieces.runs, pieces.starts, boxes)
+    scratch.reserve(largest)
+    most = (sides - 2 * run_count) // 2  # as many runs as pixels
+    runs, cell = np.empty((most, 3), np.int32), np.empty(most, np.int32)
+    size = part_pieces(
+        pieces.runs,
+        pieces.starts,
+        boxes,
+        wanted,
+        smoothed(interior, rule.seed_blur_px, box, scratch.height),
+        round(rule.seed_threshold * 255),
+        256 if rule.seed_depth == 1 else round(rule.seed_depth * 255),
+        rule.min_seed_px,
+        scratch.work,
+        scratch.work_heights,
+        runs,
+        cell,
+    )
+    return CellRuns.sorted(runs[:size], cell[:size], rule.min_area_px)
+
+
+def label_cells(
+    foreground: NDArray[np.bool_ | np.uint8],
+    interior: NDArray[np.uint8],
+    rule: InteriorBorder,
+    scratch: CellScratch | None = None,
+    out: NDArray[np.uint32] | None = None,
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Label map of the cells in a window, and each cell's first pixel.
+
+    Parameters
+    ----------
+    foreground, interior, rule, scratch
+        As for `part_cells`.
+    out : uint32, shape (H, W), optional
+        Where to write the labels.
 
     Returns
     -------
@@ -113,69 +162,36 @@ def label_cells(
     first : int64, shape (n,)
         First pixels, ``y * W + x``.
     """
-    scratch = CellScratch(foreground.shape) if scratch is None else scratch
-    labels = np.empty(foreground.shape, np.uint32) if out is None else out
-    foreground, interior = np.ascontiguousarray(foreground), np.ascontiguousarray(interior)
-    run_count, piece_count = find_runs(foreground.view(np.uint8), scratch.runs, scratch.piece)
-    runs, piece = scratch.runs[:run_count], scratch.piece[:run_count]
-    starts, order = np.empty(piece_count + 1, np.int32), np.empty(run_count, np.int32)
-    sort_by_piece(piece, starts, order)
-    sorted_runs, wanted = runs[order], np.empty(piece_count, np.bool_)
-    box = (0, 0, *foreground.shape) if box is None else box
-    box = pieces_in(sorted_runs, starts, box, wanted)
-    fill_frame(interior, rule.seed_blur_px, box, scratch)
-    parts = np.empty(piece_count, np.int32)
-    part_pieces(
-        sorted_runs,
-        starts,
-        wanted,
-        scratch.height,
-        round(rule.seed_threshold * 255),
-        256 if rule.seed_depth == 1 else round(rule.seed_depth * 255),
-        rule.min_seed_px,
-        scratch.framed,
-        parts,
-        scratch.work,
-    )
-    first = np.empty(int(parts.sum()), np.int64)
-    kept = number_cells(runs, piece, parts, scratch.framed, rule.min_area_px, labels, first)
-    return labels, first[:kept]
+    cells = part_cells(foreground, interior, rule, scratch)
+    cells = cells.taken(np.flatnonzero(sure_enough(cells, interior, rule)))
+    return cells.painted(foreground.shape, out=out), cells.first(foreground.shape[1])
 
 
-def fill_frame(
+def sure_enough(
+    cells: CellRuns, interior: NDArray[np.uint8], rule: InteriorBorder
+) -> NDArray[np.bool_]:
+    """Tell which cells, whole ones, are sure enough to be cells; bool (n,).
+
+    ``interior`` is what `part_cells` was given.
+    """
+    if rule.min_sure == 0:
+        return np.ones(len(cells), bool)
+    sure_px = np.empty(len(cells), np.int64)
+    count_sure(cells.runs, cells.starts, interior, sure_px)
+    return np.asarray(sure_px >= rule.min_sure * cells.area_px)
+
+
+def smoothed(
     interior: NDArray[np.uint8],
     blur_px: float,
     box: tuple[int, int, int, int],
-    scratch: CellScratch,
-) -> None:
-    """Fill in the smoothed interior of a box, and `SEA` there and around it."""
-    y0, x0, y1, x1 = box
-    scratch.framed[y0 : y1 + 2, x0 : x1 + 2] = SEA
-    height = scratch.height[1:-1, 1:-1]
+    out: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """Return the interior smoothed; outside of a box, y0, x0, y1, x1, it holds nothing of use."""
     if blur_px <= 0:
-        height[y0:y1, x0:x1] = interior[y0:y1, x0:x1]
-        return
+        return interior
+    y0, x0, y1, x1 = box
     reach = math.ceil(3 * blur_px) + 1  # OpenCV's kernel for 8 bits ends at 3 sigma
-    top, left = max(0, y0 - reach), max(0, x0 - reach)
-    part = slice(top, y1 + reach), slice(left, x1 + reach)
-    cv2.GaussianBlur(interior[part], (0, 0), blur_px, dst=height[part])
-
-
-def renumber(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Give labels the numbers 1..n in raster order of their first pixels.
-
-    Parameters
-    ----------
-    labels : uint32, shape (H, W)
-        Any numbers, 0 = background; memory is taken for the largest.
-
-    Returns
-    -------
-    labels : uint32, shape (H, W)
-    first : int64, shape (n,)
-        First pixel of each, ``y * W + x``.
-    """
-    largest = int(labels.max(initial=0))
-    numbers, first = np.empty(labels.shape, np.uint32), np.empty(largest, np.int64)
-    count = renumber_labels(labels, np.zeros(largest + 1, np.uint32), numbers, first)
-    return numbers, first[:count]
+    part = slice(max(0, y0 - reach), y1 + reach), slice(max(0, x0 - reach), x1 + reach)
+    cv2.GaussianBlur(interior[part], (0, 0), blur_px, dst=out[part])
+    return out

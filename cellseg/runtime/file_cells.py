@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellseg.runtime.joins import measure_large
-from cellseg.runtime.measure import even_lots, merged
+from cellseg.runtime.measured import even_lots, merged
 from cellseg.runtime.regions import FinishedLabeller, RegionGrid, find_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellseg.runtime.labels import LabelSource
-    from cellseg.runtime.measure import CellMeasurer, MeasuredCells
+    from cellseg.runtime.measure import CellMeasurer
+    from cellseg.runtime.measured import MeasuredCells
     from cellseg.runtime.regions import RegionCells
 
 __all__ = ["FileCells"]
 
 
 class FileCells:
-    """Cells of a label map, as a `cellseg.runtime.measure.MeasuredSource`.
+    """Cells of a label map, as a `cellseg.runtime.measured.MeasuredSource`.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
-    from cellseg.runtime.measure import MeasuredSource
+    from cellseg.runtime.measured import MeasuredSource
     from cellseg.runtime.options import InferOptions
 
 __all__ = ["FinishedRun"]

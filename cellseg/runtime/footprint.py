@@ -14,6 +14,7 @@ import numpy as np
 
 from cellseg.runtime.labels import CACHE_BYTES as LABELS_CACHE_BYTES
 from cellseg.runtime.memory import (
+    CACHE_BYTES,
     ENGINE_BYTES_PER_PX,
     MIN_CACHE_BYTES,
     UNKNOWN_ENGINE_BYTES_PER_PX,
@@ -21,6 +22,7 @@ from cellseg.runtime.memory import (
     plan_memory,
     resident_bytes,
 )
+from cellseg.runtime.order import cache_for
 from cellseg.runtime.overview import halvings_to_fit
 from cellseg.runtime.regions import CORE_PX, GROWN_BYTES
 from cellseg.runtime.slide_cells import REGION_BYTES
@@ -110,7 +112,19 @@ def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> 
         reserve_bytes=job.band_bytes,
         held_bytes=held_bytes(job),
         files_bytes=files_bytes(job),
+        cache_bytes=_cache_bytes(job),
     )
+
+
+def _cache_bytes(job: Job) -> int:
+    """Return how many bytes of stored tiles are worth keeping; blending needs rows, not bands."""
+    source, view = source_of(job.slide), job.view
+    if source is None:
+        return MIN_CACHE_BYTES
+    if job.blend is not None:
+        return CACHE_BYTES
+    tile_bytes = source.tile_bytes(view.level)
+    return min(CACHE_BYTES, cache_for(job.plan, view.scale, source.grids[view.level], tile_bytes))
 
 
 def memory_for(

@@ -137,9 +137,8 @@ def infer_slide(
     with opened_slide(slide, options.mpp) as opened:
         if (source := source_of(opened)) is not None:
             source.skips_damage = options.on_error == "skip"
-        if options.max_ram_bytes is not None:
-            return_freed_memory()
-            _set_cache(opened, MIN_CACHE_BYTES)
+        return_freed_memory()
+        _set_cache(opened, MIN_CACHE_BYTES)
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
             run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
@@ -281,8 +280,7 @@ class _Run:
         _log_start(job, session, memory)
         try:
             session.run(memory, self.notify)
-            if self.options.max_ram_bytes is not None:
-                _set_cache(self.slide, MIN_CACHE_BYTES)  # the writers have caches of their own
+            _set_cache(self.slide, MIN_CACHE_BYTES)  # the writers have caches of their own
         except BaseException as error:
             kept = session.progress()
             _LOG.warning(

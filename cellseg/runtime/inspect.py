@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.magnification import pixel_size_doubt
+from cellseg.runtime.manifest import InteriorBorder
 from cellseg.runtime.writers.facts import output_bytes
 
 if TYPE_CHECKING:
@@ -188,7 +189,18 @@ def _class_text(each: dict[str, Any]) -> str:
 
 def _instances_text(head: dict[str, Any]) -> str:
     instances = head["instances"]
-    return f"told apart by {instances['kind']}" if instances else "not told apart"
+    if not instances:
+        return "not told apart"
+    rule = InteriorBorder.model_validate(instances)
+    parts = [
+        f"told apart by {rule.kind}: seeds from {rule.seed_threshold:g}",
+        f"from {rule.min_area_px} px on",
+    ]
+    if rule.seed_depth < 1:
+        parts.insert(1, f"parted where it falls by {rule.seed_depth:g}")
+    if rule.min_sure > 0:
+        parts.append(f"{rule.min_sure:.0%} of it at {rule.sure_probability:g} or more")
+    return ", ".join(parts)
 
 
 def _scale_text(spec: dict[str, Any], mpp: float | None) -> str:

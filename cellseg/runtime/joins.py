@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.labels import windows
-from cellseg.runtime.measure import MeasuredCells
+from cellseg.runtime.measured import MeasuredCells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -140,7 +141,7 @@ def measure_large(
     y, x = divmod(extent.first, labels.hw[1])
     mask[(y - y0) // step, (x - x0) // step] = 1  # of a thin cell, every k-th pixel may be none
     reduced = measurer.reduced(lambda source: _Every(source, extent.box, step), step)
-    found = reduced.measure(mask, np.ones(1, np.uint32), np.array([extent.first]), (0, 0))
+    found = reduced.measure(CellRuns.of_labels(mask), np.array([extent.first]), (0, 0))
     return _at_full_size(found, extent, step, measurer)
 
 

@@ -78,7 +78,7 @@ class InteriorBorder(_Part):
     """Smallest seed, in pixels; smaller ones do not start a cell of their own."""
     min_area_px: int = Field(ge=0)
     """Smallest cell, in pixels."""
-    sure_probability: float = Field(default=0.9, gt=0.0, le=1.0)
+    sure_probability: float = Field(default=0.8, gt=0.0, le=1.0)
     """Probability of foreground from which a pixel of a cell is sure."""
     min_sure: Unit = 0.0
     """Least share of a cell's pixels that are sure; a fainter one is no cell. 0: all are cells."""
@@ -151,6 +151,12 @@ class VersusFp32(_Part):
     count_drift: float | None = Field(default=None, ge=0.0)
     """Relative change of the number of objects found."""
 
+    @property
+    def kept(self) -> float:
+        """The least of what is kept: Dice, F1, and objects neither lost nor added."""
+        f1 = 1.0 if self.object_f1_ratio is None else self.object_f1_ratio
+        return min(self.dice_ratio, f1, 1.0 - (self.count_drift or 0.0))
+
 
 class Variant(_Part):
     """One model file."""
@@ -178,10 +184,7 @@ class Variant(_Part):
         """Share of the fp32 quality that is kept; 1 for fp32 itself, None where not measured."""
         if self.precision == "fp32":
             return 1.0
-        if self.vs_fp32 is None:
-            return None
-        ratios = (self.vs_fp32.dice_ratio, self.vs_fp32.object_f1_ratio)
-        return min(ratio for ratio in ratios if ratio is not None)
+        return None if self.vs_fp32 is None else self.vs_fp32.kept
 
 
 class ModelCard(_Part):

@@ -25,159 +25,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX, Outlines, simplified
-from cellseg.runtime.store import pack, unpack_all
+from cellseg.runtime.measured import MEASURED, MeasuredCells
+from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX, simplified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.cell_runs import CellRuns
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.regions import RegionCells
 
-__all__ = [
-    "BATCH_CELLS",
-    "MEASURED",
-    "CellMeasurer",
-    "MeasuredCells",
-    "MeasuredSource",
-    "even_lots",
-    "intensity_range",
-    "merged",
-]
-
-BATCH_CELLS = 1 << 14
-
-MEASURED = np.dtype(
-    [
-        ("first", "<i8"),
-        ("class", "u1"),
-        ("touches_border", "?"),
-        ("area_px", "<u4"),
-        ("box", "<i4", 4),
-        ("centroid_yx", "<f8", 2),
-        ("class_probability", "<f4"),
-        ("perimeter_px", "<f4"),
-        ("axes", "<f4", 2),
-        ("eccentricity", "<f4"),
-        ("solidity", "<f4"),
-        ("mean_rgb", "<f4", 3),
-        ("std_rgb", "<f4", 3),
-        ("stain_od", "<f4", 2),
-    ]
-)
-"""What is kept of a cell, in pixels of the working level; ``axes``, major and minor, in microns
-where the slide states its pixel size. ``first`` is its first pixel, ``box`` y0, x0, y1, x1."""
+__all__ = ["CellMeasurer", "intensity_range"]
 
 # Rows: hematoxylin, eosin, DAB; columns: red, green, blue.
 _STAIN_RGB = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _KEPT_STAINS = (0, 2)
 _DARKEST = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class MeasuredCells:
-    """Cells with their measurements and outlines.
-
-    Parameters
-    ----------
-    records : `MEASURED`, shape (n,)
-    outlines : Outlines
-        Of the same cells.
-    """
-
-    records: NDArray[Any]
-    outlines: Outlines
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @classmethod
-    def none(cls) -> MeasuredCells:
-        """Return no cells."""
-        return cls(np.zeros(0, MEASURED), Outlines.none())
-
-    @classmethod
-    def joined(cls, parts: Sequence[MeasuredCells]) -> MeasuredCells:
-        """Return several lots of cells as one, one after the other."""
-        every = [cls.none(), *parts]
-        records = np.concatenate([part.records for part in every])
-        return cls(records, Outlines.joined([part.outlines for part in every]))
-
-    @classmethod
-    def sorted(cls, parts: Sequence[MeasuredCells]) -> MeasuredCells:
-        """Return several lots of cells as one, in raster order of their first pixels."""
-        found = cls.joined(parts)
-        return found.taken(np.argsort(found.records["first"]))
-
-    def packed_outlines(self) -> bytes:
-        """Return the outlines as the store keeps them; see `from_packed`."""
-        outlines = self.outlines
-        sizes = np.array([len(outlines.points), len(outlines.ring_sizes)], np.int32)
-        parts = (sizes, outlines.points.ravel(), outlines.ring_sizes, outlines.ring_counts)
-        return pack(np.concatenate(parts))
-
-    @classmethod
-    def from_packed(cls, records: bytes, outlines: bytes) -> MeasuredCells:
-        """Return what was packed; records by `cellseg.runtime.store.pack`."""
-        flat = unpack_all(outlines, np.dtype(np.int32))
-        points, rings = int(flat[0]), int(flat[1])
-        ends = np.cumsum([2, 2 * points, rings])
-        xy, sizes, counts = np.split(flat[ends[0] :], ends[1:] - ends[0])
-        return cls(unpack_all(records, MEASURED), Outlines(xy.reshape(-1, 2), sizes, counts))
-
-    def taken(self, order: NDArray[np.int64]) -> MeasuredCells:
-        """Return some cells, in another order."""
-        return MeasuredCells(self.records[order], self.outlines.taken(order))
-
-    def part(self, start: int, stop: int) -> MeasuredCells:
-        """Return the cells ``start .. stop``."""
-        return MeasuredCells(self.records[start:stop], self.outlines.part(start, stop))
-
-
-class MeasuredSource(Protocol):
-    """All cells of a slide: where tables and outlines are written from."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
-
-    def batches(self) -> Iterator[MeasuredCells]:
-        """Yield all cells, a bounded number at a time, in the order of their numbers 1..n."""
-        ...
-
-
-def even_lots(lots: Iterable[MeasuredCells]) -> Iterator[MeasuredCells]:
-    """Yield the same cells in lots of `BATCH_CELLS`, the last one smaller.
-
-    Files are written lot by lot, and are not to show how large the regions were.
-    """
-    waiting, count = [MeasuredCells.none()], 0
-    for lot in lots:
-        waiting.append(lot)
-        count += len(lot)
-        while count >= BATCH_CELLS:
-            whole = MeasuredCells.joined(waiting)
-            yield whole.part(0, BATCH_CELLS)
-            count -= BATCH_CELLS
-            waiting = [whole.part(BATCH_CELLS, len(whole))]
-    if count:
-        yield MeasuredCells.joined(waiting)
-
-
-def merged(parts: Sequence[MeasuredCells]) -> Iterator[MeasuredCells]:
-    """Yield the cells of parts, each sorted by first pixels, as one: `BATCH_CELLS` at a time."""
-    firsts = [part.records["first"] for part in parts]
-    every = np.sort(np.concatenate([np.zeros(0, np.int64), *firsts]))
-    starts = [0] * len(parts)
-    for last in range(BATCH_CELLS, len(every) + BATCH_CELLS, BATCH_CELLS):
-        end = every[min(last, len(every)) - 1]
-        ends = [int(np.searchsorted(first, end, side="right")) for first in firsts]
-        spans = zip(parts, starts, ends, strict=True)
-        yield MeasuredCells.sorted([part.part(a, b) for part, a, b in spans if a < b])
-        starts = ends
 
 
 class Picture(Protocol):
@@ -280,24 +146,17 @@ class CellMeasurer:
 
     def measure_own(self, region: RegionCells) -> MeasuredCells:
         """Measure the cells that belong to a region."""
-        first = region.first[region.is_own]
-        return self.measure(region.window_labels, region.own, first, region.window_yx)
+        return self.measure(region.own, region.first[region.is_own], region.window_yx)
 
     def measure(
-        self,
-        labels: NDArray[np.uint32],
-        wanted: NDArray[np.uint32],
-        first: NDArray[np.int64],
-        origin_yx: tuple[int, int],
+        self, cells: CellRuns, first: NDArray[np.int64], origin_yx: tuple[int, int]
     ) -> MeasuredCells:
         """Measure cells that a window holds whole.
 
         Parameters
         ----------
-        labels : uint32, shape (h, w)
-            The window.
-        wanted : uint32, shape (n,)
-            Labels of the cells.
+        cells : CellRuns
+            Of the window.
         first : int64, shape (n,)
             Their first pixels in the whole image, for the record.
         origin_yx : (int, int)
@@ -306,29 +165,29 @@ class CellMeasurer:
         Returns
         -------
         MeasuredCells
-            In the order of ``wanted``.
+            In the same order.
         """
-        if not len(wanted):
+        if not len(cells):
             return MeasuredCells.none()
-        from cellseg.runtime.kernels.measure import COUNTS, find_boxes, measure_shapes
+        from cellseg.runtime.kernels.measure import COUNTS, measure_shapes
+        from cellseg.runtime.kernels.runs import find_boxes
 
-        runs, starts = _runs_by_cell(labels, wanted)
-        boxes = np.empty((len(wanted), 4), np.int64)
+        runs, starts, count = cells.runs, cells.starts, len(cells)
+        boxes = np.empty((count, 4), np.int64)
         sides, largest = find_boxes(runs, starts, boxes)
-        counts = np.empty((len(wanted), len(COUNTS)), np.int64)
+        counts = np.empty((count, len(COUNTS)), np.int64)
         points, ends = np.empty((sides, 2), np.int32), np.empty(sides // 4 + 1, np.int64)
-        ring_counts, work = np.empty(len(wanted), np.int32), np.empty((2, largest), np.uint8)
+        ring_counts, work = np.empty(count, np.int32), np.empty((2, largest), np.uint8)
         exact = self._tolerance_px == 0
         rings = measure_shapes(runs, starts, boxes, exact, work, counts, points, ends, ring_counts)
         outlines = simplified(points, ends[:rings], ring_counts, self._tolerance_px)
-        records = self._records(runs, starts, boxes, counts, origin_yx)
+        records = self._records(cells, boxes, counts, origin_yx)
         records["first"] = first
         return MeasuredCells(records, outlines)
 
     def _records(
         self,
-        runs: NDArray[np.int32],
-        starts: NDArray[np.int32],
+        cells: CellRuns,
         boxes: NDArray[np.int64],
         counts: NDArray[np.int64],
         origin_yx: tuple[int, int],
@@ -342,8 +201,8 @@ class CellMeasurer:
         class_px = np.empty((len(boxes), self._class_count), np.int64)
         probability = self._probability
         sum_values(
-            runs,
-            starts,
+            cells.runs,
+            cells.starts,
             (int(top), int(left)),
             np.ascontiguousarray(self._view.read(*window)),
             np.ascontiguousarray(self._classes.read(*window)),
@@ -394,21 +253,6 @@ class CellMeasurer:
         found["std_rgb"] = np.sqrt(squares * area[:, None] - total**2) / area[:, None]
         found["stain_od"] = stains / area[:, None]
         return found
-
-
-def _runs_by_cell(
-    labels: NDArray[np.uint32], wanted: NDArray[np.uint32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return runs y, x0, x1 sorted by cells, and where each cell begins."""
-    from cellseg.runtime.kernels.runs import find_cell_runs, sort_by_piece
-
-    row_of = np.full(int(labels.max()) + 1, -1, np.int32)
-    row_of[wanted] = np.arange(len(wanted), dtype=np.int32)
-    runs, cell = np.empty((labels.size, 3), np.int32), np.empty(labels.size, np.int32)
-    count = find_cell_runs(labels, row_of, runs, cell)
-    starts, order = np.empty(len(wanted) + 1, np.int32), np.empty(count, np.int32)
-    sort_by_piece(cell[:count], starts, order)
-    return runs[order], starts
 
 
 def intensity_range(dtype: np.dtype[Any], seen: tuple[float, float]) -> tuple[float, float]:

@@ -94,6 +94,9 @@ class TileCost:
     files_bytes: int = 0
     """What the writers of files hold, when the tiles are done."""
 
+    cache_bytes: int = CACHE_BYTES
+    """Decoded TIFF tiles that are worth keeping."""
+
     @property
     def engine_bytes(self) -> int:
         """Activations of all tiles that the engine works on at once."""
@@ -196,7 +199,8 @@ def plan_memory(
     wanted_batch = batch or cost.concurrency + 1
     least = MemoryPlan(1, 1, cost.concurrency + 1, MIN_CACHE_BYTES, cost)
     if max_ram_bytes is None:
-        return replace(least, workers=wanted_workers, batch=wanted_batch, cache_bytes=CACHE_BYTES)
+        cache_bytes = max(MIN_CACHE_BYTES, cost.cache_bytes)
+        return replace(least, workers=wanted_workers, batch=wanted_batch, cache_bytes=cache_bytes)
     if least.total_bytes > max_ram_bytes:
         raise _too_small(least, max_ram_bytes)
     tile_bytes = cost.tile_px * 3
@@ -204,7 +208,8 @@ def plan_memory(
     plan = replace(least, workers=workers)
     plan = replace(plan, batch=_affordable(plan, wanted_batch, tile_bytes, max_ram_bytes))
     spare = _room(plan, max_ram_bytes)
-    return replace(plan, cache_bytes=min(CACHE_BYTES, plan.cache_bytes + spare))
+    wanted_cache = max(plan.cache_bytes, cost.cache_bytes)
+    return replace(plan, cache_bytes=min(wanted_cache, plan.cache_bytes + spare))
 
 
 def return_freed_memory() -> None:

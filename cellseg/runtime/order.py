@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.plan import AxisPlan, TilePlan
     from cellseg.runtime.source_tiles import TileGrid
 
-__all__ = ["band_columns", "in_bands"]
+__all__ = ["band_columns", "cache_for", "in_bands"]
 
 _RESAMPLING_PX = 2  # what the resampling triangle reaches over a window, on each side
+_DECODED_TWICE = 0.05  # part of the stored tiles for which a wider band is not worth its memory
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,31 @@ class _Axis:
         read_px = (self.plan.core_px * (tiles - 1) + self.plan.read_px) * self.scale
         reach = 0 if self.scale == 1.0 else 2 * _RESAMPLING_PX
         return min(self.stored_count, int(np.ceil(read_px + reach - 1) // self.stored_px) + 2)
+
+
+def cache_for(plan: TilePlan, scale: float, grid: TileGrid, tile_bytes: int) -> int:
+    """Return how many bytes of decoded tiles are worth keeping.
+
+    Enough for a row of the whole width, or of a band that decodes few stored tiles twice. What is
+    kept beyond that is never asked for again.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        The tiles.
+    scale : float
+        Pixels of the level that is read per working pixel.
+    grid : TileGrid
+        Stored tiles of that level.
+    tile_bytes : int
+        Bytes of one of them, decoded.
+    """
+    rows = _Axis(plan.y, scale, grid.tile_h, grid.rows)
+    columns = _Axis(plan.x, scale, grid.tile_w, grid.cols)
+    shared_px = 2 * plan.x.halo_px + grid.tile_w / scale
+    wide = int(np.ceil(shared_px / (_DECODED_TWICE * plan.x.core_px)))
+    band = columns.stored_under(min(len(plan.x), wide))
+    return tile_bytes * rows.stored_under(1) * (band + 2 * columns.stored_under(1))
 
 
 def band_columns(

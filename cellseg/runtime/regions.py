@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
+from cellseg.runtime.cell_runs import CellRuns
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,7 +46,6 @@ __all__ = [
     "RegionGrid",
     "SeededLabeller",
     "find_cells",
-    "label_dtype",
 ]
 
 Box: TypeAlias = "tuple[int, int, int, int]"
@@ -99,8 +100,8 @@ class RegionGrid:
 class RegionCells:
     """Cells that reach into one core."""
 
-    labels: NDArray[np.uint16 | np.uint32]
-    """Local ids 1..n of the core's pixels, shape (h, w); 0 = background; see `label_dtype`."""
+    cells: CellRuns
+    """What of each lies in the core, relative to it."""
 
     first: NDArray[np.int64]
     """Name of each cell: its first pixel ``y * W + x`` in the whole image, or of a piece that was
@@ -116,14 +117,11 @@ class RegionCells:
     """Names of such pieces, and pixels ``y * W + x`` of their cells just outside this core:
     shape (k, 2)."""
 
-    window_labels: NDArray[np.uint32]
-    """Ids of the window's own, shape (wh, ww)."""
+    own: CellRuns
+    """The cells for which ``is_own`` holds, whole, relative to the window."""
 
     window_yx: tuple[int, int]
     """Where the window lies."""
-
-    own: NDArray[np.uint32]
-    """Ids in ``window_labels`` of the cells for which ``is_own`` holds, in the same order."""
 
 
 class Labeller(Protocol):
@@ -134,14 +132,10 @@ class Labeller(Protocol):
         """Height and width of the image."""
         ...
 
-    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
-        """Tell whether a window holds no cell."""
-        ...
+    def label(self, window: Box, core: Box) -> CellRuns:
+        """Return the cells of a window that reach into the core; others may be among them.
 
-    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Return the labels 1..n of a window and their first pixels in it, ``y * w + x``.
-
-        Cells that do not reach into the core may be left out. Both are (y0, x0, height, width).
+        Both are (y0, x0, height, width). Cells are in raster order of their first pixels.
         """
         ...
 
@@ -164,18 +158,19 @@ class SeededLabeller:
         """See `Labeller`."""
         return self.classes.hw
 
-    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
+    def label(self, window: Box, core: Box) -> CellRuns:
         """See `Labeller`."""
-        return not self.classes.read(y0, x0, h, w).any()
+        from cellseg.runtime.cells import part_cells, sure_enough
 
-    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """See `Labeller`."""
-        from cellseg.runtime.cells import label_cells
-
-        (y0, x0), (top, left, h, w) = window[:2], core
-        box = top - y0, left - x0, top - y0 + h, left - x0 + w
-        classes, interior = self.classes.read(*window), self.interior.read(*window)
-        return label_cells(classes, interior, self.rule, box=box)
+        box = _inside(core, window)
+        classes = self.classes.read(*window)
+        if not classes[box[0] : box[2], box[1] : box[3]].any():
+            return CellRuns.none()
+        interior = self.interior.read(*window)
+        cells = part_cells(classes, interior, self.rule, box=box)
+        # Of a cell that is cut nobody knows how sure it is; the largest are kept in any case.
+        kept = sure_enough(cells, interior, self.rule) | _touches_side(cells, window, self.hw)
+        return cells if kept.all() else cells.taken(np.flatnonzero(kept))
 
 
 @dataclass(frozen=True)
@@ -190,24 +185,13 @@ class FinishedLabeller:
         """See `Labeller`."""
         return self.labels.hw
 
-    def is_blank(self, y0: int, x0: int, h: int, w: int) -> bool:
+    def label(self, window: Box, core: Box) -> CellRuns:
         """See `Labeller`."""
-        return not self.labels.read(y0, x0, h, w).any()
-
-    def label(self, window: Box, core: Box) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """See `Labeller`."""
-        from cellseg.runtime.cells import renumber
-
         found = self.labels.read(*window).astype(np.uint32)
         is_cell = found > 0
         # Numbers of a window lie close together, but may begin in the millions.
         found[is_cell] -= found[is_cell].min(initial=2**32 - 1) - 1
-        return renumber(found)
-
-
-def label_dtype(count: int) -> type[np.uint16 | np.uint32]:
-    """Return what so many labels of a region fit in: fewer bytes are packed sooner."""
-    return np.uint16 if count < 1 << 16 else np.uint32
+        return CellRuns.of_labels(found)
 
 
 def find_cells(labeller: Labeller, core: Box, margin_px: int = MARGIN_PX) -> RegionCells:
@@ -226,26 +210,19 @@ def find_cells(labeller: Labeller, core: Box, margin_px: int = MARGIN_PX) -> Reg
     -------
     RegionCells
     """
-    (y0, x0, h, w), first_margin_px = core, margin_px
-    if labeller.is_blank(*core):
-        return _no_cells(core)
-    from cellseg.runtime.kernels.instances import mark_present
-
+    first_margin_px = margin_px
     with ExitStack() as growing:
         while True:
             window = _grown(core, margin_px, labeller.hw)
-            labels, first = labeller.label(window, core)
-            inside = labels[y0 - window[0] :, x0 - window[1] :][:h, :w]
-            present = np.zeros(len(first) + 1, np.bool_)
-            mark_present(inside, present)
-            present[0] = False
-            cut = present & _touches_border(labels, window, labeller.hw, len(first))
+            cells = labeller.label(window, core)
+            inside = cells.cropped(_inside(core, window))
+            cut = (inside.counts > 0) & _touches_side(cells, window, labeller.hw)
             if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
                 break
             if margin_px == first_margin_px:
                 growing.enter_context(_ONE_GROWS)
             margin_px *= 2
-        return _local(labels, first, present, cut, window, core, labeller.hw)
+        return _named(cells, inside, cut, window, core, labeller.hw)
 
 
 def _grown(core: Box, margin_px: int, hw: tuple[int, int]) -> Box:
@@ -255,67 +232,44 @@ def _grown(core: Box, margin_px: int, hw: tuple[int, int]) -> Box:
     return top, left, bottom - top, right - left
 
 
-def _touches_border(
-    labels: NDArray[np.uint32], window: Box, hw: tuple[int, int], count: int
-) -> NDArray[np.bool_]:
-    """Which labels 0..count lie on a side of the window that is no border of the image."""
+def _inside(core: Box, window: Box) -> Box:
+    """Return where a core lies in a window: y0, x0, y1, x1."""
+    y0, x0 = core[0] - window[0], core[1] - window[1]
+    return y0, x0, y0 + core[2], x0 + core[3]
+
+
+def _touches_side(cells: CellRuns, window: Box, hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which cells lie on a side of the window that is no border of the image."""
     y0, x0, h, w = window
-    sides = [
-        (y0 > 0, labels[0]),
-        (y0 + h < hw[0], labels[-1]),
-        (x0 > 0, labels[:, 0]),
-        (x0 + w < hw[1], labels[:, -1]),
-    ]
-    found = np.zeros(count + 1, bool)
-    for is_inner, side in sides:
-        if is_inner:
-            found[side] = True
-    return found
+    top, left, bottom, right = cells.boxes.T
+    found = ((top == 0) & (y0 > 0)) | ((left == 0) & (x0 > 0))
+    found |= ((bottom == h) & (y0 + h < hw[0])) | ((right == w) & (x0 + w < hw[1]))
+    return np.asarray(found)
 
 
-def _no_cells(core: Box) -> RegionCells:
-    blank, none, false = (
-        np.zeros(core[2:], label_dtype(0)),
-        np.zeros(0, np.uint32),
-        np.zeros(0, bool),
-    )
-    links = np.zeros((0, 2), np.int64)
-    first = np.zeros(0, np.int64)
-    window = np.zeros((0, 0), np.uint32)
-    return RegionCells(blank, first, false, false, links, window, core[:2], none)
-
-
-def _local(
-    labels: NDArray[np.uint32],
-    first: NDArray[np.int64],
-    present: NDArray[np.bool_],
+def _named(
+    cells: CellRuns,
+    inside: CellRuns,
     cut: NDArray[np.bool_],
     window: Box,
     core: Box,
     hw: tuple[int, int],
 ) -> RegionCells:
-    """Give the core's cells ids 1..n, and name them by their place in the whole image."""
-    from cellseg.runtime.kernels.frame import look_up
-
-    table = np.where(present, np.cumsum(present), 0).astype(np.uint32)
+    """Name the core's cells by their place in the whole image."""
     y0, x0, h, w = core
-    top, left = y0 - window[0], x0 - window[1]
-    inside = labels[top : top + h, left : left + w]
-    first, is_cut = first[present[1:]].copy(), cut[present]
-    for place in np.flatnonzero(is_cut):
-        pixel = int(np.argmax(inside == np.flatnonzero(present)[place]))
-        first[place] = (top + pixel // w) * window[3] + left + pixel % w
-    y, x = np.divmod(first, window[3])
-    y, x = y + window[0], x + window[1]
+    present = np.flatnonzero(inside.counts)
+    of_core, is_cut = inside.taken(present), cut[present]
+    y, x = (cells.runs[cells.starts[present], :2] + np.array(window[:2])).T
+    piece_y, piece_x = (of_core.runs[of_core.starts[:-1], :2] + np.array(core[:2])).T
     is_own = ~is_cut & (y0 <= y) & (y < y0 + h) & (x0 <= x) & (x < x0 + w)
-    own = np.flatnonzero(present)[is_own].astype(np.uint32)
-    name = y * hw[1] + x
-    names = np.zeros(len(present), np.int64)
-    names[present] = name
-    links = _links(labels, np.where(cut, names, -1), window, core, hw)
-    local = np.empty(inside.shape, label_dtype(len(first)))
-    look_up(inside, table, local)
-    return RegionCells(local, name, is_own, is_cut, links, labels, window[:2], own)
+    name = np.where(is_cut, piece_y * hw[1] + piece_x, y * hw[1] + x)
+    links = np.zeros((0, 2), np.int64)
+    if is_cut.any():
+        names = np.full(len(cells) + 1, -1, np.int64)
+        names[present[is_cut] + 1] = name[is_cut]
+        links = _links(cells.painted(window[2:]), names, window, core, hw)
+    own = cells.taken(present[is_own])
+    return RegionCells(of_core, name, is_own, is_cut, links, own, window[:2])
 
 
 def _links(

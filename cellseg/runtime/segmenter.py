@@ -344,12 +344,12 @@ def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | 
 
 
 def _measured(job: Job, labels: NDArray[np.uint32], classes: NDArray[np.uint8]) -> CellTable:
-    from cellseg.runtime.cells import renumber
+    from cellseg.runtime.cell_runs import CellRuns
 
     measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
-    first = renumber(labels)[1]
-    wanted = np.arange(1, len(first) + 1, dtype=np.uint32)
-    return CellTable.of(measurer.measure(labels, wanted, first, (0, 0)), CellFrame.of(job))
+    cells = CellRuns.of_labels(labels)
+    found = measurer.measure(cells, cells.first(labels.shape[1]), (0, 0))
+    return CellTable.of(found, CellFrame.of(job))
 
 
 def _to_image(labels: NDArray[Any], job: Job) -> NDArray[Any]:

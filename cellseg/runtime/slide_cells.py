@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.cell_summary import summarize_cells
 from cellseg.runtime.joins import join_pieces, measure_large
 from cellseg.runtime.labels import StoredPlane
-from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells, even_lots, merged
+from cellseg.runtime.measure import CellMeasurer
+from cellseg.runtime.measured import MEASURED, MeasuredCells, even_lots, merged
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
-from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells, label_dtype
-from cellseg.runtime.store import PackedRegion, pack, unpack, unpack_all
+from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
+from cellseg.runtime.store import PackedRegion, pack, unpack_all
 from cellseg.runtime.tilecache import TileCache
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ _LOG = logging.getLogger(__name__)
 _CACHE_BYTES = 48 << 20
 _UNCOMMITTED = 16
 # What the store keeps of each cell that reaches into a region.
-_CELL = np.dtype([("first", "<i8"), ("is_own", "?"), ("is_cut", "?")])
+_CELL = np.dtype([("first", "<i8"), ("runs", "<i4"), ("is_own", "?"), ("is_cut", "?")])
+_PLACE = np.dtype("<u2")  # places in a core
 
 
 class SlideCells:
@@ -97,8 +100,12 @@ class SlideCells:
         """Return a window; see `cellseg.runtime.labels.LabelSource`."""
         from cellseg.runtime.slide import paste
 
-        window = np.zeros((h, w), np.uint32)
-        for index in self._grid.touching(y0, x0, h, w):
+        touched = list(self._grid.touching(y0, x0, h, w))
+        if len(touched) == 1:
+            top, left, *_ = self._grid.core(touched[0])
+            return self._region(touched[0])[y0 - top :, x0 - left :][:h, :w]
+        window = np.empty((h, w), np.uint32)
+        for index in touched:
             top, left, *_ = self._grid.core(index)
             paste(window, self._region(index), (top - y0, left - x0))
         return window
@@ -146,14 +153,9 @@ class SlideCells:
         return self._cache.get(index, lambda: self._numbered(index))
 
     def _numbered(self, index: int) -> NDArray[np.uint32]:
-        from cellseg.runtime.kernels.frame import look_up
-
-        labels, cells = self._named(index)
-        number = np.zeros(len(cells) + 1, np.uint32)
-        number[1:] = self._numbers(self._joins.resolved(cells["first"]))
-        numbered = np.empty(labels.shape, np.uint32)
-        look_up(labels, number, numbered)
-        return numbered
+        runs, cells = self._named(index)
+        numbers = self._numbers(self._joins.resolved(cells["first"]))
+        return runs.painted(self._grid.core(index)[2:], numbers)
 
     def _numbers(self, first: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Return the numbers of cells by their first pixels; 0 for what is the name of none."""
@@ -161,10 +163,12 @@ class SlideCells:
         is_known = np.append(self._first, -1)[place] == first
         return np.where(is_known, place + 1, 0).astype(np.uint32)
 
-    def _named(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        labels, cells = self._store.region(index)
-        found = unpack_all(cells, _CELL)
-        return unpack(labels, self._grid.core(index)[2:], label_dtype(len(found))), found
+    def _named(self, index: int) -> tuple[CellRuns, NDArray[Any]]:
+        runs, cells = self._store.region(index)
+        return _unpacked(runs, found := unpack_all(cells, _CELL)), found
+
+    def _local(self, index: int) -> NDArray[np.uint32]:
+        return self._named(index)[0].painted(self._grid.core(index)[2:])
 
     def _joined(self) -> Joins:
         """Put the pieces of cells together that no region's window held whole."""
@@ -179,7 +183,7 @@ class SlideCells:
         def name_at(pixel: int) -> int | None:
             y, x = divmod(pixel, self.hw[1])
             index = next(self._grid.touching(y, x, 1, 1))
-            labels = cache.get(index, lambda: self._named(index)[0])
+            labels = cache.get(index, lambda: self._local(index))
             label = int(labels[y % self._grid.core_px, x % self._grid.core_px])
             return int(self._named(index)[1]["first"][label - 1]) if label else None
 
@@ -273,7 +277,7 @@ class RegionWork:
             "planes": list(job.planes),
             "tolerance_px": tolerance_px,
             "record_bytes": MEASURED.itemsize,
-            "labels": "as few bytes as will do",
+            "labels": "runs",
         }
 
     def __call__(self, index: int) -> tuple[int, PackedRegion]:
@@ -281,14 +285,22 @@ class RegionWork:
         found = find_cells(self.labeller, self._grid.core(index))
         cells = np.zeros(len(found.first), _CELL)
         cells["first"], cells["is_own"], cells["is_cut"] = found.first, found.is_own, found.is_cut
+        cells["runs"] = found.cells.counts
         measured = self.measurer.measure_own(found)
         return index, PackedRegion(
-            labels=pack(found.labels),
+            runs=pack(found.cells.runs.T.astype(_PLACE)),
             cells=pack(cells),
             records=pack(measured.records),
             outlines=measured.packed_outlines(),
             links=pack(found.links) if found.is_cut.any() else None,
         )
+
+
+def _unpacked(runs: bytes, cells: NDArray[Any]) -> CellRuns:
+    """Return the cells of a core as they were packed: all y, then all first and last columns."""
+    starts = np.concatenate(([0], np.cumsum(cells["runs"]))).astype(np.int32)
+    places = unpack_all(runs, _PLACE).reshape(3, -1)
+    return CellRuns(np.ascontiguousarray(places.T, np.int32), starts)
 
 
 def _in_threads(

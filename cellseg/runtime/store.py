@@ -50,8 +50,8 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS classes (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS probability (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS interior (tile INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS regions (
-    region INTEGER PRIMARY KEY, labels BLOB NOT NULL, cells BLOB NOT NULL
+CREATE TABLE IF NOT EXISTS region_cells (
+    region INTEGER PRIMARY KEY, runs BLOB NOT NULL, cells BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS measured (
     region INTEGER PRIMARY KEY, records BLOB NOT NULL, outlines BLOB NOT NULL, links BLOB
@@ -79,11 +79,11 @@ _CLASSES: tuple[Plane, ...] = ("classes",)
 class PackedRegion:
     """What the store keeps of a region's cells."""
 
-    labels: bytes
-    """Local ids of the core's pixels."""
+    runs: bytes
+    """Runs of pixels of every cell that reaches into the core, cell by cell."""
 
     cells: bytes
-    """Every cell that reaches into the core, and whether it is the region's own."""
+    """The same cells: how many runs, and whether it is the region's own."""
 
     records: bytes
     """Measurements of its own cells."""
@@ -203,22 +203,22 @@ class ResultStore:
                 self._begin()
                 self._db.execute("DELETE FROM measured")
                 self._db.execute("INSERT OR REPLACE INTO facts VALUES ('regions', ?)", (text,))
-            query = "SELECT region FROM regions JOIN measured USING (region) ORDER BY region"
+            query = "SELECT region FROM region_cells JOIN measured USING (region) ORDER BY region"
             return np.fromiter((row[0] for row in self._db.execute(query)), np.int64)
 
     def put_region(self, region: int, found: PackedRegion) -> None:
         """Add a region's cells; they are kept from the next `commit` on."""
         with self._explained():
             self._begin()
-            row = (region, found.labels, found.cells)
-            self._db.execute("INSERT OR REPLACE INTO regions VALUES (?, ?, ?)", row)
+            row = (region, found.runs, found.cells)
+            self._db.execute("INSERT OR REPLACE INTO region_cells VALUES (?, ?, ?)", row)
             measured = (region, found.records, found.outlines, found.links)
             self._db.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?)", measured)
 
     def region(self, region: int) -> tuple[bytes, bytes]:
-        """Return the packed labels and cells of a region that is there."""
+        """Return the packed runs and cells of a region that is there."""
         with self._explained():
-            query = "SELECT labels, cells FROM regions WHERE region = ?"
+            query = "SELECT runs, cells FROM region_cells WHERE region = ?"
             row = self._db.execute(query, (region,)).fetchone()
         return row[0], row[1]
 

@@ -32,6 +32,7 @@ TUNED_FROM_PX = 64_000_000
 _SMALL_SIDES_PX = (256, 384)  # for a tight budget
 _LEAST_KEPT = 0.25
 _PART_OF_MEMORY = 0.5  # where no budget is given
+_MODEST_BYTES = 2**30  # nor are tiles larger than usual tried then, if they need more than this
 _MOST_PLANES = 3
 
 
@@ -102,6 +103,8 @@ def _fits(job: Job, options: InferOptions, engine: str, threads: int, side: int)
     budget = options.max_ram_bytes
     if budget is None:
         budget = None if memory_mb is None else int(memory_mb * 2**20 * _PART_OF_MEMORY)
+        if side > job.plan.y.tile_px:
+            budget = min(budget or _MODEST_BYTES, _MODEST_BYTES)
     concurrency = threads if engine == "openvino" else 1
     resized = with_tile(job, options, side)
     cost = replace(tile_cost(resized, engine, concurrency), planes=_MOST_PLANES)

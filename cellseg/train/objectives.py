@@ -1,4 +1,4 @@
-"""Losses and metrics by the names that recipes use; the seeds' names lead to the same ones.
+"""Losses by the names that recipes use; the seeds' names lead to the same ones.
 
 The tables are read without Keras, so that a recipe is checked without it.
 """
@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING, Any
 from cellseg.errors import RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import keras
 
 __all__ = [
     "LOSSES",
-    "METRICS",
     "SEED_LOSSES",
-    "SEED_METRICS",
     "loss_class",
     "loss_name",
     "make_loss",
-    "make_metric",
-    "metric_name",
 ]
 
 LOSSES: dict[str, str] = {
@@ -60,30 +54,6 @@ SEED_LOSSES = {
 }
 """Other names of the same losses."""
 
-METRICS: dict[str, tuple[str, str]] = {
-    "dice": ("ImageScore", "dice"),
-    "iou": ("ImageScore", "iou"),
-    "precision": ("ImageScore", "precision"),
-    "recall": ("ImageScore", "recall"),
-    "pixel_accuracy": ("pixel_accuracy", ""),
-    "binary_accuracy": ("binary_accuracy", ""),
-    "dice_coef": ("dice_coef", ""),
-    "iou_coef": ("iou_coef", ""),
-    "sensitivity": ("sensitivity", ""),
-    "specificity": ("specificity", ""),
-}
-"""Name of a metric to class or function, and which score of it."""
-
-SEED_METRICS = {
-    "accuracy": "pixel_accuracy",
-    "acc": "pixel_accuracy",
-    "categorical_accuracy": "pixel_accuracy",
-    "dice_coef_multiclass": "dice_coef",
-    "jacard_similarity": "iou_coef",
-    "jaccard_similarity": "iou_coef",
-}
-"""Other names of the same metrics."""
-
 
 def loss_name(name: str) -> str:
     """Return the key of `LOSSES` that a name means.
@@ -98,18 +68,15 @@ def loss_name(name: str) -> str:
     >>> loss_name("bce_dice_loss")
     'bce_dice'
     """
-    return _known("loss", name, LOSSES, SEED_LOSSES)
-
-
-def metric_name(name: str) -> str:
-    """Return the key of `METRICS` that a name means; a leading ``val_`` is left out.
-
-    Raises
-    ------
-    RecipeError
-        If there is none; the nearest name is given.
-    """
-    return _known("metric", name.removeprefix("val_"), METRICS, SEED_METRICS)
+    if name in LOSSES:
+        return name
+    if name in SEED_LOSSES:
+        return SEED_LOSSES[name]
+    near = difflib.get_close_matches(name, [*LOSSES, *SEED_LOSSES], n=1, cutoff=0.4)
+    raise RecipeError(
+        f"loss must be one of {', '.join(LOSSES)}. Received: loss={name!r}.",
+        hint=f"did you mean '{near[0]}'?" if near else None,
+    )
 
 
 def make_loss(name: str, **options: Any) -> keras.losses.Loss:
@@ -145,30 +112,3 @@ def loss_class(name: str) -> type[keras.losses.Loss]:
     from cellseg.train import losses
 
     return getattr(losses, kind)
-
-
-def make_metric(name: str) -> Any:
-    """Make what ``keras.Model.compile`` takes as a metric, by name.
-
-    Raises
-    ------
-    RecipeError
-        If there is none of that name; the nearest one is given.
-    """
-    from cellseg.train import fit_metrics
-
-    maker, kind = METRICS[metric_name(name)]
-    found = getattr(fit_metrics, maker)
-    return found(kind) if kind else found
-
-
-def _known(noun: str, name: str, table: Mapping[str, Any], others: Mapping[str, str]) -> str:
-    if name in table:
-        return name
-    if name in others:
-        return others[name]
-    near = difflib.get_close_matches(name, [*table, *others], n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else None
-    raise RecipeError(
-        f"{noun} must be one of {', '.join(table)}. Received: {noun}={name!r}.", hint=hint
-    )

@@ -10,22 +10,26 @@ import pytest
 
 
 @pytest.fixture
-def bars(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def bench(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(repository / "bench")
-    import bars as module
+
+
+@pytest.fixture
+def bar(bench: None) -> ModuleType:
+    import bar as module
 
     return module
 
 
-def test_the_table_in_the_docs_is_what_the_results_say(bars: ModuleType, repository: Path) -> None:
+def test_the_table_in_the_docs_is_what_the_results_say(bench: None, repository: Path) -> None:
+    import bars
+
     page = (repository / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     shown = page.split("<!-- bars:begin -->")[1].split("<!-- bars:end -->")[0].strip()
     assert shown == bars.table_of_bars(), "run: python bench/bars.py --page"
 
 
-def test_every_bar_has_one_limit_and_a_script_that_is_there(
-    bars: ModuleType, repository: Path
-) -> None:
+def test_every_bar_has_one_limit_and_a_script_that_is_there(bench: None, repository: Path) -> None:
     from bar_list import BARS
 
     for bar in BARS:
@@ -46,24 +50,24 @@ def test_every_bar_has_one_limit_and_a_script_that_is_there(
     ],
 )
 def test_a_bar_is_met_by_its_limit(
-    bars: ModuleType, limit: dict[str, Any], found: float, line: tuple[str, ...]
+    bar: ModuleType, limit: dict[str, Any], found: float, line: tuple[str, ...]
 ) -> None:
-    assert bars.Bar("a", "b", lambda: found, "c", **limit).line()[2:5] == line
+    assert bar.Bar("a", "b", lambda: found, "c", **limit).line()[2:5] == line
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed(
-    bars: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bar: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bars, "RESULTS", tmp_path)
-    bars.record.cache_clear()
+    monkeypatch.setattr(bar, "RESULTS", tmp_path)
+    bar.record.cache_clear()
     (tmp_path / "there.json").write_text('{"rounds": [3, 1, 2], "other": null}')
     try:
         for read in (
-            bars.value("gone", "a"),
-            bars.value("there", "b"),
-            bars.value("there", "other"),
+            bar.value("gone", "a"),
+            bar.value("there", "b"),
+            bar.value("there", "other"),
         ):
-            assert bars.Bar("a", "b", read, "c", least=1).line()[3:5] == ("not measured", "")
-        assert bars.value("there", "rounds")() == 2
+            assert bar.Bar("a", "b", read, "c", least=1).line()[3:5] == ("not measured", "")
+        assert bar.value("there", "rounds")() == 2
     finally:
-        bars.record.cache_clear()
+        bar.record.cache_clear()

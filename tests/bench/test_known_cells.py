@@ -55,7 +55,7 @@ def test_tables_and_outlines_are_the_same_bytes_for_any_tiles_and_regions(
 ) -> None:
     painted, hashes = slide(tmp_path, touching=True), []
     for tile_px, core_px in [(512, 1024), (1024, 512), (256, 4096)]:
-        monkeypatch.setattr("cellseg.runtime.measure.BATCH_CELLS", 1000)
+        monkeypatch.setattr("cellseg.runtime.measured.BATCH_CELLS", 1000)
         with regions_of(core_px):
             report = run(tmp_path / str(core_px), painted, tile_px).report
         hashes.append({name: facts["sha256"] for name, facts in report["outputs"].items()})

@@ -10,7 +10,7 @@ import pytest
 from cellseg.errors import ExportError
 from cellseg.export.card import keep_channels, locate_run, read_card
 from cellseg.runtime.bundle import ModelCard
-from tests.bundles import card_fields
+from tests.fakes import card_fields
 
 if TYPE_CHECKING:
     from pathlib import Path

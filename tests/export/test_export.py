@@ -13,10 +13,10 @@ from cellseg.errors import ExportError
 from cellseg.export.export import ExportOptions, export_run
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines import open_engine
-from tests.bundles import card_fields
 from tests.export.graphs import noise
 from tests.export.images import write_labelled
 from tests.export.networks import ignore_keras_warnings, run_keras, unet
+from tests.fakes import CELL_RULE, card_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 pytestmark = ignore_keras_warnings
 
 NAMES = [("background", 0), ("interior", 1), ("border", 1), ("distance", None)]
-RULE = {
-    "kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def card(**changes: Any) -> dict[str, Any]:
     channels = [{"name": name, "class_index": index} for name, index in NAMES]
-    head = {"kind": "softmax", "instances": RULE}
+    head = {"kind": "softmax", "instances": CELL_RULE}
     return card_fields(channels=channels, head=head, threshold=0.5, **changes)
 
 
@@ -218,6 +215,7 @@ def test_layers_are_given_back_until_enough_is_kept(
     choice = export_run(few).int8
     assert choice is not None
     assert [step.score for step in choice.given_back] == [0.6, 0.995]
+    assert choice.given_back[0].layer == "classes"  # the last one goes first
     assert choice.kept == 0.995
     floats = {item.layer for item in choice.noise if item.alone_db is None}
     assert floats >= {step.layer for step in choice.given_back}

@@ -12,15 +12,13 @@ from cellseg.export.quality import agreement, versus_fp32
 from cellseg.runtime.bundle import ModelCard, Quality
 from cellseg.runtime.labelled import LabelledImage
 from cellseg.runtime.quality import ModelRunner, Prediction, Score, score_images
-from tests.bundles import card_fields, tiny_onnx
+from tests.bundles import tiny_onnx
 from tests.export.graphs import noise
 from tests.export.images import draw_discs
+from tests.fakes import CELL_RULE, card_fields
 
-RULE = {
-    "kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4,
-}  # fmt: skip
 CARD = ModelCard.model_validate(
-    card_fields(head={"kind": "softmax", "instances": RULE}, threshold=0.5)
+    card_fields(head={"kind": "softmax", "instances": CELL_RULE}, threshold=0.5)
 )
 
 

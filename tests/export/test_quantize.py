@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from cellseg.export.quantize import head_nodes, quantize_u8s8
+from cellseg.export.quantize import last_convolutions, quantize_u8s8
 from cellseg.export.ranges import RANGE_METHODS, collect_distributions
 from cellseg.export.translate import float_graph
 from cellseg.runtime.engines import ENGINES, EngineOptions
 from cellseg.runtime.engines.table import Needs
-from tests.export.graphs import noise, ops, run_onnx
+from tests.export.graphs import Sketch, noise, ops, run_onnx
 from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, unet
 
@@ -57,22 +57,47 @@ def test_format_stays_what_old_parsers_read() -> None:
     assert "FusedConv" not in ops(quantized)
 
 
-def test_every_convolution_but_the_head_reads_bytes() -> None:
+def makers(model: onnx.ModelProto) -> dict[str, str]:
+    """Operator that makes each tensor; constants are made by none."""
+    return {name: node.op_type for node in model.graph.node for name in node.output}
+
+
+def test_every_convolution_reads_bytes_and_what_the_last_gives_is_float() -> None:
     model, quantized = both()
-    made_by = {name: node.op_type for node in quantized.graph.node for name in node.output}
-    head = head_nodes(model)
+    made_by = makers(quantized)
+    image = next(n.output[0] for n in quantized.graph.node if n.op_type == "Transpose")
+    made_by[image] = made_by[next(n.input[0] for n in quantized.graph.node if image in n.output)]
+    (last,) = last_convolutions(model)
     for node in quantized.graph.node:
         if node.op_type == "Conv":
-            weights = made_by.get(node.input[1], "constant")
-            assert weights == ("constant" if node.name in head else "DequantizeLinear")
+            assert {made_by[name] for name in node.input[:2]} == {"DequantizeLinear"}
+            (reader,) = [n.op_type for n in quantized.graph.node if node.output[0] in n.input]
+            assert (reader == "QuantizeLinear") == (node.name != last)
+
+
+def test_last_convolution_given_back_is_as_it_was() -> None:
+    model = float_graph(unet(), range(3), 3)
+    (last,) = last_convolutions(model)
+    file = quantize_u8s8(model, collect_distributions(model, TILES), "minmax", [last])
+    (node,) = [node for node in file.graph.node if node.name == last]
+    (source,) = [node for node in model.graph.node if node.name == last]
+    assert node.input[1] == source.input[1]
+    assert node.input[1] not in makers(file)
+
+
+def test_last_convolution_that_is_the_output_keeps_its_name() -> None:
+    model = Sketch().by_constant("Mul", 1 / 255).conv(8).node("Relu").conv(2).model()
+    file = quantize_u8s8(model, collect_distributions(model, TILES), "minmax")
+    assert [item.name for item in file.graph.output] == [item.name for item in model.graph.output]
+    assert np.isfinite(run_onnx(file, noise(1, 32, 32))).all()
 
 
 def test_image_enters_as_bytes() -> None:
     _, quantized = both()
     assert "Cast" not in ops(quantized)
-    image = quantized.graph.node[ops(quantized).index("Transpose")].output[0]
-    (reader,) = [node for node in quantized.graph.node if image in node.input]
-    assert reader.op_type == "DequantizeLinear"
+    (reader,) = [n for n in quantized.graph.node if quantized.graph.input[0].name in n.input]
+    (transpose,) = [n for n in quantized.graph.node if reader.output[0] in n.input]
+    assert (reader.op_type, transpose.op_type) == ("DequantizeLinear", "Transpose")
 
 
 def test_shifted_image_stays_float_up_to_the_first_convolution() -> None:

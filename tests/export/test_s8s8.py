@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from cellseg.errors import ExportError
 from cellseg.export.graph import Graph
-from cellseg.export.quantize import head_nodes
+from cellseg.export.quantize import last_convolutions
 from cellseg.export.ranges import RANGE_METHODS, collect_distributions
 from cellseg.export.s8s8 import quantize_s8s8
 from cellseg.export.translate import float_graph
@@ -71,13 +71,14 @@ def test_biases_stay_float() -> None:
     assert all(bias.dtype == np.float32 for bias in constants(quantized, "Conv", 2))
 
 
-def test_every_convolution_but_the_head_reads_int8() -> None:
+def test_every_convolution_reads_int8_and_what_the_last_gives_is_float() -> None:
     model, quantized = both()
-    graph, head = Graph(quantized), head_nodes(model)
+    graph, last = Graph(quantized), last_convolutions(model)
     for node in graph.of_type("Conv"):
         made_by = [graph.producer(name) for name in node.input[:2]]
-        reads_int8 = all(n is not None and n.op_type == "DequantizeLinear" for n in made_by)
-        assert reads_int8 == (node.name not in head)
+        assert all(n is not None and n.op_type == "DequantizeLinear" for n in made_by)
+        if node.name in last:
+            assert "QuantizeLinear" not in [n.op_type for n in graph.consumers(node.output[0])]
 
 
 def test_skip_connections_have_one_scale_on_all_sides() -> None:
@@ -106,7 +107,7 @@ def test_layers_may_be_given_back_to_float() -> None:
     graph = Graph(some)
     for node in graph.of_type("Conv"):
         is_float = graph.constant(node.input[1]) is not None
-        assert is_float == (node.name in {*names[1:3], *head_nodes(model)})
+        assert is_float == (node.name in names[1:3])
     assert quantize_s8s8(model, found, "minmax", names).graph.node
     assert "QuantizeLinear" not in ops(quantize_s8s8(model, found, "minmax", names))
 

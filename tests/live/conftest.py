@@ -13,25 +13,13 @@ from cellseg import LiveSession
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.frame_cells import CELL_DTYPE
 from cellseg.live.result import FrameLatency, FrameResult
-from tests.fakes import IdentityEngine, fake_bundle
-
-CELLS = {
-    "head": {
-        "kind": "softmax",
-        "instances": {
-            "kind": "interior-border",
-            "interior_channel": 1,
-            "seed_threshold": 0.5,
-            "min_area_px": 4,
-        },
-    }
-}
+from tests.fakes import CELL_HEAD, IdentityEngine, fake_bundle
 
 
 @pytest.fixture
 def cell_bundle(tmp_path: Path) -> Any:
     """Return a bundle that tells cells apart: what is bright is a nucleus."""
-    return fake_bundle(tmp_path / "m.cellseg", **CELLS)
+    return fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD)
 
 
 @pytest.fixture

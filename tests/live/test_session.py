@@ -16,19 +16,14 @@ from cellseg import CellsegError, LiveSession, Segmenter
 from cellseg.live.counters import DropReason, FrameDropped
 from cellseg.live.frame import FrameMeta
 from cellseg.runtime.options import InferOptions
-from tests.fakes import ConvEngine, FakeEngine, IdentityEngine, fake_bundle, nuclei_picture
-
-CELLS = {
-    "head": {
-        "kind": "softmax",
-        "instances": {
-            "kind": "interior-border",
-            "interior_channel": 1,
-            "seed_threshold": 0.5,
-            "min_area_px": 4,
-        },
-    }
-}
+from tests.fakes import (
+    CELL_HEAD,
+    ConvEngine,
+    FakeEngine,
+    IdentityEngine,
+    fake_bundle,
+    nuclei_picture,
+)
 
 
 class GateEngine(IdentityEngine):
@@ -54,7 +49,7 @@ class MoodyEngine(IdentityEngine):
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Any:
-    return fake_bundle(tmp_path / "m.cellseg", **CELLS)
+    return fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD)
 
 
 def make(bundle: Any, engine: type[FakeEngine] = IdentityEngine, **options: Any) -> LiveSession:
@@ -80,7 +75,7 @@ def test_a_frame_gives_what_the_segmenter_gives(
         tmp_path / "m.cellseg",
         mpp=0.5,
         input={"normalize": {"kind": "slide-percentile", "low": 1, "high": 99}},
-        **CELLS,
+        head=CELL_HEAD,
     )
     frame = nuclei_picture(*shape)
     with Segmenter(bundle, InferOptions(tile_px=64), lambda _, __, hw: ConvEngine(hw)) as whole:
@@ -115,7 +110,7 @@ def test_frames_of_every_kind_are_taken_as_the_segmenter_takes_them(
 
 
 def test_a_frame_may_be_smaller_than_the_halo(tmp_path: Path) -> None:
-    bundle = fake_bundle(tmp_path / "m.cellseg", **(CELLS | {"halo_px": 96}))
+    bundle = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD, halo_px=96)
     with make(bundle, ConvEngine) as session:
         result = session.submit(FRAME[:20, :30]).result(10)
     assert result.classes.shape == (20, 30)

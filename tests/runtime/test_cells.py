@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import morphology
 
-from cellseg.runtime.cells import instances_from_probabilities, label_cells
-from cellseg.runtime.kernels.instances import mark_seeds, number_cells
+from cellseg.runtime.cells import instances_from_probabilities, label_cells, part_cells
+from cellseg.runtime.kernels.instances import mark_seeds
 from cellseg.runtime.kernels.watershed import SEA, flood
 from cellseg.runtime.manifest import InteriorBorder
 from tests.cell_pictures import runs_of
@@ -201,28 +201,11 @@ def test_seeds_outside_the_foreground_are_ignored() -> None:
 def test_pieces_outside_the_box_are_left_out() -> None:
     foreground = np.zeros((8, 12), bool)
     foreground[1:4, 1:5] = foreground[1:4, 7:11] = foreground[6, 1:5] = True
-    labels, first = label_cells(foreground, foreground * np.uint8(255), RULE, box=(3, 4, 6, 7))
+    cells = part_cells(foreground, foreground * np.uint8(255), RULE, box=(3, 4, 6, 7))
     expected = np.zeros((8, 12), int)
     expected[1:4, 1:5] = 1
-    np.testing.assert_array_equal(labels, expected)
-    assert first.tolist() == [13]
-
-
-@pytest.mark.parametrize(
-    ("min_area_px", "expected", "firsts"),
-    [(0, [[1, 1, 0, 2], [1, 0, 3, 3]], [0, 3, 6]), (2, [[1, 1, 0, 0], [1, 0, 2, 2]], [0, 6])],
-)
-def test_small_cells_are_dropped_and_ids_follow_the_raster(
-    min_area_px: int, expected: list[list[int]], firsts: list[int]
-) -> None:
-    found = np.array([[1, 1, SEA, 2], [1, SEA, 1, 1]], np.int32)
-    runs, piece = runs_of(found != SEA)
-    framed = np.pad(found, 1, constant_values=SEA)
-    labels, first = np.empty((2, 4), np.uint32), np.empty(3, np.int64)
-    parts = np.array([1, 2], np.int32)
-    count = number_cells(runs, piece, parts, framed, min_area_px, labels, first)
-    np.testing.assert_array_equal(labels, expected)
-    np.testing.assert_array_equal(first[:count], firsts)
+    np.testing.assert_array_equal(cells.painted((8, 12)), expected)
+    assert cells.first(12).tolist() == [13]
 
 
 def test_specks_of_interior_do_not_split_a_nucleus() -> None:
@@ -252,3 +235,14 @@ def test_a_piece_with_one_seed_is_one_cell_as_it_is_when_flooded() -> None:
     seeds = foreground * (height > 0)
     expected = flooded(height, foreground, seeds)
     np.testing.assert_array_equal(label_cells(foreground, height, RULE)[0], expected)
+
+
+@pytest.mark.parametrize(("min_sure", "expected"), [(0.0, 2), (0.5, 2), (0.51, 1)])
+def test_a_cell_that_is_faint_throughout_is_none(min_sure: float, expected: int) -> None:
+    probabilities = np.zeros((10, 24, 3), np.float32)
+    probabilities[..., 0] = 1
+    probabilities[2:8, 2:10] = (0.02, 0.98, 0)
+    probabilities[2:8, 14:22] = (0.3, 0.7, 0)
+    probabilities[2:8, 14:18] = (0.1, 0.9, 0)  # half of it reaches 0.9
+    rule = RULE.model_copy(update={"sure_probability": 0.9, "min_sure": min_sure})
+    assert instances_from_probabilities(probabilities, rule).max() == expected

@@ -24,7 +24,8 @@ from cellseg.runtime.report.folder import RunFolder
 from cellseg.runtime.segmenter import Segmenter
 from cellseg.runtime.slide import ArraySlide, open_slide
 from cellseg.runtime.working import WorkingView
-from tests.bundles import card_fields, make_bundle
+from tests.bundles import make_bundle
+from tests.fakes import card_fields
 from tests.slides import write_svs
 
 WHOLE = {"fit": "whole", "fit_px": [48, 64]}

@@ -23,7 +23,7 @@ from cellseg.runtime.infer import RunResult, result_folder
 from cellseg.runtime.options import InferOptions, Progress
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.store import STORE_NAME, ResultStore
-from tests.fakes import ConvEngine, fake_bundle, nuclei_picture, run_fake
+from tests.fakes import CELL_HEAD, ConvEngine, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -468,19 +468,8 @@ def test_a_dim_image_is_seen_at_its_own_range(tmp_path: Path) -> None:
     assert result.report["normalize"] == {"kind": "slide-percentile", "low": 300.0, "high": 900.0}
 
 
-INSTANCES = {
-    "kind": "softmax",
-    "instances": {
-        "kind": "interior-border",
-        "interior_channel": 1,
-        "seed_threshold": 0.5,
-        "min_area_px": 4,
-    },
-}
-
-
 def test_cells_of_a_small_image_are_told_apart_and_counted(tmp_path: Path) -> None:
-    bundle = fake_bundle(tmp_path / "m.cellseg", head=INSTANCES).path
+    bundle = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD).path
     image = np.zeros((150, 200), np.uint8)
     for y, x in ((10, 10), (60, 60), (62, 130), (120, 190)):
         image[y : y + 9, x : x + 9] = 255

@@ -119,6 +119,8 @@ def test_variant_with_a_file_name_that_leads_elsewhere_is_refused(file: str) -> 
 def test_retained_quality_is_the_worst_ratio_and_unknown_without_evidence() -> None:
     int8 = VARIANT | {"precision": "int8", "scheme": "u8s8"}
     measured = int8 | {"vs_fp32": {"dice_ratio": 0.999, "object_f1_ratio": 0.98}}
+    drifted = int8 | {"vs_fp32": {"dice_ratio": 0.999, "count_drift": 0.03}}
     assert Variant.model_validate(VARIANT).retained == 1.0
     assert Variant.model_validate(int8).retained is None
     assert Variant.model_validate(measured).retained == 0.98
+    assert Variant.model_validate(drifted).retained == 0.97

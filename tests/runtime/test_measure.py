@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from skimage.color import rgb2hed
 from skimage.measure import regionprops
 
+from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.cell_table import COLUMNS, CellFrame, CellTable
 from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import CellMeasurer, MeasuredCells, even_lots, intensity_range, merged
+from cellseg.runtime.measure import CellMeasurer, intensity_range
+from cellseg.runtime.measured import MeasuredCells, even_lots, merged
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 from tests.cell_pictures import blobs, first_pixels, measured
@@ -69,9 +71,10 @@ def test_a_cell_measures_the_same_in_any_window_that_holds_it() -> None:
     measurer = CellMeasurer(view, ArrayLabels((labels > 0).astype(np.uint8)), 2)
     whole = measured(labels, rgb)
     y0, x0, y1, x1 = whole.records["box"][40]
-    part = np.ascontiguousarray(labels[y0 : y1 + 3, x0 : x1 + 2])
-    wanted = np.array([41], np.uint32)
-    alone = measurer.measure(part, wanted, whole.records["first"][40:41], (int(y0), int(x0)))
+    part = np.where(labels == 41, np.uint32(1), np.uint32(0))[y0 : y1 + 3, x0 : x1 + 2]
+    alone = measurer.measure(
+        CellRuns.of_labels(part), whole.records["first"][40:41], (int(y0), int(x0))
+    )
     assert alone.records.tobytes() == whole.records[40:41].tobytes()
     np.testing.assert_array_equal(alone.outlines.points, whole.part(40, 41).outlines.points)
 
@@ -83,7 +86,7 @@ def test_a_cell_is_of_the_class_of_most_of_its_pixels() -> None:
     classes[1, 1] = classes[4, 6] = classes[4, 7] = 1
     view = WorkingView(ArraySlide(picture(labels.shape)), None)
     measurer = CellMeasurer(view, ArrayLabels(classes), 3)
-    found = measurer.measure(labels, np.array([1, 2], np.uint32), first_pixels(labels), (0, 0))
+    found = measurer.measure(CellRuns.of_labels(labels), first_pixels(labels), (0, 0))
     assert found.records["class"].tolist() == [2, 1]
     assert found.records["touches_border"].tolist() == [False, True]
     assert np.isnan(found.records["class_probability"]).all()
@@ -96,7 +99,7 @@ def test_class_probability_is_the_mean_over_the_cell() -> None:
     view = WorkingView(ArraySlide(picture(labels.shape)), None)
     classes = ArrayLabels(labels.astype(np.uint8))
     measurer = CellMeasurer(view, classes, 2, probability=ArrayLabels(grey))
-    found = measurer.measure(labels, np.array([1], np.uint32), first_pixels(labels), (0, 0))
+    found = measurer.measure(CellRuns.of_labels(labels), first_pixels(labels), (0, 0))
     assert found.records["class_probability"][0] == pytest.approx(grey[1:3, 1:3].mean() / 255)
 
 
@@ -128,7 +131,7 @@ def test_lots_of_cells_are_sorted_with_their_outlines() -> None:
 
 
 def test_parts_are_merged_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellseg.runtime.measure.BATCH_CELLS", 16)
+    monkeypatch.setattr("cellseg.runtime.measured.BATCH_CELLS", 16)
     cells = measured(blobs(6))
     turns = [np.arange(start, len(cells), 3) for start in range(3)]
     parts = [MeasuredCells(cells.records[t], cells.outlines.taken(t)) for t in turns]

@@ -51,6 +51,14 @@ def test_without_a_budget_the_users_choice_holds() -> None:
     assert plan_memory(COST, cores=2).workers == 2
 
 
+@given(st.integers(0, CACHE_BYTES))
+def test_no_more_is_cached_than_is_worth_keeping(worth: int) -> None:
+    cost = replace(COST, cache_bytes=worth)
+    for budget in (None, 2**34):
+        plan = plan_memory(cost, max_ram_bytes=budget)
+        assert plan.cache_bytes == max(worth, MIN_CACHE_BYTES)
+
+
 def test_files_come_after_tiles_and_the_larger_of_the_two_counts() -> None:
     tiles = plan_memory(COST, workers=2, batch=2)
     small = plan_memory(replace(COST, files_bytes=tiles.transient_bytes), workers=2, batch=2)

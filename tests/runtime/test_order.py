@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellseg.runtime import session
-from cellseg.runtime.order import band_columns, in_bands
+from cellseg.runtime.order import band_columns, cache_for, in_bands
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.slide import open_slide
 from cellseg.runtime.source_tiles import TileGrid, source_of
@@ -37,6 +37,28 @@ def test_a_cache_for_the_whole_width_keeps_the_order_of_rows() -> None:
     assert band == len(plan.x)
     tiles = np.arange(len(plan))
     assert in_bands(tiles, len(plan.x), band).tolist() == tiles.tolist()
+
+
+@given(st.integers(100, 20_000), st.integers(0, 12), st.sampled_from([16, 32, 200]))
+def test_what_is_worth_keeping_is_a_row_or_a_band_that_decodes_little_twice(
+    width: int, halo_px: int, stored_px: int
+) -> None:
+    plan, grid = plan_tiles((600, width), 64, halo_px, 2), TileGrid(600, width, 32, stored_px)
+    stored_bytes = 32 * stored_px * 3
+    band = band_columns(plan, 1.0, grid, stored_bytes, cache_for(plan, 1.0, grid, stored_bytes))
+    shared_px = 2 * halo_px + stored_px
+    # Bands are made equally wide, which can halve them at most.
+    assert band == len(plan.x) or shared_px <= 0.1 * band * plan.x.core_px
+
+
+def test_a_wide_slide_keeps_no_more_than_a_wide_one() -> None:
+    wide, wider = (
+        cache_for(
+            plan_tiles((600, width), 64, 6, 2), 1.0, TileGrid(600, width, 32, 32), STORED_BYTES
+        )
+        for width in (10_000, 1_000_000)
+    )
+    assert wide == wider < 2**20
 
 
 def test_a_cache_for_nothing_goes_down_column_by_column() -> None:

@@ -15,6 +15,7 @@ from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
 RULE = InteriorBorder(
     interior_channel=1, seed_threshold=0.6, seed_blur_px=1.0, min_seed_px=6, min_area_px=8
 )
+SURE = RULE.model_copy(update={"min_sure": 0.5})
 
 
 def field_of_nuclei(seed: int, hw: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,15 +36,21 @@ def field_of_nuclei(seed: int, hw: tuple[int, int], count: int) -> tuple[np.ndar
     return classes, np.rint(interior * 255).astype(np.uint8)
 
 
-def whole(classes: np.ndarray, interior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return label_cells(classes > 0, interior, RULE)
+def whole(
+    classes: np.ndarray, interior: np.ndarray, rule: InteriorBorder = RULE
+) -> tuple[np.ndarray, np.ndarray]:
+    return label_cells(classes > 0, interior, rule)
 
 
 def by_regions(
-    classes: np.ndarray, interior: np.ndarray, core_px: int, margin_px: int
+    classes: np.ndarray,
+    interior: np.ndarray,
+    core_px: int,
+    margin_px: int,
+    rule: InteriorBorder = RULE,
 ) -> np.ndarray:
     grid = RegionGrid(classes.shape, core_px)
-    labeller = SeededLabeller(ArrayLabels(classes), ArrayLabels(interior), RULE)
+    labeller = SeededLabeller(ArrayLabels(classes), ArrayLabels(interior), rule)
     regions = [find_cells(labeller, grid.core(i), margin_px) for i in range(len(grid))]
     names = np.sort(np.concatenate([r.first[r.is_own] for r in regions]))
     assert len(np.unique(names)) == len(names)
@@ -51,7 +58,7 @@ def by_regions(
     for index, region in enumerate(regions):
         y, x, h, w = grid.core(index)
         table = np.concatenate(([0], np.searchsorted(names, region.first) + 1)).astype(np.uint32)
-        labels[y : y + h, x : x + w] = table[region.labels]
+        labels[y : y + h, x : x + w] = table[region.cells.painted((h, w))]
     return labels
 
 
@@ -62,6 +69,26 @@ def test_regions_of_any_size_give_the_labels_of_the_whole_image(seed: int, core_
     np.testing.assert_array_equal(
         by_regions(classes, interior, core_px, margin_px=40), whole(classes, interior)[0]
     )
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([40, 64, 100]))
+@settings(max_examples=8, deadline=None)
+def test_faint_cells_are_left_out_whatever_region_they_lie_in(seed: int, core_px: int) -> None:
+    classes, interior = field_of_nuclei(seed, (190, 230), 90)
+    faint = np.random.default_rng(seed).random(classes.shape) < 0.5
+    interior = (interior & 254) | faint  # half of the pixels are sure, so a good half of the cells
+    expected = whole(classes, interior, SURE)[0]
+    assert 0 < expected.max() < whole(classes, interior)[0].max()
+    found = by_regions(classes, interior, core_px, margin_px=40, rule=SURE)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_faint_cell_larger_than_its_region_is_kept_whole() -> None:
+    classes = np.zeros((1300, 1300), np.uint8)
+    classes[20:1280, 20:60] = 1
+    interior = (classes * 254).astype(np.uint8)
+    labels = by_regions(classes, interior, core_px=64, margin_px=8, rule=SURE)
+    np.testing.assert_array_equal(labels, classes)
 
 
 def test_a_cell_larger_than_its_region_is_kept_whole() -> None:
@@ -75,8 +102,7 @@ def test_a_cell_larger_than_its_region_is_kept_whole() -> None:
 def test_a_region_without_foreground_is_empty() -> None:
     blank = ArrayLabels(np.zeros((64, 64), np.uint8))
     found = find_cells(SeededLabeller(blank, blank, RULE), (0, 0, 32, 32))
-    assert found.labels.shape == (32, 32)
-    assert len(found.first) == 0
+    assert len(found.cells) == len(found.first) == len(found.own) == 0
 
 
 def test_every_pixel_lies_in_one_core() -> None:

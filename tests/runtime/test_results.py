@@ -15,7 +15,7 @@ from cellseg.runtime.infer import result_folder
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.writers import overlay
 from cellseg.runtime.writers.facts import output_bytes, output_facts, remove_output
-from tests.fakes import fake_bundle, nuclei_picture, run_fake
+from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,11 +82,8 @@ def test_a_class_map_that_was_changed_is_not_trusted(
     assert later.report["outputs"]["classes.ome.tif"] == facts == output_facts(path)
 
 
-CELLS = {"kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4}
-
-
 def test_a_picture_of_cells_does_not_depend_on_what_else_is_written(tmp_path: Path) -> None:
-    head = {"kind": "softmax", "instances": CELLS}
+    head = CELL_HEAD
     bundle = fake_bundle(tmp_path / "m.cellseg", head=head).path
     slide = ArraySlide(nuclei_picture(211, 305))
     pictures = ("overlay", "overlay-pyramid")

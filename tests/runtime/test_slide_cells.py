@@ -11,10 +11,12 @@ import pytest
 
 import cellseg.runtime.file_cells as file_cells
 import cellseg.runtime.slide_cells as slide_cells
+from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.cells import label_cells
 from cellseg.runtime.file_cells import FileCells
 from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import MEASURED, CellMeasurer, MeasuredCells
+from cellseg.runtime.measure import CellMeasurer
+from cellseg.runtime.measured import MEASURED, MeasuredCells
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.regions import RegionGrid
 from cellseg.runtime.slide import ArraySlide
@@ -158,8 +160,7 @@ def test_cells_larger_than_any_window_are_kept_whole_and_reported(
     assert (len(cells), cells.large_count) == (len(first), 3)
     assert cells.counts == {"nucleus": len(first)}
     measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
-    numbers = np.arange(1, len(first) + 1, dtype=np.uint32)
-    whole = measurer.measure(expected, numbers, first, (0, 0))
+    whole = measurer.measure(CellRuns.of_labels(expected), first, (0, 0))
     later = FileCells(ArrayLabels(expected), measurer, len(first))
     for source in (cells, later):
         found = MeasuredCells.sorted(list(source.batches()))

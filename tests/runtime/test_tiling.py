@@ -54,12 +54,20 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_a_large_run_takes_the_fastest_of_what_fits(
     large: Job, trials: list[dict[str, Any]]
 ) -> None:
-    assert tile_for(large, InferOptions(threads=1)) == 2048
+    assert tile_for(large, InferOptions(threads=1, max_ram_bytes=2**32)) == 2048
     assert trials == [{"sides": [512, 768, 1024, 1536, 2048], "usual": 1024}]
     budget = InferOptions(threads=1, max_ram_bytes=1200 * 2**20)
     chosen = tile_for(large, budget)
     assert 1024 <= chosen < 2048
     assert max(trials[-1]["sides"]) == chosen
+
+
+def test_unasked_no_tile_is_tried_that_takes_far_more_memory_than_the_usual(
+    large: Job, trials: list[dict[str, Any]]
+) -> None:
+    assert tile_for(large, InferOptions(threads=1)) == 1024
+    assert tile_for(large, InferOptions(threads=4)) == 1024  # the usual one may take more
+    assert [trial["sides"] for trial in trials] == [[512, 768, 1024]] * 2
 
 
 def test_a_small_run_is_not_tried(tmp_path: Path, trials: list[dict[str, Any]]) -> None:

@@ -14,13 +14,11 @@ from cellseg.errors import DataError, ExportError
 from cellseg.runtime.evaluation.instances import score_instances
 from cellseg.runtime.segmenter import Segmenter
 from cellseg.train.instances import instance_scores
-from cellseg.train.recipe import Recipe, load_recipe
+from cellseg.train.recipe import load_recipe
+from cellseg.train.sections import Recipe
 from tests.bundles import make_bundle
-from tests.fakes import nuclei_picture
+from tests.fakes import CELL_RULE, nuclei_picture
 
-RULE = {
-    "kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4,
-}  # fmt: skip
 ENGINE = {"engine": "onnxruntime", "precision": "fp32"}
 
 
@@ -40,7 +38,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def test_every_image_of_a_split_is_scored_by_its_label_map(recipe: Recipe, tmp_path: Path) -> None:
-    head = {"kind": "softmax", "instances": RULE}
+    head = {"kind": "softmax", "instances": CELL_RULE}
     bundle = make_bundle(tmp_path / "tiny.cellseg", head=head, threshold=0.5)
     found = list(instance_scores(recipe, tmp_path, model=bundle.path, **ENGINE))
     expected = []

@@ -4,7 +4,10 @@ The quantizer sees the cast image as one more float tensor and quantizes it back
 range it was told. The bytes are exact as they stand (scale 1, zero point 0)::
 
     image -> Transpose -> Cast -> Quantize -> Dequantize -> Conv
-    image -> Transpose ----------------------> Dequantize -> Conv
+    image -> Dequantize -> Transpose ---------------------> Conv
+
+In this order OpenVINO's first convolution reads the bytes where they lie; with the two changed it
+turned them to float and computed in that (3 % of the time of a tile of the model `nuclei`).
 """
 
 from __future__ import annotations
@@ -41,12 +44,16 @@ class ReadBytes:
         if found is None:
             return 0
         cast, dequantize = found
+        before = graph.producer(cast.input[0])
+        first = before if before is not None and before.op_type == "Transpose" else cast
         scale = graph.add_constant("image/scale", np.array(1.0, np.float32))
         zero = graph.add_constant("image/zero", np.array(0, np.uint8))
-        node = helper.make_node(
-            "DequantizeLinear", [cast.input[0], scale, zero], [dequantize.output[0]], "image/bytes"
+        image = helper.make_node(
+            "DequantizeLinear", [first.input[0], scale, zero], ["image/float"], "image/bytes"
         )
-        graph.replace(dequantize, [node])
+        graph.model.graph.node.insert(graph.nodes.index(first), image)
+        first.input[0] = image.output[0]
+        graph.bypass(dequantize, cast.input[0])
         return 1
 
     def ensures(self, graph: Graph) -> None:

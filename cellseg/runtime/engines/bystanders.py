@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellseg.runtime.core_time import read_core_time
 from cellseg.runtime.machine import usable_cores
 
 __all__ = ["Bystanders", "is_busy"]
@@ -61,9 +62,5 @@ def _seconds() -> tuple[float, float, float]:
 
 def _busy_s() -> float:
     """Seconds that all cores together worked, or were taken by other virtual machines."""
-    try:
-        line = _STAT.read_text(encoding="ascii").partition("\n")[0].split()
-        user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, line[1:9])
-    except (OSError, ValueError):
-        return 0.0
-    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
+    found = read_core_time(_STAT)
+    return 0.0 if found is None else found.busy_s + found.stolen_s

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from cellseg.runtime.kernels.interior import keep_row
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["gather", "laplacian_sums", "look_up", "measure_cells", "split_channels"]
-
-_ROUNDING = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves no fraction, ties to even
 
 
 @njit(nogil=True, cache=True)
@@ -41,10 +41,12 @@ def split_channels(
     probabilities: NDArray[np.float32],
     interior_channel: int,
     threshold: float,
+    sure: float,
+    marks: bool,
     foreground: NDArray[np.uint8],
     interior: NDArray[np.uint8],
 ) -> None:
-    """Write foreground (0 or 1) and the interior channel in 256 steps.
+    """Write foreground (0 or 1) and what `keep_interior` keeps.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def split_channels(
         Which channel seeds are taken from.
     threshold : float
         Foreground where ``1 - probabilities[..., 0]`` reaches it.
+    sure, marks
+        See `keep_interior`.
     foreground, interior : uint8, shape (H, W)
         Written.
     """
@@ -68,10 +72,7 @@ def split_channels(
         row = foreground[y]
         for x in range(row.size):
             row[x] = np.uint8(np.float32(1) - background[x] >= least)
-        row = interior[y]
-        for x in range(row.size):
-            sure = min(max(inside[x], np.float32(0)), np.float32(1))
-            row[x] = np.uint8(np.int32(sure * np.float32(255) + _ROUNDING - _ROUNDING))
+        keep_row(inside, background, sure, marks, interior[y])
 
 
 @njit(nogil=True, cache=True)

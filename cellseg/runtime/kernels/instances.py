@@ -1,7 +1,8 @@
-"""Cells of each piece of foreground: its seeds, and numbers in raster order.
+"""Cells of each piece of foreground: its seeds, and the runs of pixels that each cell is.
 
 A piece with less than two seeds is one cell, whatever its relief; only the others are flooded. What
-is done in one piece does not depend on any other.
+is done in one piece does not depend on any other, and it is done in a box of the piece's own, which
+the processor's cache holds.
 
 The frame is that of `cellseg.runtime.kernels.watershed`: 0 waits for a label, `SEA` gets none.
 """
@@ -13,27 +14,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from cellseg.runtime.kernels.watershed import LEVELS, flood
+from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["mark_present", "mark_seeds", "number_cells", "part_pieces", "renumber_labels"]
+__all__ = ["mark_seeds", "part_pieces"]
 
 
 @njit(nogil=True, cache=True)
 def part_pieces(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
+    boxes: NDArray[np.int64],
     wanted: NDArray[np.bool_],
     height: NDArray[np.uint8],
     level: int,
     depth: int,
     min_px: int,
-    framed: NDArray[np.int32],
-    parts: NDArray[np.int32],
     work: NDArray[np.int32],
-) -> None:
+    work_heights: NDArray[np.uint8],
+    cells: NDArray[np.int32],
+    cell: NDArray[np.int32],
+) -> int:
     """Part each wanted piece of foreground.
 
     Parameters
@@ -42,23 +45,50 @@ def part_pieces(
         Sorted by pieces; see `cellseg.runtime.kernels.runs`.
     starts : int32, shape (k + 1,)
         Where each piece begins in ``runs``.
+    boxes : int64, shape (k, 4)
+        From `cellseg.runtime.kernels.runs.find_boxes`.
     wanted : bool, shape (k,)
-    height, level, depth, min_px, work
+    height : uint8, shape (H, W)
+    level, depth, min_px
         As for `mark_seeds`.
-    framed : int32, shape (H + 2, W + 2)
-        On entry, `SEA` in and around all wanted pieces. On return, pieces of several cells have the
-        labels 1..m; of the others it holds nothing of use. C-contiguous.
-    parts : int32, shape (k,)
-        Written: cells of each piece; 0 for those that are not wanted.
+    work : int32, shape (4 * s,)
+        Memory for the largest box with its frame, of s pixels, four times.
+    work_heights : uint8, shape (s,)
+        The same, once.
+    cells : int32, shape (c, 3)
+        Written: the runs of all cells, those of one in raster order. Room for as many as ``runs``
+        have pixels.
+    cell : int32, shape (c,)
+        Written: which cell each run belongs to, from 0 on.
+
+    Returns
+    -------
+    int
+        How many runs there are.
     """
-    for piece in range(parts.size):
-        parts[piece] = 0
-        if wanted[piece]:
-            some = runs[starts[piece] : starts[piece + 1]]
-            seeds = mark_seeds(some, height, level, depth, min_px, framed, work)
-            parts[piece] = max(1, seeds)
+    size, count = 0, 0
+    for piece in range(wanted.size):
+        if not wanted[piece]:
+            continue
+        some, box = runs[starts[piece] : starts[piece + 1]], boxes[piece]
+        hw = box[2] - box[0] + 2, box[3] - box[1] + 2
+        px = hw[0] * hw[1]
+        framed, heights = work[:px].reshape(hw), work_heights[:px].reshape(hw)
+        seeds = 0
+        if _pixels(some) >= 2 * min_px:  # or there is no room for two seeds
+            inside = _fill_box(some, box, height, framed, heights)
+            seeds = mark_seeds(inside, heights, level, depth, min_px, framed, work[px:])
             if seeds > 1:
-                flood(some, height, framed, work)
+                flood(inside, heights, framed, work[px:])
+        if seeds < 2:
+            end = size + some.shape[0]
+            cells[size:end] = some
+            cell[size:end] = count
+            size = end
+        else:
+            size = _split(some, box, framed, count - 1, cells, cell, size)
+        count += max(1, seeds)
+    return size
 
 
 @njit(nogil=True, cache=True)
@@ -142,124 +172,63 @@ def mark_seeds(
         labels[pixel] = best
     kept: int = _number_peaks(parent, size, count, min_px)
     if kept > 1:
+        for label in range(1, count + 1):
+            peak[label] = size[_root(parent, label)]
         for index in range(order.size):
-            pixel = np.int64(order[index])
-            labels[pixel] = size[_root(parent, np.int64(labels[pixel]))]
+            labels[order[index]] = peak[labels[order[index]]]
     return kept
 
 
 @njit(nogil=True, cache=True)
-def number_cells(
+def _pixels(runs: NDArray[np.int32]) -> int:
+    count = 0
+    for run in range(runs.shape[0]):
+        count += runs[run, 2] - runs[run, 1]
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _fill_box(
     runs: NDArray[np.int32],
-    piece: NDArray[np.int32],
-    parts: NDArray[np.int32],
+    box: NDArray[np.int64],
+    height: NDArray[np.uint8],
     framed: NDArray[np.int32],
-    min_area_px: int,
-    labels: NDArray[np.uint32],
-    first: NDArray[np.int64],
-) -> int:
-    """Give cells the numbers 1..n by their first pixels; those of too few pixels become 0.
-
-    Parameters
-    ----------
-    runs : int32, shape (r, 3)
-        In raster order.
-    piece : int32, shape (r,)
-        The piece of each.
-    parts, framed
-        From `part_pieces`.
-    min_area_px : int
-    labels : uint32, shape (H, W)
-        Filled with numbers; 0 = background.
-    first : int64, shape (m,)
-        Room for all cells. On return, its first n values are the first pixels ``y * W + x`` of the
-        numbers 1..n.
-
-    Returns
-    -------
-    int
-        How many there are: n.
-    """
-    before, total = np.empty(parts.size, np.int64), -1  # cells of the pieces before, less one
-    for index in range(parts.size):
-        before[index] = total
-        total += parts[index]
-    area, number = np.zeros(first.size, np.int64), np.zeros(first.size, np.uint32)
+    heights: NDArray[np.uint8],
+) -> NDArray[np.int32]:
+    """Fill a piece's box with `SEA` and with its heights; return its runs as they lie there."""
+    framed[:] = SEA
+    inside = np.empty_like(runs)
+    y0, x0 = np.int32(box[0]), np.int32(box[1])
     for run in range(runs.shape[0]):
-        y, x0, x1 = runs[run]
-        of_one = parts[piece[run]]
-        if of_one == 1:
-            area[before[piece[run]] + 1] += x1 - x0
-        elif of_one > 1:
-            for x in range(x0 + 1, x1 + 1):
-                area[before[piece[run]] + framed[y + 1, x]] += 1
-    labels[:] = 0
-    count = 0
-    for run in range(runs.shape[0]):
-        y, x, x1 = runs[run]
-        cells = parts[piece[run]]
-        while cells > 0 and x < x1:
-            label, end = 1, x1
-            if cells > 1:
-                label, end = framed[y + 1, x + 1], x + 1
-                while end < x1 and framed[y + 1, end + 1] == label:
-                    end += 1
-            cell = before[piece[run]] + label
-            if area[cell] >= min_area_px:
-                if number[cell] == 0:
-                    first[count] = y * labels.shape[1] + x
-                    count += 1
-                    number[cell] = count
-                for at in range(x, end):
-                    labels[y, at] = number[cell]
-            x = end
-    return count
+        y, left, right = runs[run]
+        inside[run, 0], inside[run, 1], inside[run, 2] = y - y0, left - x0, right - x0
+        heights[y - y0 + 1, left - x0 + 1 : right - x0 + 1] = height[y, left:right]
+    return inside
 
 
 @njit(nogil=True, cache=True)
-def mark_present(labels: NDArray[np.uint32], present: NDArray[np.bool_]) -> None:
-    """Set ``present``, shape (n + 1,), to True for the labels 0..n that an image (H, W) holds."""
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            present[labels[y, x]] = True
-
-
-@njit(nogil=True, cache=True)
-def renumber_labels(
-    labels: NDArray[np.uint32],
-    table: NDArray[np.uint32],
-    numbers: NDArray[np.uint32],
-    first: NDArray[np.int64],
+def _split(
+    runs: NDArray[np.int32],
+    box: NDArray[np.int64],
+    framed: NDArray[np.int32],
+    before: int,
+    cells: NDArray[np.int32],
+    cell: NDArray[np.int32],
+    size: int,
 ) -> int:
-    """Give labels the numbers 1..n by their first pixels.
-
-    Parameters
-    ----------
-    labels : uint32, shape (H, W)
-        Any up to m, 0 = background.
-    table : uint32, shape (m + 1,)
-        Zeros on entry, scratch on return.
-    numbers : uint32, shape (H, W)
-        Written.
-    first : int64, shape (m,)
-        Its first n values are written: the first pixels ``y * W + x`` of the numbers 1..n.
-
-    Returns
-    -------
-    int
-        How many there are: n.
-    """
-    height, width = labels.shape
-    count = 0
-    for y in range(height):
-        for x in range(width):
-            label = labels[y, x]
-            if label != 0 and table[label] == 0:
-                first[count] = y * width + x
-                count += 1
-                table[label] = count
-            numbers[y, x] = table[label]
-    return count
+    """Split the runs of a piece by its labels, 1 being cell ``before + 1``; return the new size."""
+    y0, x0 = box[0] - 1, box[1] - 1
+    for run in range(runs.shape[0]):
+        y, x, end = runs[run]
+        row = framed[y - y0]
+        while x < end:
+            begin, label = x, row[x - x0]
+            while x < end and row[x - x0] == label:
+                x += 1
+            cells[size, 0], cells[size, 1], cells[size, 2] = y, begin, x
+            cell[size] = before + label
+            size += 1
+    return size
 
 
 @njit(nogil=True, cache=True)

@@ -17,7 +17,7 @@ from cellseg.runtime.kernels.outline import trace_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["COUNTS", "find_boxes", "measure_shapes", "sum_values"]
+__all__ = ["COUNTS", "measure_shapes", "sum_values"]
 
 COUNTS = (
     "area",
@@ -42,40 +42,6 @@ COUNTS = (
 
 
 @njit(nogil=True, cache=True)
-def find_boxes(
-    runs: NDArray[np.int32], starts: NDArray[np.int32], boxes: NDArray[np.int64]
-) -> tuple[int, int]:
-    """Find where cells lie.
-
-    Parameters
-    ----------
-    runs : int32, shape (r, 3)
-        y, x0, x1, sorted by cells; see `cellseg.runtime.kernels.runs`.
-    starts : int32, shape (n + 1,)
-        Where each cell begins in ``runs``.
-    boxes : int64, shape (n, 4)
-        Written: y0, x0, y1, x1, half open.
-
-    Returns
-    -------
-    int
-        Sides of pixels on outlines, at most.
-    int
-        Pixels of the largest box with a frame around it.
-    """
-    sides, largest = 0, 0
-    for cell in range(boxes.shape[0]):
-        left, right = runs[starts[cell], 1], 0
-        for run in range(starts[cell], starts[cell + 1]):
-            left, right = min(left, runs[run, 1]), max(right, runs[run, 2])
-            sides += 2 + 2 * (runs[run, 2] - runs[run, 1])
-        y0, y1 = runs[starts[cell], 0], runs[starts[cell + 1] - 1, 0] + 1
-        boxes[cell, 0], boxes[cell, 1], boxes[cell, 2], boxes[cell, 3] = y0, left, y1, right
-        largest = max(largest, (y1 - y0 + 2) * (right - left + 2))
-    return sides, largest
-
-
-@njit(nogil=True, cache=True)
 def measure_shapes(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -92,7 +58,7 @@ def measure_shapes(
     Parameters
     ----------
     runs, starts, boxes
-        From `find_boxes`.
+        As for `cellseg.runtime.kernels.runs.find_boxes`.
     corners, points, ring_ends
         See `cellseg.runtime.kernels.outline.trace_cell`.
     work : uint8, shape (2, s)
@@ -144,7 +110,7 @@ def sum_values(
     Parameters
     ----------
     runs, starts
-        As for `find_boxes`.
+        As for `measure_shapes`.
     origin_yx : (int, int)
         Where the picture and the maps begin.
     rgb : uint8, shape (H, W, 3)

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["find_cell_runs", "find_runs", "pieces_in", "sort_by_piece"]
+__all__ = [
+    "crop_runs",
+    "find_boxes",
+    "find_cell_runs",
+    "find_runs",
+    "paint_runs",
+    "pieces_in",
+    "sort_by_piece",
+]
 
 
 @njit(nogil=True, cache=True)
@@ -59,22 +67,18 @@ def find_runs(
 
 @njit(nogil=True, cache=True)
 def find_cell_runs(
-    labels: NDArray[np.uint32],
-    row_of: NDArray[np.int32],
-    runs: NDArray[np.int32],
-    cell: NDArray[np.int32],
+    labels: NDArray[np.uint32], runs: NDArray[np.int32], cell: NDArray[np.int32]
 ) -> int:
-    """Find the runs of wanted cells; return how many there are.
+    """Find the runs of a label map; return how many there are.
 
     Parameters
     ----------
     labels : uint32, shape (H, W)
-    row_of : int32, shape (m + 1,)
-        Number 0..n-1 of each label; -1 for one that is not wanted, and for 0.
+        0 = background.
     runs : int32, shape (r, 3)
         Written: y, x0, x1. Room for ``H * W`` of them.
     cell : int32, shape (r,)
-        Written: number of the cell of each.
+        Written: label of each, less 1.
     """
     height, width = labels.shape
     count = 0
@@ -87,10 +91,9 @@ def find_cell_runs(
                 continue
             while x < width and labels[y, x] == label:
                 x += 1
-            if row_of[label] >= 0:
-                runs[count, 0], runs[count, 1], runs[count, 2] = y, start, x
-                cell[count] = row_of[label]
-                count += 1
+            runs[count, 0], runs[count, 1], runs[count, 2] = y, start, x
+            cell[count] = label - 1
+            count += 1
     return count
 
 
@@ -160,6 +163,88 @@ def pieces_in(
                 y, left, right = runs[run]
                 y0, x0, y1, x1 = min(y0, y), min(x0, left), max(y1, y + 1), max(x1, right)
     return y0, x0, y1, x1
+
+
+@njit(nogil=True, cache=True)
+def find_boxes(
+    runs: NDArray[np.int32], starts: NDArray[np.int32], boxes: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Find where cells lie.
+
+    Parameters
+    ----------
+    runs : int32, shape (r, 3)
+        Sorted by cells, or pieces.
+    starts : int32, shape (n + 1,)
+        Where each cell begins in ``runs``.
+    boxes : int64, shape (n, 4)
+        Written: y0, x0, y1, x1, half open.
+
+    Returns
+    -------
+    int
+        Sides of pixels on outlines, at most.
+    int
+        Pixels of the largest box with a frame around it.
+    """
+    sides, largest = 0, 0
+    for cell in range(boxes.shape[0]):
+        left, right = runs[starts[cell], 1], 0
+        for run in range(starts[cell], starts[cell + 1]):
+            left, right = min(left, runs[run, 1]), max(right, runs[run, 2])
+            sides += 2 + 2 * (runs[run, 2] - runs[run, 1])
+        y0, y1 = runs[starts[cell], 0], runs[starts[cell + 1] - 1, 0] + 1
+        boxes[cell, 0], boxes[cell, 1], boxes[cell, 2], boxes[cell, 3] = y0, left, y1, right
+        largest = max(largest, (y1 - y0 + 2) * (right - left + 2))
+    return sides, largest
+
+
+@njit(nogil=True, cache=True)
+def crop_runs(
+    runs: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    box: tuple[int, int, int, int],
+    cropped: NDArray[np.int32],
+    cropped_starts: NDArray[np.int32],
+) -> int:
+    """Find what of each cell lies in a box; return how many runs that are.
+
+    Parameters
+    ----------
+    runs, starts
+        As for `find_boxes`.
+    box : (int, int, int, int)
+        y0, x0, y1, x1.
+    cropped : int32, shape (r, 3)
+        Written: the runs in the box, relative to it.
+    cropped_starts : int32, shape (n + 1,)
+        Written: where each cell begins in ``cropped``.
+    """
+    y0, x0, y1, x1 = box
+    count = 0
+    for cell in range(starts.size - 1):
+        cropped_starts[cell] = count
+        for run in range(starts[cell], starts[cell + 1]):
+            y, left, right = runs[run, 0], max(runs[run, 1], x0), min(runs[run, 2], x1)
+            if y0 <= y < y1 and left < right:
+                cropped[count, 0] = y - y0
+                cropped[count, 1], cropped[count, 2] = left - x0, right - x0
+                count += 1
+    cropped_starts[starts.size - 1] = count
+    return count
+
+
+@njit(nogil=True, cache=True)
+def paint_runs(
+    runs: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    numbers: NDArray[np.uint32],
+    labels: NDArray[np.uint32],
+) -> None:
+    """Write the number of each cell, shape (n,), where its runs lie in an image, shape (H, W)."""
+    for cell in range(numbers.size):
+        for run in range(starts[cell], starts[cell + 1]):
+            labels[runs[run, 0], runs[run, 1] : runs[run, 2]] = numbers[cell]
 
 
 @njit(nogil=True, cache=True)

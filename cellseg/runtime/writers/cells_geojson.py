@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.finished import FinishedRun
     from cellseg.runtime.job import Job
-    from cellseg.runtime.measure import MeasuredCells
+    from cellseg.runtime.measured import MeasuredCells
 
 __all__ = ["cell_uuids", "uuid_namespace", "write_cells_geojson"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.finished import FinishedRun
-    from cellseg.runtime.measure import MeasuredCells
+    from cellseg.runtime.measured import MeasuredCells
 
 __all__ = ["write_cells_parquet"]
 

@@ -50,8 +50,7 @@ def _from_imagenet(make: Callable[..., keras.Model], image: keras.KerasTensor) -
         )
     try:
         return make(include_top=False, weights="imagenet", input_tensor=image)
-    # What Keras raises depends on where the download fails.
-    except Exception as error:
+    except Exception as error:  # what Keras raises depends on where the download fails
         raise RecipeError(
             f"weights 'imagenet' are fetched once from Keras' site. Received: {error}.",
             hint='Fetch the file elsewhere and name it: weights = "FILE.h5"; or weights = '

@@ -49,7 +49,7 @@ class BundleRecipe(Section):
     min_seed_px: int = Field(12, ge=0, description="smallest seed, px")
     min_area_px: int = Field(40, ge=0, description="smallest nucleus kept, px")
     sure_probability: float = Field(
-        0.9, gt=0, le=1, description="probability of foreground from which a pixel is sure"
+        0.8, gt=0, le=1, description="probability of foreground from which a pixel is sure"
     )
     min_sure: float = Field(
         0.0, ge=0, le=1, description="least share of a nucleus's pixels that are sure"

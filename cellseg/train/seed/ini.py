@@ -105,15 +105,15 @@ def read_ini(path: Path) -> IniFile:
 
 
 def _read_key(found: IniFile, section: str | None, number: int, line: str) -> None:
-    key, equals, text = re.match(r"([^=:]*)([=:]?)(.*)$", line, re.DOTALL).groups()  # type: ignore[union-attr]
-    key = key.strip().lower()
-    if section is None or not equals or not key:
+    name, *value = re.split("[=:]", line, maxsplit=1)
+    key = name.strip().lower()
+    if section is None or not value or not key:
         raise RecipeError(
             "a line is a [section], key = value, or a comment that begins with ; or #. "
             f"Received: {found.path.name}, line {number}: {line.strip()!r}."
         )
     try:
-        literal = parse_literal(_without_comment(text.strip()))
+        literal = parse_literal(_without_comment(value[0].strip()))
     except RecipeError as error:
         where = f"{found.path.name}, line {number}, [{section}] {key}"
         raise RecipeError(f"{where}: {error}", hint=error.hint) from error

@@ -37,7 +37,7 @@ def test_split_channels_rounds_as_numpy_does() -> None:
     probabilities = np.stack([1 - steps, steps, steps], -1)[None].astype(np.float32)
     shape = probabilities.shape[:2]
     foreground, interior = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-    split_channels(probabilities, 1, 0.5, foreground, interior)
+    split_channels(probabilities, 1, 0.5, 0.9, False, foreground, interior)
     np.testing.assert_array_equal(foreground, 1.0 - probabilities[..., 0] >= 0.5)
     expected = np.rint(np.clip(probabilities[..., 1], 0, 1) * 255).astype(np.uint8)
     np.testing.assert_array_equal(interior, expected)

@@ -7,11 +7,7 @@ from pathlib import Path
 import cv2
 
 from cellseg.runtime.writers.table import DEFAULT_OUTPUTS
-from tests.fakes import fake_bundle, nuclei_picture, run_fake
-
-RULE = {
-    "kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4,
-}  # fmt: skip
+from tests.fakes import CELL_RULE, fake_bundle, nuclei_picture, run_fake
 
 
 def finished_run(
@@ -28,7 +24,7 @@ def finished_run(
     path = folder / image
     if not path.is_file():
         cv2.imwrite(str(path), nuclei_picture(*hw))
-    head = {"kind": "softmax", "instances": RULE if cells else None}
+    head = {"kind": "softmax", "instances": CELL_RULE if cells else None}
     bundle = fake_bundle(folder / "fake.cellseg", head=head, threshold=0.5)
     result, _ = run_fake(
         path, folder / "out", bundle.path, kind="IdentityEngine", mpp=mpp, tile_px=64, write=write

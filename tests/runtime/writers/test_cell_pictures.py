@@ -13,18 +13,15 @@ import tifffile
 
 from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.writers.density import _mean_halved
-from tests.fakes import fake_bundle, nuclei_picture, run_fake
+from tests.fakes import CELL_RULE, fake_bundle, nuclei_picture, run_fake
 
-RULE = {
-    "kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4,
-}  # fmt: skip
 PICTURES = ("heatmap", "gallery", "histogram")
 
 
 def run(folder: Path, picture: np.ndarray, write: tuple[str, ...], cells: bool = True) -> Path:
     image = folder / "field.png"
     cv2.imwrite(str(image), picture)
-    head = {"kind": "softmax", "instances": RULE if cells else None}
+    head = {"kind": "softmax", "instances": CELL_RULE if cells else None}
     bundle = fake_bundle(folder / "fake.cellseg", head=head, threshold=0.5)
     result, _ = run_fake(
         image, folder / "out", bundle.path, kind="IdentityEngine", mpp=0.5, tile_px=64, write=write

@@ -23,9 +23,8 @@ from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.cell_table import COLUMNS
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.writers import table
-from tests.fakes import fake_bundle, nuclei_picture, run_fake
+from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
-CELLS = {"kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5, "min_area_px": 4}
 CLASSES = [
     {"name": "background", "color": [0, 0, 0]},
     {"name": 'nucleus, "living"', "color": [255, 200, 0]},
@@ -35,7 +34,7 @@ HW = (211, 305)
 
 
 def run(folder: Path, picture: np.ndarray, mpp: float | None = 0.5, **changes: Any) -> Any:
-    head = {"kind": "softmax", "instances": CELLS}
+    head = CELL_HEAD
     folder.mkdir(exist_ok=True)
     path = folder / "m.cellseg"
     bundle = path if path.exists() else fake_bundle(path, head=head, classes=CLASSES).path

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cellseg.runtime.measure import MeasuredCells
+    from cellseg.runtime.measured import MeasuredCells
 
 INSTANCES = {"kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5}
 HEAD = {"kind": "softmax", "instances": INSTANCES | {"min_area_px": 4}}
