@@ -16,8 +16,8 @@ A run's memory is a sum over things whose number or size is known beforehand::
       files     pictures, spools and caches of the writers
 
 ``ENGINE_BYTES_PER_PX`` is above what was measured, not a promise of the engines: a UNet of 0.5
-million parameters with a stride-2 stem takes 160 to 206 bytes a pixel in OpenVINO (120 without cuts
-in its decoder, whose sizes are then known beforehand), one of 1.1 million 364 to 400 in ONNX
+million parameters with a stride-2 stem takes 160 to 206 bytes a pixel in OpenVINO (110 to 120 where
+its decoder ends in bands, as it does at float32), one of 1.1 million 364 to 400 in ONNX
 Runtime and 161 to 279 in LiteRT, at float32 and int8. A network that is wider at full
 resolution takes more, so under a budget one round of tiles is run first, and what the engine took
 then is counted if it is more.
