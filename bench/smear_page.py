@@ -4,7 +4,7 @@
     python bench/smear_real.py --data DATA --model smear.cellseg -o bench/results/smear-real.json
     python bench/smear_page.py --scores scores/summary.json --run RUN
 
-``--scores`` and ``--run`` are kept in ``bench/results``; without them the page is made of those.
+Both are kept in ``bench/results``; without them the page is filled from there.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from cellseg.runtime.segmenter import infer_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from cellseg.live.events.engine import LiveEvent
     from cellseg.live.events.rules import Rule
@@ -176,12 +175,7 @@ class LiveRun:
     def __enter__(self) -> LiveRun:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _folder(self) -> Path:

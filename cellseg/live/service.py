@@ -14,8 +14,6 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from cellseg.live.snapshot import LiveSnapshot
 
 __all__ = ["Pulse", "ServiceNotifier", "notify"]
@@ -93,12 +91,7 @@ class ServiceNotifier:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._thread is not None:
             self._stopped.set()
             self._thread.join()

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from mmap import mmap
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -147,12 +146,7 @@ class RingWriter:
     def __enter__(self) -> RingWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _fill_header(self) -> None:

@@ -21,8 +21,6 @@ from cellseg.live.server.segment import add_segment_routes
 from cellseg.live.server.token import load_token
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from cellseg.live.mosaic.preview import MosaicPreview
     from cellseg.live.server.segment import ImageSegmenter
     from cellseg.live.server.watcher import Watched
@@ -122,12 +120,7 @@ class LocalServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _work(self, started: Future[int]) -> None:
