@@ -218,7 +218,8 @@ def test_layers_are_given_back_until_enough_is_kept(
     assert choice is not None
     assert [step.score for step in choice.given_back] == [0.6, 0.995]
     fp32 = Bundle.open(options.output).read_variant("model.fp32.onnx")
-    assert [choice.given_back[0].layer] == last_convolutions(onnx.load_from_string(fp32))
+    last = last_convolutions(onnx.load_from_string(fp32))  # they go first
+    assert {step.layer for step in choice.given_back} == {*last}
     assert choice.kept == 0.995
     floats = {item.layer for item in choice.noise if item.alone_db is None}
     assert floats >= {step.layer for step in choice.given_back}
