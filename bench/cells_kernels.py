@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from cellseg.runtime import cells
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.cells import CellScratch, fill_frame, interior_steps, label_cells
-from cellseg.runtime.kernels import instances, measure, outline, runs
+from cellseg.runtime.cells import CellScratch, interior_steps, label_cells, part_cells
+from cellseg.runtime.kernels import measure, outline
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.machine import this_machine
 from cellseg.runtime.measure import CellMeasurer
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 SLIDE = HERE.parent / "examples" / "cmu-1-small-region.svs"
+_PARTING = tuple((cells, name) for name in ("find_runs", "smoothed", "part_pieces"))
 _MEASURING = (
-    (runs, "find_cell_runs"),
     (measure, "measure_shapes"),
     (measure, "sum_values"),
     (outline, "simplify_rings"),
@@ -106,23 +107,13 @@ def _middle(path: Path, side: int) -> NDArray[np.uint8]:
 def _time_parting(
     watch: Watch, classes: NDArray[np.uint8], interior: NDArray[np.uint8], rule: Any
 ) -> None:
-    """Time what `label_cells` does, step by step, and as a whole."""
-    scratch, hw = CellScratch(classes.shape), classes.shape
-    count, pieces = watch("find_runs", lambda: runs.find_runs(classes, scratch.runs, scratch.piece))
-    found, piece = scratch.runs[:count], scratch.piece[:count]
-    starts, order = np.empty(pieces + 1, np.int32), np.empty(count, np.int32)
-    watch("sort_by_piece", lambda: runs.sort_by_piece(piece, starts, order))
-    ordered, wanted = found[order], np.ones(pieces, bool)
-    watch("smooth", lambda: fill_frame(interior, rule.seed_blur_px, (0, 0, *hw), scratch))
-    parts, labels = np.empty(pieces, np.int32), np.empty(hw, np.uint32)
-    level, depth = round(rule.seed_threshold * 255), round(rule.seed_depth * 255)
-    settings = level, 256 if rule.seed_depth == 1 else depth, rule.min_seed_px
-    frame = scratch.height, *settings, scratch.framed, parts, scratch.work
-    watch("part_pieces", lambda: instances.part_pieces(ordered, starts, wanted, *frame))
-    first = np.empty(int(parts.sum()), np.int64)
-    numbered = scratch.framed, rule.min_area_px, labels, first
-    watch("number_cells", lambda: instances.number_cells(found, piece, parts, *numbered))
-    watch("label_cells, all of it", lambda: label_cells(classes, interior, rule))
+    """Time what `part_cells` does, step by step, and as a whole; then a label map of it."""
+    scratch = CellScratch(classes.shape)
+    with ExitStack() as stack:
+        for module, name in _PARTING:
+            stack.enter_context(_timed(module, name, watch))
+        found = watch("part_cells, all of it", lambda: part_cells(classes, interior, rule, scratch))
+    watch("paint labels", lambda: found.painted(classes.shape))
 
 
 def _time_measuring(
@@ -133,17 +124,15 @@ def _time_measuring(
     rule: Any,
 ) -> None:
     """Time measurements and outlines, step by step; then a region as a whole, a core's pixels."""
-    labels, first = label_cells(classes, interior, rule)
-    wanted = np.arange(1, len(first) + 1, dtype=np.uint32)
+    found = part_cells(classes, interior, rule)
+    first = found.first(classes.shape[1])
     view, maps = WorkingView(ArraySlide(rgb), None), (ArrayLabels(classes), ArrayLabels(interior))
     measurer = CellMeasurer(view, maps[0], int(classes.max()) + 1)
     with ExitStack() as stack:
         for module, name in _MEASURING:
             stack.enter_context(_timed(module, name, watch))
-        measured = watch(
-            "measure, all of it", lambda: measurer.measure(labels, wanted, first, (0, 0))
-        )
-    watch("pack", lambda: (pack(labels.astype(np.uint16)), measured.packed_outlines()))
+        measured = watch("measure, all of it", lambda: measurer.measure(found, first, (0, 0)))
+    watch("pack", lambda: (pack(found.runs.T.astype(np.uint16)), measured.packed_outlines()))
     labeller, side = SeededLabeller(*maps, rule), min(CORE_PX, *classes.shape)
     y, x = (min(MARGIN_PX, extent - side) for extent in classes.shape)
     started_s = time.thread_time()

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellseg.train.data import source_images
-from cellseg.train.recipe import SourceRecipe, load_recipe
+from cellseg.train.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from cellseg.train.sections import SourceRecipe
 
 SPLITS = ("train", "valid", "test")
 

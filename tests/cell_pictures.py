@@ -46,7 +46,7 @@ def measured(
     mpp: tuple[float, float] | None = None,
     tolerance_px: float = 0.5,
 ) -> MeasuredCells:
-    """Measure all cells of an image."""
+    """Measure all cells of an image, labels 1..n in raster order."""
     picture = np.zeros((*labels.shape, 3), np.uint8) if rgb is None else rgb
     view = WorkingView(ArraySlide(picture, mpp), None)
     classes = ArrayLabels((labels > 0).astype(np.uint8))

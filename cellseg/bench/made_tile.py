@@ -155,7 +155,17 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def halved(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average each square of four pixels, halves rounded up."""
+    """Average each square of four pixels, halves rounded up.
+
+    Parameters
+    ----------
+    rgb : uint8, shape (h, w, 3)
+        An odd last row or column is left out.
+
+    Returns
+    -------
+    uint8, shape (h // 2, w // 2, 3)
+    """
     height, width = rgb.shape[0] // 2, rgb.shape[1] // 2
     squares = rgb[: 2 * height, : 2 * width].astype(np.uint16)
     total = squares[::2, ::2] + squares[1::2, ::2] + squares[::2, 1::2] + squares[1::2, 1::2]

@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
 from cellseg.commands import options as opt
 from cellseg.errors import CellsegError
+
+if TYPE_CHECKING:
+    from cellseg.train.sections import Recipe
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +69,7 @@ def show_logs(verbose: bool) -> None:
     console.show_logs(console.stderr(), verbose)
 
 
-def load_recipe(name: str, settings: list[str] | None, verbose: bool) -> Any:
+def load_recipe(name: str, settings: list[str] | None, verbose: bool) -> Recipe:
     """Load a recipe by name or path, with ``--set`` settings in it."""
     show_logs(verbose)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length

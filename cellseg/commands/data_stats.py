@@ -54,7 +54,8 @@ def stats(
       cellseg-cli data stats data/mine --recipe nuclei --set fit.crop_px=256
       cellseg-cli data stats data/mine --model nuclei
     """
-    from cellseg.data.stats import measure_data, write_stats
+    from cellseg.data.stats import measure_data
+    from cellseg.data.stats_report import stats_json, write_stats
 
     needs = None if recipe is None else _needs(recipe, settings)
     field_px = None
@@ -66,7 +67,7 @@ def stats(
         found = measure_data(source, progress)
     if out is not None:
         write_stats(found, out, field_px, needs)
-    summary = found.to_json(field_px, needs)
+    summary = stats_json(found, field_px, needs)
     if as_json:
         print_json(summary)
     else:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from cellseg.commands import export_options as own
 from cellseg.commands import options as opt
 from cellseg.commands.common import needs_extra, print_json, reports_errors, show_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cellseg.export.tensorrt import EngineFile
 
 __all__ = ["export"]
 
@@ -97,7 +102,7 @@ def _export_engines(
         _print_engines(engines)
 
 
-def _print_engines(engines: Any) -> None:
+def _print_engines(engines: Iterable[EngineFile]) -> None:
     for engine in engines:
         report = engine.report
         typer.echo(

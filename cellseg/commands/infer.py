@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +13,7 @@ from cellseg.commands.common import print_error, print_json, reports_errors
 
 if TYPE_CHECKING:
     from cellseg.runtime.batch import Outcome
+    from cellseg.runtime.options import InferOptions
 
 
 __all__ = ["infer"]
@@ -101,7 +102,7 @@ def infer(
 
 
 def _infer_all(
-    slides: list[Path], out: Path, options: Any, as_json: bool, verbose: bool
+    slides: list[Path], out: Path, options: InferOptions, as_json: bool, verbose: bool
 ) -> list[Outcome]:
     """Run all slides; print each result, or all of them as JSON."""
     from cellseg.console import RunDisplay, failure_summary, report_text, show_logs, stderr

@@ -13,6 +13,7 @@ from cellseg.errors import DataError
 
 if TYPE_CHECKING:
     from cellseg.runtime.evaluation.instances import InstanceScore
+    from cellseg.train.sections import Recipe
 
 __all__ = ["print_scores", "scores_of_folders", "scores_of_model"]
 
@@ -83,7 +84,7 @@ def scores_of_folders(predicted: Path | None, truth: Path | None) -> Iterator[In
 
 
 def scores_of_model(
-    recipe: Any, data: Path, split: str, model: str, engine: str, precision: str
+    recipe: Recipe, data: Path, split: str, model: str, engine: str, precision: str
 ) -> Iterator[InstanceScore]:
     """Score a bundle on the images of a recipe."""
     with needs_extra("train"):

@@ -66,6 +66,11 @@ def doctor(as_json: opt.AsJson = False) -> None:
     """Say what this machine can run, and how to mend what it cannot.
 
     Exit code 1 if no inference engine works.
+
+    Examples
+    --------
+      cellseg-cli doctor
+      cellseg-cli doctor --json > machine.json
     """
     from cellseg.runtime.doctor import examine, format_examination
 

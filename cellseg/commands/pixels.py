@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from cellseg.commands.common import load_recipe, needs_extra, print_json, progress_bar
 from cellseg.errors import DataError
+
+if TYPE_CHECKING:
+    from cellseg.train.predict import Predictor
+    from cellseg.train.sections import Recipe
 
 __all__ = ["Request", "evaluate_pixels", "infer_recipe", "is_recipe_file", "scores_pixels"]
 
@@ -48,14 +52,14 @@ class Request:
     """For a bundle."""
 
 
-def scores_pixels(recipe: Any, root: Path, model: str | None) -> bool:
+def scores_pixels(recipe: Recipe, model: str | None) -> bool:
     """Tell whether pixels are what is scored: classes are asked for, or the model is no bundle."""
     if recipe.target.kind == "classes":
         return True
     return model is not None and (Path(model).is_dir() or Path(model).suffix == ".keras")
 
 
-def evaluate_pixels(recipe: Any, ask: Request, as_json: bool) -> None:
+def evaluate_pixels(recipe: Recipe, ask: Request, as_json: bool) -> None:
     """Score and write; prints a table, or JSON."""
     with needs_extra("train"):
         from cellseg.train.pixel_report import format_scores, report_pixels
@@ -102,7 +106,7 @@ def infer_recipe(
             typer.echo(folder)
 
 
-def _open(recipe: Any, ask: Request) -> tuple[Any, Any, Path | None]:
+def _open(recipe: Recipe, ask: Request) -> tuple[Recipe, Predictor, Path | None]:
     """Open the model: the recipe it was trained with, itself, and the run's folder if it is one."""
     with needs_extra("train"):
         from cellseg.train.predict import open_predictor

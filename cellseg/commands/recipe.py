@@ -101,7 +101,11 @@ def described(recipe: Recipe) -> str:
 
 @reports_errors
 def schema() -> None:
-    """Print the JSON Schema of recipes, for editors that complete and check TOML."""
+    """Print the JSON Schema of recipes, for editors that complete and check TOML.
+
+    Example:
+      cellseg-cli recipe schema > recipe.schema.json
+    """
     from cellseg.train.recipe import recipe_schema
 
     print_json(recipe_schema())
@@ -109,7 +113,13 @@ def schema() -> None:
 
 @reports_errors
 def list_recipes(as_json: opt.AsJson = False) -> None:
-    """List the recipes in this package."""
+    """List the recipes in this package.
+
+    Examples
+    --------
+      cellseg-cli recipe list
+      cellseg-cli train nuclei --data DATA
+    """
     from cellseg.train.recipe import load_recipe, shipped_recipes
 
     found = {name: load_recipe(name) for name in shipped_recipes()}

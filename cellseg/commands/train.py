@@ -143,7 +143,7 @@ def evaluate(
     with needs_extra("train"):
         from cellseg.train.recipe import data_folder, recipe_path
     root, home = data_folder(recipe, data), recipe_path(recipe).parent
-    if not instances and pix.scores_pixels(resolved, root, model):
+    if not instances and pix.scores_pixels(resolved, model):
         ask = pix.Request(root, home, split, model, tiled, cam, out, engine, precision)
         pix.evaluate_pixels(resolved, ask, as_json)
         return

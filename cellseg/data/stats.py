@@ -7,16 +7,13 @@ inside alone.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.data.dataset import Dataset, Item, open_dataset
-from cellseg.data.recipe_fit import mismatches, seen_diameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,9 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.data.recipe_fit import RecipeNeeds
-
-__all__ = ["ImageStats", "Stats", "measure_data", "write_stats"]
+__all__ = ["ImageStats", "Stats", "measure_data"]
 
 # Optical densities in red, green, blue of haematoxylin, eosin and DAB, as columns of unit length
 # (Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23, 291-299, 2001).
@@ -79,55 +74,6 @@ class Stats:
         total = sum(self.class_pixels.values())
         return {name: round(total / n, 2) for name, n in self.class_pixels.items() if n}
 
-    def findings(self, field_px: int | None = None, needs: RecipeNeeds | None = None) -> list[str]:
-        """Say what may go wrong in training, in words.
-
-        Parameters
-        ----------
-        field_px : int, optional
-            How far a model sees to each side.
-        needs : RecipeNeeds, optional
-            What a recipe asks for.
-        """
-        found = [
-            f"no image shows class {name!r}" for name, n in self.class_images.items() if n == 0
-        ]
-        weights = self.class_weights()
-        rare = {name: weight for name, weight in weights.items() if weight > 1000}
-        found += [f"class {n!r} is one pixel in {w:,.0f}" for n, w in rare.items()]
-        sizes = Counter((item.width_px, item.height_px) for item in self.images)
-        if len(sizes) > 1:
-            found.append(f"images have {len(sizes)} different sizes")
-        if field_px is not None and self.diameters_px.size:
-            share = float((self.diameters_px > field_px).mean())
-            if share > 0:
-                found.append(
-                    f"{share:.1%} of the objects are larger than the {field_px} px that the model "
-                    "sees to each side: reduce the images, or take a deeper network"
-                )
-        empty = sum(item.objects == 0 for item in self.images)
-        found += [f"{empty} images show no object"] * bool(empty)
-        return found if needs is None else found + mismatches(self, needs)
-
-    def to_json(
-        self, field_px: int | None = None, needs: RecipeNeeds | None = None
-    ) -> dict[str, Any]:
-        """As `--json` prints it; ``recipe`` is null without one."""
-        has_objects = bool(self.diameters_px.size)
-        diameters = np.percentile(self.diameters_px, (5, 50, 95)).tolist() if has_objects else []
-        return {
-            "images": dict(Counter(item.split for item in self.images)),
-            "objects": sum(item.objects for item in self.images),
-            "class_pixels": dict(self.class_pixels),
-            "class_images": dict(self.class_images),
-            "class_weights": self.class_weights(),
-            "diameter_px": dict(
-                zip(("p5", "p50", "p95"), [round(v, 1) for v in diameters], strict=False)
-            ),
-            "recipe": None if needs is None else asdict(needs),
-            "notes": self.findings(field_px, needs),
-        }
-
 
 def measure_data(source: Path, progress: Callable[[int, int], None] | None = None) -> Stats:
     """Measure a data set.
@@ -161,28 +107,6 @@ def measure_data(source: Path, progress: Callable[[int, int], None] | None = Non
     stats.diameters_px = np.concatenate(diameters)
     stats.object_images = np.repeat(np.arange(len(diameters)), [len(d) for d in diameters])
     return stats
-
-
-def write_stats(
-    stats: Stats, folder: Path, field_px: int | None = None, needs: RecipeNeeds | None = None
-) -> None:
-    """Write ``stats.csv`` (a row an image), ``notes.csv``, ``stats.json`` and ``stats.png``."""
-    from cellseg.data.stats_picture import draw_stats
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "stats.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(ImageStats.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in stats.images)
-    notes = stats.findings(field_px, needs)
-    with (folder / "notes.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["note"], *([text] for text in notes)])
-    summary = json.dumps(stats.to_json(field_px, needs), indent=2)
-    (folder / "stats.json").write_text(summary + "\n", encoding="utf-8")
-    if needs is not None:  # objects as its network meets them
-        stats = replace(stats, diameters_px=seen_diameters(stats, needs))
-        field_px = field_px if field_px is not None else needs.reach_px
-    draw_stats(stats, folder / "stats.png", field_px, notes)
 
 
 def _measure(dataset: Dataset, item: Item, stats: Stats) -> tuple[ImageStats, NDArray[np.float64]]:

@@ -52,7 +52,13 @@ _GATED = {"gelu": _gelu, "mish": _mish, "silu": _silu, "swish": _silu}
 
 
 def activate(builder: GraphBuilder, layer: Any, value: str) -> str:
-    """Add the layer's activation function."""
+    """Add the layer's activation function.
+
+    Raises
+    ------
+    ExportError
+        If it has no counterpart; the known ones are named.
+    """
     name = getattr(layer.activation, "__name__", str(layer.activation))
     if name in ("linear", "None"):
         return value

@@ -55,6 +55,11 @@ def measure_parity(
         uint8 (h, w, 3) to float32 (h, w, C).
     tiles : iterable of uint8, shape (h, w, 3)
         Real tiles; at least one.
+
+    Raises
+    ------
+    ExportError
+        If there is no tile.
     """
     largest, means = [], []
     for tile in tiles:

@@ -55,7 +55,19 @@ def probe_images(
 
 
 def fit_tile(tile: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut a tile to a size, or repeat it mirrored until it has that."""
+    """Cut a tile to a size, or repeat it mirrored until it has that.
+
+    Parameters
+    ----------
+    tile : uint8, shape (h, w, 3)
+        RGB.
+    hw : (int, int)
+        Height and width wanted.
+
+    Returns
+    -------
+    uint8, shape (*hw, 3)
+    """
     missing = [max(0, wanted - size) for wanted, size in zip(hw, tile.shape[:2], strict=True)]
     filled = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
     return np.ascontiguousarray(filled[: hw[0], : hw[1]])

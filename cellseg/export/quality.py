@@ -80,6 +80,17 @@ def agreement(
 ) -> float:
     """Measure how well a model agrees with what another predicted, without any labels.
 
+    Parameters
+    ----------
+    runner : Runner
+        The model.
+    references : sequence of Prediction
+        Of the other model, one a tile.
+    tiles : sequence of uint8, shape (h, w, 3)
+        RGB.
+    card : ModelCard
+        How outputs of both are read.
+
     Returns
     -------
     float

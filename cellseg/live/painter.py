@@ -38,7 +38,13 @@ _QUALITY = 82
 
 
 def parse_layer(name: str) -> Layer:
-    """Check the name of a layer."""
+    """Check the name of a layer.
+
+    Raises
+    ------
+    CellsegError
+        If there is none of that name.
+    """
     if name not in LAYERS:
         raise CellsegError(f"A layer is one of {', '.join(LAYERS)}. Received: layer={name}.")
     return cast("Layer", name)
@@ -94,7 +100,7 @@ def warm_up() -> None:
 
 
 def value_range(image: NDArray[Any]) -> tuple[int, int]:
-    """Return the values of a camera's frame that are shown black and white."""
+    """Return the values of a camera's frame, of any shape, that are shown black and white."""
     if image.dtype == np.uint8:
         return 0, 255
     return int(image.min()), int(image.max())
@@ -105,7 +111,7 @@ def as_rgb8(image: NDArray[Any], shown: tuple[int, int] | None = None) -> NDArra
 
     Parameters
     ----------
-    image : array
+    image : array, shape (H, W) or (H, W, channels)
         As a camera gives it; what has 8 bits is left as it is.
     shown : (int, int), optional
         Values that become 0 and 255; by default the frame's own smallest and largest.
@@ -119,14 +125,14 @@ def as_rgb8(image: NDArray[Any], shown: tuple[int, int] | None = None) -> NDArra
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    """Encode a picture for the page."""
+    """Encode a picture (H, W, 3) for the page."""
     import cv2
 
     return _encoded(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:
-    """Encode RGB, or a map of one channel (uint8 or uint16), without loss."""
+    """Encode RGB (H, W, 3), or a map (H, W) of uint8 or uint16, without loss."""
     return _encoded(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels, [])
 
 

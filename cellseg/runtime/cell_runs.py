@@ -119,12 +119,14 @@ class CellRuns:
         find_boxes(self.runs, self.starts, boxes)
         return boxes
 
-    def taken(self, cells: NDArray[np.integer]) -> CellRuns:
-        """Return some cells, in another order."""
-        counts = self.counts[cells]
-        starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-        shift = np.repeat(self.starts[cells] - starts[:-1], counts)
-        return CellRuns(self.runs[np.arange(starts[-1]) + shift], starts)
+    def taken(self, cells: NDArray[np.int64]) -> CellRuns:
+        """Return some cells, each at most once, in another order."""
+        from cellseg.runtime.kernels.runs import take_runs
+
+        runs = np.empty((int(self.counts[cells].sum()), 3), np.int32)
+        starts = np.empty(len(cells) + 1, np.int32)
+        take_runs(self.runs, self.starts, cells, runs, starts)
+        return CellRuns(runs, starts)
 
     def cropped(self, box: tuple[int, int, int, int]) -> CellRuns:
         """Return the same cells as they are in a part, y0, x0, y1, x1, of the window.

@@ -130,25 +130,24 @@ def simplified(
 
 def _holes_after_their_outlines(outlines: Outlines) -> Outlines:
     """Reorder the rings of cells of several pieces: rings were found in raster order."""
-    if outlines.ring_counts.max(initial=0) < 3:  # of several pieces, one with a hole
+    several = np.flatnonzero(outlines.ring_counts > 2)
+    if not len(several):  # no cell of several pieces, one with a hole
         return outlines
-    areas = outlines.areas
-    owner = np.repeat(np.arange(len(outlines.ring_counts)), outlines.ring_counts)
-    outer = np.bincount(owner[areas > 0], minlength=len(outlines.ring_counts))
-    mixed = np.flatnonzero((outer > 1) & (outlines.ring_counts > outer))
-    if not len(mixed):
-        return outlines
-    order = np.arange(len(areas), dtype=np.int64)
-    ends = np.concatenate(([0], np.cumsum(outlines.ring_sizes, dtype=np.int64)))
-    for cell in mixed:
-        rings = np.flatnonzero(owner == cell)
-        points = [outlines.points[ends[ring] : ends[ring + 1]] for ring in rings]
-        order[rings] = rings[_in_order(points, areas[rings])]
+    order = np.arange(len(outlines.ring_sizes), dtype=np.int64)
+    ring_starts = np.cumsum(outlines.ring_counts) - outlines.ring_counts
+    some, start = outlines.taken(several), 0
+    areas, ends = some.areas, np.cumsum(some.ring_sizes)
+    for cell, count in zip(several, some.ring_counts.tolist(), strict=True):
+        mine = slice(start, start + count)
+        if 1 < (areas[mine] > 0).sum() < count:
+            points = np.split(some.points, ends)[mine]
+            order[ring_starts[cell] :][:count] = ring_starts[cell] + _in_order(points, areas[mine])
+        start += count
     moved = _ranges(outlines.ring_sizes, order)
     return Outlines(outlines.points[moved], outlines.ring_sizes[order], outlines.ring_counts)
 
 
-def _in_order(rings: list[NDArray[np.int32]], areas: NDArray[np.float64]) -> list[int]:
+def _in_order(rings: list[NDArray[np.int32]], areas: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the order in which each hole follows the smallest outline around it."""
     from cellseg.runtime.kernels.polygon import points_inside
 
@@ -163,7 +162,7 @@ def _in_order(rings: list[NDArray[np.int32]], areas: NDArray[np.float64]) -> lis
             if inside[0]:
                 holders.append(index)
         around[min(holders, key=lambda index: areas[index])].append(hole)
-    return [ring for index in outer for ring in (index, *around[index])]
+    return np.array([ring for index in outer for ring in (index, *around[index])], np.int64)
 
 
 def edges_of(ring: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -124,7 +124,23 @@ def mask_image(classes: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
 def painted(
     image: NDArray[Any], classes: NDArray[np.uint8], recipe: Recipe, strength: float = 0.45
 ) -> NDArray[np.uint8]:
-    """Paint a class map's foreground on its image."""
+    """Paint a class map's foreground on its image.
+
+    Parameters
+    ----------
+    image : uint8 or uint16, shape (H, W, 3)
+        RGB.
+    classes : uint8, shape (H, W)
+        Class of each pixel.
+    recipe : Recipe
+        Its classes have the colours.
+    strength : float
+        Share of the colour, 0..1.
+
+    Returns
+    -------
+    uint8, shape (H, W, 3)
+    """
     base = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
     tinted = (1 - strength) * base + strength * palette(recipe)[classes]
     return np.where(classes[..., None] > 0, np.rint(tinted), base).astype(np.uint8)

@@ -74,7 +74,13 @@ def seg_grad_cam(
 
 
 def coarsest_layer(model: keras.Model) -> keras.Layer:
-    """Last convolution at the lowest resolution: the one with the most poolings before it."""
+    """Last convolution at the lowest resolution: the one with the most poolings before it.
+
+    Raises
+    ------
+    DataError
+        If the model has no convolution.
+    """
     depth: dict[int, float] = {}
     best, deepest = None, -1.0
     for layer in model.layers:

@@ -121,6 +121,12 @@ def predict(model: keras.Model, image: NDArray[np.uint8]) -> NDArray[np.float32]
 
 
 def foreground_dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """2 |A and B| / (|A| + |B|); 1 where both are empty."""
+    """2 |A and B| / (|A| + |B|); 1 where both are empty.
+
+    Parameters
+    ----------
+    predicted, truth : bool, shape (H, W)
+        Foreground.
+    """
     both = int(predicted.sum()) + int(truth.sum())
     return 1.0 if both == 0 else 2.0 * int((predicted & truth).sum()) / both

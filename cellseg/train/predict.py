@@ -189,7 +189,20 @@ def as_classes(raw: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
 
 
 def class_map(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Decide: two classes by the threshold of the foreground, more by the largest probability."""
+    """Decide: two classes by the threshold of the foreground, more by the largest probability.
+
+    Parameters
+    ----------
+    probabilities : float32, shape (H, W, classes)
+        Background first.
+    threshold : float
+        Foreground from this probability on, where there are two classes.
+
+    Returns
+    -------
+    uint8, shape (H, W)
+        Class of each pixel.
+    """
     if probabilities.shape[-1] == 2:
         return (probabilities[..., 1] >= threshold).astype(np.uint8)
     return probabilities.argmax(-1).astype(np.uint8)

@@ -152,7 +152,13 @@ def recipe_of_run(run: Path, asked: Recipe) -> Recipe:
 
 
 def check_recipe(tree: dict[str, Any], path: Path) -> Recipe:
-    """Validate what a file holds; ``path`` is for messages."""
+    """Validate what a file holds; ``path`` is for messages.
+
+    Raises
+    ------
+    RecipeError
+        Which names the file and the first key that is wrong, and the nearest known one.
+    """
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:

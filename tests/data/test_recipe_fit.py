@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from cellseg.cli import app
 from cellseg.data.recipe_fit import RecipeNeeds, mismatches
-from cellseg.data.stats import ImageStats, Stats, measure_data, write_stats
+from cellseg.data.stats import ImageStats, Stats, measure_data
+from cellseg.data.stats_report import write_stats
 from tests.data.made import write_source
 
 TWO = (("background", (0,)), ("nucleus", (1,)))

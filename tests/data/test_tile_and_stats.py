@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from cellseg.cli import app
 from cellseg.data.grid import tile_origins
 from cellseg.data.import_data import import_data
-from cellseg.data.stats import measure_data, write_stats
+from cellseg.data.stats import measure_data
+from cellseg.data.stats_report import findings, write_stats
 from cellseg.data.tile import TileOptions, tile_data
 from cellseg.errors import DataError
 from tests.data.made import load, save, scene, write_source
@@ -93,7 +94,7 @@ def test_statistics_are_those_of_the_pixels(tmp_path: Path) -> None:
     assert stats.class_pixels["background"] == 3 * 64 * 64 - inside
     weights = stats.class_weights()
     assert weights["background"] == pytest.approx(3 * 64 * 64 / (3 * 64 * 64 - inside), abs=0.01)
-    assert any("larger than the 3 px" in text for text in stats.findings(3))
+    assert any("larger than the 3 px" in text for text in findings(stats, 3))
 
 
 def test_stain_densities_are_those_of_scikit_image(tmp_path: Path) -> None:

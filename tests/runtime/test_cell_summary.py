@@ -14,8 +14,7 @@ from shapely.geometry import Polygon
 
 from cellseg.runtime.cell_summary import summarize_cells
 from cellseg.runtime.slide import ArraySlide, Level
-from tests.fakes import fake_bundle, nuclei_picture, run_fake
-from tests.runtime.writers.test_cells_files import CELLS
+from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
 HW = (211, 305)
 RINGS = {
@@ -38,7 +37,7 @@ def geojson(path: Path) -> Path:
 
 
 def run(folder: Path, **options: Any) -> tuple[dict[str, Any], pd.DataFrame]:
-    head = {"kind": "softmax", "instances": CELLS}
+    head = CELL_HEAD
     bundle = fake_bundle(folder / "m.cellseg", head=head).path
     options = {"kind": "IdentityEngine", "tile_px": 64, "write": ("cells",)} | options
     result, _ = run_fake(ArraySlide(nuclei_picture(*HW), 0.5), folder, bundle, **options)

@@ -17,6 +17,7 @@ openvino = pytest.importorskip("openvino")
 from openvino import opset1  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402
 
+from cellseg.runtime.engines import openvino_trim  # noqa: E402
 from cellseg.runtime.engines.openvino_trim import make_trimmable  # noqa: E402
 
 if TYPE_CHECKING:
@@ -71,20 +72,27 @@ IMAGE = RNG.random((1, SIDE_PX, SIDE_PX, 3), np.float32)
 some_px = st.integers(0, 30)
 
 
+@pytest.mark.parametrize("band_px", [7, 16, 256])
 @pytest.mark.parametrize(("levels", "kernel"), [(1, 3), (2, 3), (3, 3), (2, 5)])
-def test_every_window_has_the_values_of_the_whole(levels: int, kernel: int) -> None:
+def test_every_window_has_the_values_of_the_whole(
+    levels: int, kernel: int, band_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_trim, "BAND_PX", band_px)
     model = unet(levels, kernel)
     whole = run(model.clone(), IMAGE)
     trimmer = make_trimmable(model)
     assert trimmer is not None
+    assert len(model.outputs) == trimmer.bands == -(-SIDE_PX // band_px)
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(st.builds(Sides, some_px, some_px, some_px, some_px))
     def check(unseen: Sides) -> None:
-        found = compiled([IMAGE, *trimmer.cuts(unseen)])[0][0]
+        outputs = compiled([IMAGE, *trimmer.cuts(unseen)])
         left_out = trimmer.left_out(unseen)
-        assert found.shape[:2] == left_out.within((SIDE_PX, SIDE_PX))
+        found = np.full((*left_out.within((SIDE_PX, SIDE_PX)), 3), np.nan, np.float32)
+        for number, rows in enumerate(trimmer.rows(unseen)):
+            found[rows] = outputs[number][0]
         assert all(0 <= less <= most for less, most in zip(left_out, unseen, strict=True))
         height, width = unseen.within((SIDE_PX, SIDE_PX))
         y, x = unseen.top - left_out.top, unseen.left - left_out.left
@@ -97,8 +105,30 @@ def test_every_window_has_the_values_of_the_whole(levels: int, kernel: int) -> N
 def test_most_of_a_halo_is_left_out() -> None:
     trimmer = make_trimmable(unet(2))
     assert trimmer is not None
-    assert trimmer.left_out(Sides(16, 16, 16, 16)) == Sides(15, 15, 15, 15)
+    assert trimmer.left_out(Sides(16, 16, 16, 16)) == Sides(16, 16, 16, 16)
     assert trimmer.left_out(NOTHING) == NOTHING
+
+
+def test_bands_divide_what_is_looked_at_and_share_rows_where_there_are_too_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openvino_trim, "BAND_PX", 16)
+    trimmer = make_trimmable(unet(2))
+    assert trimmer is not None
+    assert trimmer.rows(Sides(10, 14, 3, 3)) == [slice(k, k + 10) for k in (0, 10, 20, 30)]
+    assert trimmer.rows(Sides(20, SIDE_PX - 22)) == [slice(k, k + 1) for k in (0, 0, 1, 1)]
+
+
+def test_what_is_quantized_is_not_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_trim, "BAND_PX", 16)
+
+    def quantized(tensor: Any) -> Any:
+        ends = [np.float32(value) for value in (0, 4, 0, 4)]
+        return ops.fake_quantize(tensor, *ends, 256)
+
+    trimmer = make_trimmable(unet(2, last=quantized))
+    assert trimmer is not None
+    assert trimmer.bands == 1
 
 
 def gated(skip: Any, below: Any) -> Any:

@@ -17,8 +17,14 @@ from cellseg.runtime.lazy import LazyLabels
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.segmenter import Segmenter, SlideSegmentation, segment
 from cellseg.runtime.slide import ArraySlide
-from tests.fakes import ConvEngine, FakeEngine, IdentityEngine, fake_bundle, nuclei_picture
-from tests.runtime.test_infer import INSTANCES
+from tests.fakes import (
+    CELL_HEAD,
+    ConvEngine,
+    FakeEngine,
+    IdentityEngine,
+    fake_bundle,
+    nuclei_picture,
+)
 
 
 def segmenter_for(
@@ -88,7 +94,7 @@ def test_old_engines_are_closed(bundle: Path) -> None:
 
 
 def test_cells_are_numbered(tmp_path: Path) -> None:
-    path = fake_bundle(tmp_path / "m.cellseg", head=INSTANCES).path
+    path = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD).path
     image = np.zeros((80, 90), np.uint8)
     image[10:20, 10:20] = image[40:50, 60:70] = 255
     found = segmenter_for(path, IdentityEngine)[0](image)
@@ -102,7 +108,7 @@ def test_cells_are_numbered(tmp_path: Path) -> None:
 
 
 def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None:
-    path = fake_bundle(tmp_path / "m.cellseg", mpp=0.5, head=INSTANCES).path
+    path = fake_bundle(tmp_path / "m.cellseg", mpp=0.5, head=CELL_HEAD).path
     image = np.zeros((121, 161), np.uint8)
     image[40:81, 40:81] = 255
     found = segmenter_for(path, IdentityEngine)[0](image, mpp=0.25)
@@ -118,7 +124,7 @@ def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None
 
 
 def test_a_finished_runs_cells_are_those_of_one_image(tmp_path: Path) -> None:
-    path = fake_bundle(tmp_path / "m.cellseg", head=INSTANCES).path
+    path = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD).path
     image = nuclei_picture(150, 170)
     run = infer_slide(
         ArraySlide(image, 0.5),

@@ -21,7 +21,20 @@ _MAX_PX = 64_000_000
 
 
 def decode(data: bytes) -> tuple[NDArray[Any], float | None]:
-    """Decode an image file of any kind that ``infer`` reads, and its microns a pixel."""
+    """Decode an image file of any kind that ``infer`` reads, and its microns a pixel.
+
+    Returns
+    -------
+    array, shape (H, W, 3)
+        RGB in the file's own depth.
+    float or None
+        Microns per pixel; None where the file does not say.
+
+    Raises
+    ------
+    HttpError
+        If it is too large, or no image.
+    """
     with tempfile.TemporaryDirectory(prefix="cellseg-") as folder:
         path = Path(folder, "image")
         path.write_bytes(data)

@@ -100,7 +100,7 @@ class OpenVinoEngine:
         batch, bounds = self._options.batch_of(tile), self._bounds_of(unseen)
         request = self._requests.get()
         try:
-            request.run(batch, bounds, result[np.newaxis])
+            request.run(batch, bounds, self._outputs(result[np.newaxis], unseen))
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on a tile. Received: {error}.") from error
         finally:
@@ -113,6 +113,12 @@ class OpenVinoEngine:
         if unseen not in self._bounds:
             self._bounds[unseen] = [ov.Tensor(row) for row in self._trimmer.cuts(unseen)]
         return self._bounds[unseen]
+
+    def _outputs(self, result: NDArray[np.float32], unseen: Sides) -> list[NDArray[np.float32]]:
+        """Divide the result among the model's outputs."""
+        if self._trimmer is None:
+            return [result]
+        return [result[:, rows] for rows in self._trimmer.rows(unseen)]
 
     def close(self) -> None:
         """Release requests and model."""
@@ -127,14 +133,17 @@ class _Request:
         self._request = request
         self._arrays: tuple[Any, ...] = ()
 
-    def run(self, batch: NDArray[np.uint8], bounds: list[Any], result: NDArray[np.float32]) -> None:
+    def run(
+        self, batch: NDArray[np.uint8], bounds: list[Any], outputs: list[NDArray[np.float32]]
+    ) -> None:
         if not batch.flags.writeable:
             batch = batch.copy()  # OpenVINO refuses to look at what it may not write to
         self._request.set_input_tensor(0, ov.Tensor(batch, shared_memory=True))
         for number, bound in enumerate(bounds, 1):
             self._request.set_input_tensor(number, bound)
-        self._request.set_output_tensor(ov.Tensor(result, shared_memory=True))
-        self._arrays = (batch, result)
+        for number, output in enumerate(outputs):
+            self._request.set_output_tensor(number, ov.Tensor(output, shared_memory=True))
+        self._arrays = (batch, outputs)
         self._request.infer()
 
 

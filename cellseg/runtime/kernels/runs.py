@@ -21,6 +21,7 @@ __all__ = [
     "paint_runs",
     "pieces_in",
     "sort_by_piece",
+    "take_runs",
 ]
 
 
@@ -231,6 +232,38 @@ def crop_runs(
                 cropped[count, 1], cropped[count, 2] = left - x0, right - x0
                 count += 1
     cropped_starts[starts.size - 1] = count
+    return count
+
+
+@njit(nogil=True, cache=True)
+def take_runs(
+    runs: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    cells: NDArray[np.int64],
+    taken: NDArray[np.int32],
+    taken_starts: NDArray[np.int32],
+) -> int:
+    """Copy the runs of some cells; return how many there are.
+
+    Parameters
+    ----------
+    runs, starts
+        As for `find_boxes`.
+    cells : int64, shape (m,)
+        Which, in any order.
+    taken : int32, shape (r, 3)
+        Written; room for all runs of those cells.
+    taken_starts : int32, shape (m + 1,)
+        Written: where each begins in ``taken``.
+    """
+    count = 0
+    for index in range(cells.size):
+        taken_starts[index] = count
+        for run in range(starts[cells[index]], starts[cells[index] + 1]):
+            taken[count, 0], taken[count, 1] = runs[run, 0], runs[run, 1]
+            taken[count, 2] = runs[run, 2]
+            count += 1
+    taken_starts[cells.size] = count
     return count
 
 

@@ -38,9 +38,10 @@ def ring_areas(
     for ring in range(ring_sizes.shape[0]):
         size = ring_sizes[ring]
         total = 0.0
-        for index in range(size):
-            ax, ay = points[start + index] - points[start]
-            bx, by = points[start + (index + 1) % size] - points[start]
+        x0, y0 = points[start, 0], points[start, 1]
+        for index in range(1, size - 1):
+            ax, ay = points[start + index, 0] - x0, points[start + index, 1] - y0
+            bx, by = points[start + index + 1, 0] - x0, points[start + index + 1, 1] - y0
             total += ax * by - ay * bx
         out[ring] = total / 2
         start += size

@@ -42,7 +42,13 @@ _CONVERTERS = {
 
 
 def named_color(file: IniFile, key: str, default: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the colour that ``[segmentation]`` names or spells as RGB, 0..255."""
+    """Return the colour that ``[segmentation]`` names or spells as RGB, 0..255.
+
+    Raises
+    ------
+    RecipeError
+        If it is neither.
+    """
     value = file.get("segmentation", key, default)
     if isinstance(value, str) and value.lower() in _COLORS:
         return _COLORS[value.lower()]
@@ -53,7 +59,13 @@ def named_color(file: IniFile, key: str, default: tuple[int, int, int]) -> tuple
 
 
 def color_space(file: IniFile) -> str:
-    """Return the colour space that the network works in, as ``input.color`` names it."""
+    """Return the colour space that the network works in, as ``input.color`` names it.
+
+    Raises
+    ------
+    RecipeError
+        If OpenCV's conversion is one that networks cannot hold.
+    """
     converter = str(file.get("image", "color_converter", "")).removeprefix("cv2.").upper()
     if converter and converter != "NONE":
         if converter not in _CONVERTERS:

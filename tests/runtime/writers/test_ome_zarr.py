@@ -15,8 +15,7 @@ from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.writers import ome_zarr
 from cellseg.runtime.writers.facts import output_facts
 from cellseg.runtime.writers.ome_zarr import label_metadata
-from tests.fakes import fake_bundle, nuclei_picture, run_fake
-from tests.runtime.test_results import CELLS
+from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +49,7 @@ def test_every_level_is_that_of_the_class_map(
 
 def test_cells_are_written_with_their_numbers(tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", minversion="3")
-    head = {"kind": "softmax", "instances": CELLS}
+    head = CELL_HEAD
     bundle = fake_bundle(tmp_path / "cells.cellseg", head=head).path
     names = {"write": ("labels", "ome-zarr-labels"), "kind": "IdentityEngine"}
     result, _ = run_fake(ArraySlide(nuclei_picture(600, 700)), tmp_path / "out", bundle, **names)

@@ -84,10 +84,10 @@ def test_holes_and_pieces_keep_their_direction_at_any_resolution(
     tmp_path: Path, model_mpp: float | None
 ) -> None:
     labels = np.zeros((40, 64), np.uint32)
-    labels[4:20, 4:20], labels[8:14, 8:14] = 1, 0  # a ring
-    labels[24:36, 30:40] = labels[2:8, 50:60] = 2  # a cell in two pieces, at the border below
+    labels[4:20, 4:20], labels[8:14, 8:14] = 2, 0  # a ring
+    labels[24:36, 30:40] = labels[2:8, 50:60] = 1  # a cell in two pieces, at the border below
     labels[28:30, 33:35] = 0  # with a hole
-    ring, pieces = objects_of(tmp_path, labels, model_mpp)
+    pieces, ring = objects_of(tmp_path, labels, model_mpp)
     assert ring["geometry"]["type"] == "Polygon"
     assert len(ring["geometry"]["coordinates"]) == 2
     assert pieces["geometry"]["type"] == "MultiPolygon"
