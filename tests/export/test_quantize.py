@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +99,22 @@ def test_image_enters_as_bytes() -> None:
     (reader,) = [n for n in quantized.graph.node if quantized.graph.input[0].name in n.input]
     (transpose,) = [n for n in quantized.graph.node if reader.output[0] in n.input]
     assert (reader.op_type, transpose.op_type) == ("DequantizeLinear", "Transpose")
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="other processors have other kernels"
+)
+def test_openvino_computes_every_convolution_in_bytes_from_the_image_on() -> None:
+    ov = pytest.importorskip("openvino")
+    model = ov.Core().read_model(both(base=16)[1].SerializeToString())
+    model.reshape({model.input(0): [1, 64, 64, 3]})
+    layers = ov.Core().compile_model(model, "CPU").get_runtime_model().get_ordered_ops()
+    facts = [layer.get_rt_info() for layer in layers]
+    ran_as = [
+        each["primitiveType"].astype(str) for each in facts if each["layerType"] == "Convolution"
+    ]
+    assert ran_as
+    assert all(name.endswith("8") for name in ran_as), ran_as  # jit_avx2_I8, not brgconv_avx2_f32
 
 
 def test_shifted_image_stays_float_up_to_the_first_convolution() -> None:
