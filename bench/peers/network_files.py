@@ -94,10 +94,12 @@ def planar(model: Any, hw: tuple[int | str, int | str]) -> Any:
     last = next(node for node in graph.node if target in node.output)
     channels = last.input[0]
     kept = [node for node in graph.node if node not in entry and node != last]
-    is_float = entry[-1].op_type == "Cast"
+    is_float = any(node.op_type == "Cast" for node in entry)
+    name_of = {source: "image" if is_float else "bytes"}
+    for node in entry:
+        name_of[node.output[0]] = name_of.get(node.input[0], node.input[0])
     for node in kept:
-        planes = "image" if is_float else "bytes"
-        node.input[:] = [planes if name == entry[-1].output[0] else name for name in node.input]
+        node.input[:] = [name_of.get(name, name) for name in node.input]
     if not is_float:  # a quantized graph starts from the bytes themselves
         kept.insert(0, helper.make_node("Cast", ["image"], ["bytes"], to=TensorProto.UINT8))
     starts, ends, axis = (_int64(n, v) for n, v in (("bg0", 0), ("bg1", 1), ("channel", 1)))
@@ -120,11 +122,12 @@ def planar(model: Any, hw: tuple[int | str, int | str]) -> Any:
 
 
 def _entry_nodes(graph: Any, source: str) -> list[Any]:
-    """Return the nodes between the interleaved bytes and the first layer."""
+    """Return what turns the interleaved bytes into planes or floats before the first layer."""
     nodes: list[Any] = []
     node = next(node for node in graph.node if source in node.input)
-    while node.op_type in ("Transpose", "Cast"):
-        nodes.append(node)
+    while node.op_type in ("Transpose", "Cast", "DequantizeLinear"):
+        if node.op_type != "DequantizeLinear":  # has one scale, so it serves planes as well
+            nodes.append(node)
         node = next(other for other in graph.node if node.output[0] in other.input)
     return nodes
 

@@ -28,6 +28,8 @@ from cellseg.runtime.job import open_engine_for, opened_slide, prepare, with_til
 from cellseg.runtime.lock import FolderLock
 from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import (
+    EVERY_BUFFER,
+    LARGE_BUFFERS,
     MIN_CACHE_BYTES,
     reset_peak_rss,
     resident_bytes,
@@ -137,7 +139,7 @@ def infer_slide(
     with opened_slide(slide, options.mpp) as opened:
         if (source := source_of(opened)) is not None:
             source.skips_damage = options.on_error == "skip"
-        return_freed_memory()
+        return_freed_memory(LARGE_BUFFERS if options.max_ram_bytes is None else EVERY_BUFFER)
         _set_cache(opened, MIN_CACHE_BYTES)
         folder = result_folder(opened.path, out_dir)
         with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):

@@ -38,6 +38,8 @@ from pathlib import Path
 from cellseg.errors import TilePlanError
 
 __all__ = [
+    "EVERY_BUFFER",
+    "LARGE_BUFFERS",
     "MemoryPlan",
     "TileCost",
     "peak_rss_mb",
@@ -54,6 +56,7 @@ CACHE_BYTES = 256 * 2**20
 MIN_CACHE_BYTES = 16 * 2**20
 MAX_WORKERS = 8
 QUEUED = 12  # results being stitched, waiting to be written, and being written
+EVERY_BUFFER, LARGE_BUFFERS = 128 << 10, 16 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 
 
@@ -212,12 +215,18 @@ def plan_memory(
     return replace(plan, cache_bytes=min(wanted_cache, plan.cache_bytes + spare))
 
 
-def return_freed_memory() -> None:
+def return_freed_memory(from_bytes: int) -> None:
     """Let what is freed go back to the system at once (glibc), for the rest of the process.
 
     By default each thread gets a heap of its own, and the size from which on memory comes from the
     system and goes back to it grows with what is freed: tiles then stay in heaps that never shrink.
-    The threshold stays at its initial 128 KiB here, and two heaps serve all threads.
+    Here the threshold stays where it is put, and two heaps serve all threads.
+
+    Parameters
+    ----------
+    from_bytes : int
+        Size from which on memory comes from the system and goes back: `EVERY_BUFFER` holds least,
+        but the system blanks each buffer anew, a tenth of a run's time; `LARGE_BUFFERS` costs none.
     """
     if sys.platform != "linux":
         return
@@ -227,8 +236,8 @@ def return_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for parameter, value in (
             (_M_ARENA_MAX, 2),
-            (_M_MMAP_THRESHOLD, 128 << 10),
-            (_M_TRIM_THRESHOLD, 1 << 20),
+            (_M_MMAP_THRESHOLD, from_bytes),
+            (_M_TRIM_THRESHOLD, max(from_bytes, 1 << 20)),
         ):
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)

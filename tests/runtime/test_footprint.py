@@ -14,7 +14,7 @@ from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.footprint import files_bytes, held_bytes, memory_for, tile_cost, try_engine
 from cellseg.runtime.geojson import Region
 from cellseg.runtime.job import prepare
-from cellseg.runtime.memory import BASE_BYTES, return_freed_memory
+from cellseg.runtime.memory import BASE_BYTES, EVERY_BUFFER, return_freed_memory
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.roi import Roi
@@ -108,5 +108,5 @@ def test_a_budget_that_the_engine_breaks_is_refused_with_the_number_needed(
 
 
 def test_freed_memory_can_be_returned_here_or_nothing_happens() -> None:
-    return_freed_memory()
+    return_freed_memory(EVERY_BUFFER)
     assert np.ones(10**6).sum() == 10**6
