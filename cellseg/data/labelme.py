@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 __all__ = ["is_labelme", "read_labelme"]
 
 _AREAS = {"polygon", "rectangle", "circle", "mask"}
@@ -104,7 +106,7 @@ def _draw(drawing: Drawing, shape: dict[str, Any], order: Sequence[str]) -> None
     if kind not in _AREAS:
         return
     index = list(order).index(str(shape["label"])) + 1
-    points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
+    points: NDArray[np.float64] = np.asarray(shape["points"], np.float64).reshape(-1, 2)
     if kind == "mask":
         drawing.add_mask(_pixel_mask(shape, points, drawing), index)
         return

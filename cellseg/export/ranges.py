@@ -49,7 +49,7 @@ class Distribution:
     @property
     def edges(self) -> NDArray[np.float64]:
         """Borders of the bins, shape (2049,)."""
-        return np.linspace(self.low, self.high, self.counts.size + 1)
+        return np.linspace(self.low, self.high, self.counts.size + 1, dtype=np.float64)
 
 
 def collect_distributions(

@@ -58,7 +58,7 @@ class FrameView:
             sizes = zip(self._wl_hw, self._frame_hw, strict=True)
             self._axes = [axis_weights(0, count, self._scale, px) for count, px in sizes]
         self._lut_range: tuple[float, float] | None = None
-        self._lut = np.empty(0, np.uint8)
+        self._lut: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def show(
         self, image: NDArray[Any], range_of: Callable[[NDArray[Any]], tuple[float, float]]

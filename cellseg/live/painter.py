@@ -145,7 +145,7 @@ def _encoded(suffix: str, pixels: NDArray[Any], settings: list[int]) -> bytes:
     return data.tobytes()
 
 
-def _reduced(rgb: NDArray[np.uint8], hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _reduced(rgb: NDArray[np.uint8], hw: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return a copy of a picture in another size; means, so that fine grain does not flicker."""
     import cv2
 

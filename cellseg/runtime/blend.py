@@ -314,7 +314,7 @@ def _tiles_touching(
     of_rows, of_columns = _tiles_of_cells(plan.y), _tiles_of_cells(plan.x)
     for row, column in zip(*np.divmod(cells, len(plan.x)), strict=True):
         is_run[slice(*of_rows[row]), slice(*of_columns[column])] = True
-    return todo[is_run.reshape(-1)[todo]]
+    return np.asarray(todo[is_run.reshape(-1)[todo]], np.int64)
 
 
 def _tiles_of_cells(axis: AxisPlan) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ _OF_OPEN_RANGE = ("area_um2", "equivalent_diameter_um", "hematoxylin_od", "dab_o
 class Histogram:
     """Counts in bins of equal width from 0 on; the last bin counts all that is larger, too."""
 
-    edges: NDArray[np.float64]
+    edges: NDArray[np.floating[Any]]
     counts: NDArray[np.int64]
 
     def add(self, values: NDArray[Any]) -> None:

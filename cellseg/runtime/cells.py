@@ -74,7 +74,7 @@ class CellScratch:
         Height and width of the windows.
     """
 
-    def __init__(self, hw: tuple[int, int]) -> None:
+    def __init__(self, hw: tuple[int, ...]) -> None:
         self.height = np.empty(hw, np.uint8)
         most = hw[0] * ((hw[1] + 1) // 2)
         self.runs, self.piece = np.empty((most, 3), np.int32), np.empty(most, np.int32)
@@ -116,7 +116,7 @@ def part_cells(
     run_count, piece_count = find_runs(foreground.view(np.uint8), scratch.runs, scratch.piece)
     pieces = CellRuns.by_cell(scratch.runs[:run_count], scratch.piece[:run_count])
     wanted, boxes = np.empty(piece_count, np.bool_), np.empty((piece_count, 4), np.int64)
-    box = (0, 0, *foreground.shape) if box is None else box
+    box = (0, 0, foreground.shape[0], foreground.shape[1]) if box is None else box
     box = pieces_in(pieces.runs, pieces.starts, box, wanted)
     sides, largest = find_boxes(pieces.runs, pieces.starts, boxes)
     scratch.reserve(largest)

@@ -97,7 +97,7 @@ def bring_to(image: NDArray[np.uint8], fit_hw: tuple[int, int]) -> NDArray[np.ui
     return view.read(0, 0, *view.hw)
 
 
-def bring_back(channels: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.float32]:
+def bring_back(channels: NDArray[np.float32], hw: tuple[int, ...]) -> NDArray[np.float32]:
     """Scale a network's channels (h, w, C) to an image's size, linearly; shape (H, W, C)."""
     if channels.shape[:2] == hw:
         return channels

@@ -223,6 +223,7 @@ def _name(properties: dict[str, Any]) -> str | None:
 
 def _ring(points: list[list[float]]) -> NDArray[np.float64]:
     """Check a ring; drop the point that repeats the first, and all but x and y."""
+    ring: NDArray[np.float64]
     try:
         ring = np.array([(point[0], point[1]) for point in points], np.float64).reshape(-1, 2)
     except (TypeError, ValueError, IndexError, KeyError) as error:

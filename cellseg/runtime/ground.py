@@ -130,7 +130,7 @@ def _shines(overview: NDArray[Any], tops: NDArray[np.int64]) -> NDArray[np.bool_
     return tissue
 
 
-def _otsu(counts: NDArray[Any], edges: NDArray[np.float64]) -> float:
+def _otsu(counts: NDArray[Any], edges: NDArray[Any]) -> float:
     """Otsu's threshold of a histogram of equal bins."""
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)

@@ -144,4 +144,4 @@ def in_bands(tiles: NDArray[np.int64], plan_columns: int, band: int) -> NDArray[
     [0, 1, 4, 5, 2, 3, 6, 7]
     """
     rows, columns = np.divmod(tiles, plan_columns)
-    return tiles[np.lexsort((columns, rows, columns // band))]
+    return np.asarray(tiles[np.lexsort((columns, rows, columns // band))], np.int64)

@@ -263,7 +263,7 @@ def _named(
     piece_y, piece_x = (of_core.runs[of_core.starts[:-1], :2] + np.array(core[:2])).T
     is_own = ~is_cut & (y0 <= y) & (y < y0 + h) & (x0 <= x) & (x < x0 + w)
     name = np.where(is_cut, piece_y * hw[1] + piece_x, y * hw[1] + x)
-    links = np.zeros((0, 2), np.int64)
+    links: NDArray[np.int64] = np.zeros((0, 2), np.int64)
     if is_cut.any():
         names = np.full(len(cells) + 1, -1, np.int64)
         names[present[is_cut] + 1] = name[is_cut]

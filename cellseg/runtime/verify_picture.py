@@ -162,7 +162,7 @@ def _captioned(
 
 def _legend(width: int) -> NDArray[np.uint8]:
     """Draw the scale: one box a decade, and the grey of what is equal."""
-    strip = np.full((2 * _TEXT_PX, width, 3), _GROUND, np.uint8)
+    strip: NDArray[np.uint8] = np.full((2 * _TEXT_PX, width, 3), _GROUND, np.uint8)
     values = [0.0, *(10.0**-power for power in range(_DECADES, -1, -1))]
     for number, value in enumerate(values):
         left = number * 80

@@ -24,7 +24,7 @@ _BRIGHTNESS = np.clip(np.rint(256 * 10.0 ** (-np.arange(2048) / 512) - 1), 0, 25
 
 
 def random_affine(
-    rng: np.random.Generator, image_hw: tuple[int, int], crop_px: int, recipe: AugmentRecipe
+    rng: np.random.Generator, image_hw: tuple[int, ...], crop_px: int, recipe: AugmentRecipe
 ) -> NDArray[np.float64]:
     """Matrix (2, 3) that takes crop coordinates (x, y) to image coordinates.
 

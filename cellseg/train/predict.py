@@ -71,7 +71,7 @@ class KerasPredictor:
         whole = prepare_image(image, self._recipe.normalize)
         stride = self._recipe.model.stride
         tile_px, halo_px = tile_and_halo(self._recipe)
-        plan = plan_tiles(whole.shape[:2], tile_px, halo_px, stride)
+        plan = plan_tiles((whole.shape[0], whole.shape[1]), tile_px, halo_px, stride)
         padded = _padded(whole, stride)
         out = np.empty((*whole.shape[:2], len(self._recipe.class_list)), np.float32)
         height, width = plan.tile_hw

@@ -105,7 +105,8 @@ def _find_scaling(graph: Graph) -> _Scaling | None:
     if cast is None:
         return None
     source = result = cast.output[0]
-    scale, offset = np.ones(3), np.zeros(3)
+    scale: NDArray[np.float64] = np.ones(3)
+    offset: NDArray[np.float64] = np.zeros(3)
     while (node := graph.sole_consumer(result)) is not None and node.op_type in ("Mul", "Add"):
         values = [graph.constant(name) for name in node.input if name != result]
         if len(values) != 1 or values[0] is None or values[0].size not in (1, 3):

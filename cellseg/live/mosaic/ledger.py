@@ -31,8 +31,8 @@ class CellLedger:
 
     def __init__(self, class_count: int) -> None:
         self._whole = np.zeros(class_count, np.int64)
-        self._cut_boxes = np.zeros((0, 4))
-        self._cut_class = np.zeros(0, np.int64)
+        self._cut_boxes: NDArray[np.float64] = np.zeros((0, 4))
+        self._cut_class: NDArray[np.int64] = np.zeros(0, np.int64)
         self._starts = np.zeros((0, 2))
         self._stops = np.zeros((0, 2))
 
@@ -42,7 +42,7 @@ class CellLedger:
         waiting = np.bincount(self._cut_class, minlength=len(self._whole))
         return np.asarray(self._whole + waiting, np.int64)
 
-    def add(self, cells: NDArray[Any], yx: tuple[float, float], hw: tuple[int, int]) -> None:
+    def add(self, cells: NDArray[Any], yx: tuple[float, float], hw: tuple[int, ...]) -> None:
         """Count what is new in a frame.
 
         Parameters

@@ -161,7 +161,8 @@ class Mosaic:
         self._medians.append(float(np.median(grey[::8, ::8])) / 255)
         stage_yx = self._in_px(frame)
         links = self._register(index, grey, stage_yx)
-        known = _Known(frame.meta.frame_id, path, grey.shape, stage_yx, stage_yx)
+        hw = (grey.shape[0], grey.shape[1])
+        known = _Known(frame.meta.frame_id, path, hw, stage_yx, stage_yx)
         known.place_yx = self._guess(known, links)
         self._keep_grey(index, grey)
         self._known.append(known)
@@ -189,7 +190,7 @@ class Mosaic:
         y, x = np.average(guesses, axis=0, weights=weights)
         return float(y), float(x)
 
-    def _neighbours(self, hw: tuple[int, int], stage_yx: tuple[float, float]) -> list[int]:
+    def _neighbours(self, hw: tuple[int, ...], stage_yx: tuple[float, float]) -> list[int]:
         """Return the frames so far that one at a place of the stage overlaps."""
         if not self._known:
             return []

@@ -48,8 +48,8 @@ class MosaicPreview:
         self._palette, self._side_px = np.array(palette, np.uint8), side_px
         self.version, self.scale = 0, 1
         self._lock = Lock()
-        self._start = np.zeros(2, np.int64)
-        self._stop = np.zeros(2, np.int64)
+        self._start: NDArray[np.int64] = np.zeros(2, np.int64)
+        self._stop: NDArray[np.int64] = np.zeros(2, np.int64)
         self._rgb = np.zeros((0, 0, 3), np.uint8)
         self._classes = np.zeros((0, 0), np.uint8)
         self._values: tuple[int, int] | None = None

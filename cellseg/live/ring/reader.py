@@ -78,7 +78,7 @@ class RingReader:
     def __init__(self, name: str, dead_after_s: float = DEAD_AFTER_S) -> None:
         self.name, self._dead_after_s = name, dead_after_s
         self._map = _open(name)
-        self._header = np.ndarray((), layout.HEADER, self._map)
+        self._header: NDArray[Any] = np.ndarray((), layout.HEADER, self._map)
         layout.check_header(name, self._header, len(self._map))
         self.slots = int(self._header["slots"])
         self.session = int(self._header["session"])
@@ -121,7 +121,7 @@ class RingReader:
         if int(sequence[0]) != 2 * number + 2:
             return None
         barrier()
-        slot = np.ndarray((), layout.SLOT, self._map, start).copy()
+        slot: NDArray[Any] = np.ndarray((), layout.SLOT, self._map, start).copy()
         barrier()
         if int(sequence[0]) != 2 * number + 2:
             return None

@@ -62,7 +62,7 @@ class RingWriter:
         self._slots, self._pixel_bytes = slots, pixel_bytes
         self._slot_bytes = layout.slot_bytes_for(pixel_bytes)
         self._map = _make(self._path, layout.HEADER_BYTES + slots * self._slot_bytes)
-        self._header = np.ndarray((), layout.HEADER, self._map)
+        self._header: NDArray[Any] = np.ndarray((), layout.HEADER, self._map)
         self._next = 0
         self._fill_header()
 

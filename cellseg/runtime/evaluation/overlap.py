@@ -107,7 +107,8 @@ def _joint_counts(
     if (int(predicted.max(initial=0)) + 1) * (int(truth.max(initial=0)) + 1) > _MOST_KEYS:
         predicted, truth = _renumbered(predicted), _renumbered(truth)
     span = np.uint64(int(truth.max(initial=0)) + 1)
-    keys, counts = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    keys: list[NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
+    counts: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     for start in range(0, predicted.size, _BAND_PX):
         band = slice(start, start + _BAND_PX)
         joint = predicted[band].astype(np.uint64) * span + truth[band].astype(np.uint64)

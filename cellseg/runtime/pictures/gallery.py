@@ -117,7 +117,8 @@ def pick_cells(cells: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.int64
     rows = whole if len(whole) else rows
     by_size = rows[np.lexsort((cells["id"][rows], cells["area_px"][rows]))]
     count = min(_MOST_SHOWN, len(rows))
-    return by_size[((np.arange(count) + 0.5) * len(rows) / max(1, count)).astype(np.int64)]
+    spread = ((np.arange(count) + 0.5) * len(rows) / max(1, count)).astype(np.int64)
+    return np.asarray(by_size[spread], np.int64)
 
 
 def draw_gallery(gallery: Gallery, colours: Mapping[str, Sequence[int]]) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ class Histogram:
 
     label: str
     """What is measured, with its unit."""
-    edges: NDArray[np.float64]
+    edges: NDArray[np.floating[Any]]
     """Ends of the bins, shape (n + 1,)."""
     counts: Mapping[str, NDArray[np.int64]]
     """Cells in each bin, by class, shape (n,)."""

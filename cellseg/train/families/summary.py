@@ -181,7 +181,8 @@ def _step_response(model: keras.Model, stride_px: int) -> int | None:
 
 def _felt(model: keras.Model, side: int, stride_px: int, flipped: bool) -> int:
     """Rows of the black half that are no longer black."""
-    image = np.zeros((1, side, stride_px, int(model.inputs[0].shape[-1])), np.float32)
+    channels = int(model.inputs[0].shape[-1])
+    image: NDArray[np.float32] = np.zeros((1, side, stride_px, channels), np.float32)
     image[:, side // 2 :] = 255.0
     if flipped:
         image = image[:, ::-1].copy()
