@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # No test asserts a time: an example may take long where the machine has much else to do.
 settings.register_profile("cellseg", deadline=None)
 settings.load_profile("cellseg")
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and so would every program
+# have that they start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
