@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cellseg.runtime.cell_runs import CellRuns
+from cellseg.runtime.cell_runs import LARGEST_PX, CellRuns
 from cellseg.runtime.kernels.instances import part_pieces
 from cellseg.runtime.kernels.interior import count_sure, keep_interior
 from cellseg.runtime.kernels.runs import find_boxes, find_runs, pieces_in
@@ -177,13 +177,16 @@ def sure_enough(
 ) -> NDArray[np.bool_]:
     """Tell which cells, whole ones, are sure enough to be cells; bool (n,).
 
-    ``interior`` is what `part_cells` was given.
+    ``interior`` is what `part_cells` was given. A cell of more than `LARGEST_PX` always is: not
+    every region sees it whole, and all must say the same of it.
     """
     if rule.min_sure == 0:
         return np.ones(len(cells), bool)
+    boxes = cells.boxes
+    is_large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > LARGEST_PX
     sure_px = np.empty(len(cells), np.int64)
     count_sure(cells.runs, cells.starts, interior, sure_px)
-    return np.asarray(sure_px >= rule.min_sure * cells.area_px)
+    return np.asarray(is_large | (sure_px >= rule.min_sure * cells.area_px))
 
 
 def smoothed(
