@@ -14,7 +14,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CellRuns"]
+__all__ = ["LARGEST_PX", "CellRuns"]
+
+LARGEST_PX = 512
+"""A cell of at most so many pixels along y and x lies whole in the largest window of every region
+that it reaches into; what is larger may be cut by some and not by others."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cellseg.runtime.cell_runs import CellRuns
+from cellseg.runtime.cell_runs import LARGEST_PX, CellRuns
 from cellseg.runtime.kernels.instances import part_pieces
 from cellseg.runtime.kernels.interior import count_sure, keep_interior
 from cellseg.runtime.kernels.runs import find_boxes, find_runs, pieces_in
@@ -79,6 +79,7 @@ class CellScratch:
         most = hw[0] * ((hw[1] + 1) // 2)
         self.runs, self.piece = np.empty((most, 3), np.int32), np.empty(most, np.int32)
         self.work, self.work_heights = np.empty(0, np.int32), np.empty(0, np.uint8)
+        self.parts, self.part_cell = np.empty((0, 3), np.int32), np.empty(0, np.int32)
 
     def reserve(self, box_px: int) -> None:
         """Make room for a piece of foreground in a box of so many pixels, its frame included."""
@@ -87,6 +88,11 @@ class CellScratch:
                 np.empty(4 * box_px, np.int32),
                 np.empty(box_px, np.uint8),
             )
+
+    def reserve_parts(self, most: int) -> None:
+        """Make room for the runs of cells, at most so many."""
+        if self.part_cell.size < most:
+            self.parts, self.part_cell = np.empty((most, 3), np.int32), np.empty(most, np.int32)
 
 
 def part_cells(
@@ -120,8 +126,7 @@ def part_cells(
     box = pieces_in(pieces.runs, pieces.starts, box, wanted)
     sides, largest = find_boxes(pieces.runs, pieces.starts, boxes)
     scratch.reserve(largest)
-    most = (sides - 2 * run_count) // 2  # as many runs as pixels
-    runs, cell = np.empty((most, 3), np.int32), np.empty(most, np.int32)
+    scratch.reserve_parts((sides - 2 * run_count) // 2)  # as many runs as pixels
     size = part_pieces(
         pieces.runs,
         pieces.starts,
@@ -133,10 +138,10 @@ def part_cells(
         rule.min_seed_px,
         scratch.work,
         scratch.work_heights,
-        runs,
-        cell,
+        scratch.parts,
+        scratch.part_cell,
     )
-    return CellRuns.sorted(runs[:size], cell[:size], rule.min_area_px)
+    return CellRuns.sorted(scratch.parts[:size], scratch.part_cell[:size], rule.min_area_px)
 
 
 def label_cells(
@@ -172,13 +177,16 @@ def sure_enough(
 ) -> NDArray[np.bool_]:
     """Tell which cells, whole ones, are sure enough to be cells; bool (n,).
 
-    ``interior`` is what `part_cells` was given.
+    ``interior`` is what `part_cells` was given. A cell of more than `LARGEST_PX` always is: not
+    every region sees it whole, and all must say the same of it.
     """
     if rule.min_sure == 0:
         return np.ones(len(cells), bool)
+    boxes = cells.boxes
+    is_large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > LARGEST_PX
     sure_px = np.empty(len(cells), np.int64)
     count_sure(cells.runs, cells.starts, interior, sure_px)
-    return np.asarray(sure_px >= rule.min_sure * cells.area_px)
+    return np.asarray(is_large | (sure_px >= rule.min_sure * cells.area_px))
 
 
 def smoothed(

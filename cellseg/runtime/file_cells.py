@@ -62,4 +62,4 @@ class FileCells:
             number = int(self._labels.read(first // width, first % width, 1, 1)[0, 0])
             if number not in seen:
                 seen.add(number)
-                yield measure_large(self._labels, number, first, self._grid, self._measurer)
+                yield measure_large(self._labels, number, [first], self._grid, self._measurer)

@@ -23,7 +23,7 @@ from cellseg.runtime.labels import windows
 from cellseg.runtime.measured import MeasuredCells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,6 +65,10 @@ class Joins:
     def roots(self) -> NDArray[np.int64]:
         """First pixels of the cells that were put together, ascending."""
         return np.unique(self.cells)
+
+    def names_of(self, root: int) -> list[int]:
+        """Return the names of one of the cells that were put together, its first pixel first."""
+        return [root, *self.names[(self.cells == root) & (self.names != root)].tolist()]
 
     def resolved(self, names: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return names with those of pieces replaced by those of whole cells."""
@@ -116,7 +120,11 @@ def join_pieces(
 
 
 def measure_large(
-    labels: LabelSource, number: int, pixel: int, grid: RegionGrid, measurer: CellMeasurer
+    labels: LabelSource,
+    number: int,
+    names: Sequence[int],
+    grid: RegionGrid,
+    measurer: CellMeasurer,
 ) -> MeasuredCells:
     """Measure one cell of any size.
 
@@ -126,22 +134,24 @@ def measure_large(
         Numbers of all cells.
     number : int
         The cell's.
-    pixel : int
-        One of its pixels, ``y * W + x``.
+    names : sequence of int
+        Pixels, ``y * W + x``, where it is looked for, least first. Regions may part a piece of
+        foreground differently that none sees whole, so not each of them need be the cell's.
     grid : RegionGrid
         Where it is looked for, core by core.
     measurer : CellMeasurer
         Of the same slide.
     """
-    extent = _Extent.of(labels, number, pixel, grid)
+    extent = _Extent.of(labels, number, names, grid)
     y0, x0, y1, x1 = extent.box
     step = max(1, math.ceil(math.sqrt((y1 - y0) * (x1 - x0) / _MOST_PX)))
     every = _Every(labels, extent.box, step)
     mask = (every.read(0, 0, *every.hw) == number).astype(np.uint32)
     y, x = divmod(extent.first, labels.hw[1])
     mask[(y - y0) // step, (x - x0) // step] = 1  # of a thin cell, every k-th pixel may be none
+    first = min(extent.first, names[0])
     reduced = measurer.reduced(lambda source: _Every(source, extent.box, step), step)
-    found = reduced.measure(CellRuns.of_labels(mask), np.array([extent.first]), (0, 0))
+    found = reduced.measure(CellRuns.of_labels(mask), np.array([first]), (0, 0))
     return _at_full_size(found, extent, step, measurer)
 
 
@@ -177,10 +187,12 @@ class _Extent:
     first: int
 
     @classmethod
-    def of(cls, labels: LabelSource, number: int, pixel: int, grid: RegionGrid) -> _Extent:
-        """Look for a cell from core to core, as far as it reaches from one of its pixels."""
-        start = next(grid.touching(*divmod(pixel, labels.hw[1]), 1, 1))
-        waiting, seen = [start], {start}
+    def of(
+        cls, labels: LabelSource, number: int, names: Sequence[int], grid: RegionGrid
+    ) -> _Extent:
+        """Look for a cell from core to core, as far as it reaches from where its names lie."""
+        seen = {next(grid.touching(*divmod(name, labels.hw[1]), 1, 1)) for name in names}
+        waiting = sorted(seen)
         boxes, firsts = [], []
         area = sum_y = sum_x = 0
         while waiting:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from cellseg.runtime.cell_runs import CellRuns
+from cellseg.runtime.cell_runs import LARGEST_PX, CellRuns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,6 @@ __all__ = [
 Box: TypeAlias = "tuple[int, int, int, int]"
 CORE_PX = 1024
 MARGIN_PX = 128
-_LARGEST_MARGIN_PX = 512
 GROWN_BYTES = 200 << 20
 """What a window of the largest margin holds; one thread at a time has a window that grew."""
 
@@ -168,7 +167,7 @@ class SeededLabeller:
             return CellRuns.none()
         interior = self.interior.read(*window)
         cells = part_cells(classes, interior, self.rule, box=box)
-        # Of a cell that is cut nobody knows how sure it is; the largest are kept in any case.
+        # Of a cell that is cut nobody knows how sure it is: the window grows until it is whole.
         kept = sure_enough(cells, interior, self.rule) | _touches_side(cells, window, self.hw)
         return cells if kept.all() else cells.taken(np.flatnonzero(kept))
 
@@ -217,7 +216,7 @@ def find_cells(labeller: Labeller, core: Box, margin_px: int = MARGIN_PX) -> Reg
             cells = labeller.label(window, core)
             inside = cells.cropped(_inside(core, window))
             cut = (inside.counts > 0) & _touches_side(cells, window, labeller.hw)
-            if not cut.any() or margin_px >= _LARGEST_MARGIN_PX:
+            if not cut.any() or margin_px >= LARGEST_PX:
                 break
             if margin_px == first_margin_px:
                 growing.enter_context(_ONE_GROWS)

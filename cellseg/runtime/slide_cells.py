@@ -80,7 +80,7 @@ class SlideCells:
         # Eight bytes a cell: the one thing here that grows with what the slide holds.
         self._first = np.sort(np.concatenate([self._joins.roots, *firsts]))
         self._large = [
-            measure_large(self, int(number), int(first), self._grid, measurer)
+            measure_large(self, int(number), self._joins.names_of(int(first)), self._grid, measurer)
             for number, first in zip(
                 self._numbers(self._joins.roots), self._joins.roots, strict=True
             )

@@ -5,10 +5,11 @@ Either kind has a reading order and caches of its own, and one writer alone keep
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.writers.atomic import PARTIAL_PREFIX, replacing
 from cellseg.runtime.writers.facts import remove_output
 
@@ -36,7 +37,7 @@ def write_outputs(
     outputs : iterable of Output
         In this order.
     at_once : bool
-        Make those that need cells beside the others, and read the slide's overview beside both.
+        Make each that needs cells beside the others, and read the slide's overview beside them.
 
     Raises
     ------
@@ -52,14 +53,15 @@ def write_outputs(
         _write(folder, run, outputs)
         return
     stopped = Event()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(max(2, usable_cores())) as pool:
         if any(output.shows_slide for output in others):
             run.begin_picture(pool)
         stoppable = run.with_cells(lambda source: _Until(source, stopped))
-        beside = pool.submit(_write, folder, stoppable, of_cells)
+        beside = [pool.submit(_write, folder, stoppable, [output]) for output in of_cells]
         try:
             _write(folder, run, others)
-            beside.result()
+            for written in as_completed(beside):
+                written.result()
         except BaseException:
             stopped.set()
             raise

@@ -14,6 +14,7 @@ import cellseg.runtime.slide_cells as slide_cells
 from cellseg.runtime.cell_runs import CellRuns
 from cellseg.runtime.cells import label_cells
 from cellseg.runtime.file_cells import FileCells
+from cellseg.runtime.joins import measure_large
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.measure import CellMeasurer
 from cellseg.runtime.measured import MEASURED, MeasuredCells
@@ -130,7 +131,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let cells of more than some 90 px reach beyond every window."""
     for module in (slide_cells, file_cells):
         monkeypatch.setattr(module, "RegionGrid", lambda hw: RegionGrid(hw, core_px=64))
-    monkeypatch.setattr("cellseg.runtime.regions._LARGEST_MARGIN_PX", 16)
+    monkeypatch.setattr("cellseg.runtime.regions.LARGEST_PX", 16)
     monkeypatch.setattr("cellseg.runtime.regions.find_cells.__defaults__", (16,))
 
 
@@ -174,6 +175,19 @@ def test_cells_larger_than_any_window_are_kept_whole_and_reported(
         assert len(found) == len(whole)
         assert areas.sum() / 4 == pytest.approx(expected.astype(bool).sum(), rel=0.1)
     store.close()
+
+
+def test_a_cell_that_is_not_at_the_first_of_its_names_is_found_at_the_others() -> None:
+    labels = np.zeros(HW, np.uint32)
+    labels[200:220, 290:330] = 7
+    image = scene(*HW)
+    job: Any = FakeJob(plan_tiles(HW, 96, 16, 4), ArraySlide(image, path="a.png"))
+    measurer = CellMeasurer.of(job, ArrayLabels((labels > 0).astype(np.uint8)), None)
+    names = [40 * HW[1] + 10, 200 * HW[1] + 300]
+    found = measure_large(ArrayLabels(labels), 7, names, RegionGrid(HW, 64), measurer)
+    assert found.records["area_px"].tolist() == [800]
+    assert found.records["box"].tolist() == [[200, 290, 220, 330]]
+    assert found.records["first"].tolist() == [names[0]]  # what its number goes by
 
 
 @pytest.mark.usefixtures("small_windows")

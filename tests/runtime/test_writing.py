@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,6 +74,23 @@ def test_a_failure_beside_the_others_is_raised(tmp_path: Path, run: FinishedRun)
     assert [path.name for path in tmp_path.iterdir()] == ["classes"]
 
 
+def test_one_of_two_files_made_from_cells_ends_the_other_if_it_fails(
+    tmp_path: Path, run: FinishedRun
+) -> None:
+    def endless(path: Path, run: FinishedRun) -> None:
+        assert run.cells is not None
+        while True:
+            run.cells.read(0, 0, 1, 1)
+
+    def failing(path: Path, _: FinishedRun) -> None:
+        raise ValueError("no space")
+
+    outputs = [output("labels", "cells", endless), output("cells", "cells", failing)]
+    with pytest.raises(ValueError, match="no space"):
+        write_outputs(tmp_path, run, outputs, at_once=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_the_slides_overview_is_read_once_and_beside_the_other_files(
     tmp_path: Path, run: FinishedRun, monkeypatch: pytest.MonkeyPatch, at_once: bool
@@ -115,7 +131,7 @@ def test_ctrl_c_ends_what_is_written_from_cells_alone(
         begun.wait(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Future, "result", interrupted)
+    monkeypatch.setattr("cellseg.runtime.writing.as_completed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_outputs(tmp_path, run, [output("labels", "cells", endless)], at_once=True)
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def nice_number(value: float) -> float:
     >>> nice_number(3120.0), nice_number(0.07), nice_number(0.0)
     (4000.0, 0.08, 0.0)
     """
-    if value <= 0:
+    if value < sys.float_info.min * 10:  # its power of ten would be 0
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))
     steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
