@@ -132,6 +132,10 @@ class CellRuns:
         take_runs(self.runs, self.starts, cells, runs, starts)
         return CellRuns(runs, starts)
 
+    def where(self, kept: NDArray[np.bool_]) -> CellRuns:
+        """Return the cells for which ``kept`` holds, in order; themselves if it holds for all."""
+        return self if kept.all() else self.taken(np.flatnonzero(kept))
+
     def cropped(self, box: tuple[int, int, int, int]) -> CellRuns:
         """Return the same cells as they are in a part, y0, x0, y1, x1, of the window.
 

@@ -168,7 +168,7 @@ def label_cells(
         First pixels, ``y * W + x``.
     """
     cells = part_cells(foreground, interior, rule, scratch)
-    cells = cells.taken(np.flatnonzero(sure_enough(cells, interior, rule)))
+    cells = cells.where(sure_enough(cells, interior, rule))
     return cells.painted(foreground.shape, out=out), cells.first(foreground.shape[1])
 
 

@@ -168,8 +168,8 @@ class SeededLabeller:
         interior = self.interior.read(*window)
         cells = part_cells(classes, interior, self.rule, box=box)
         # Of a cell that is cut nobody knows how sure it is: the window grows until it is whole.
-        kept = sure_enough(cells, interior, self.rule) | _touches_side(cells, window, self.hw)
-        return cells if kept.all() else cells.taken(np.flatnonzero(kept))
+        is_sure = sure_enough(cells, interior, self.rule)
+        return cells.where(is_sure | _touches_side(cells, window, self.hw))
 
 
 @dataclass(frozen=True)
