@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
-from cellseg.train.stain import dim_nuclei, is_bright_field, restain
+from cellseg.train.stain import (
+    clouds,
+    cytoplasm,
+    dim_nuclei,
+    fibres,
+    is_bright_field,
+    restain,
+    tissue,
+)
 
 
 def purple_on_white() -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +47,47 @@ def test_the_same_generator_dyes_alike_and_another_does_not() -> None:
     one, two, other = (restain(image, labels, np.random.default_rng(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
+
+
+def test_cytoplasm_lies_about_nuclei_and_thins_out_away_from_them() -> None:
+    _, labels = purple_on_white()
+    away = distance_transform_edt(labels == 0)
+    bodies = [cytoplasm(labels, np.random.default_rng(seed)) for seed in range(40)]
+    stained = [body for body in bodies if body.any()]
+    assert 10 <= len(stained) <= 30  # in half of the crops
+    assert all(0 <= body.min() and body.max() < 2 for body in stained)
+    near, far = ([body[where].mean() for body in stained] for where in (away < 3, away > 15))
+    assert np.mean(near) > 5 * np.mean(far)
+
+
+def test_neighbouring_bodies_are_parted_in_many_crops() -> None:
+    labels = np.zeros((64, 64), np.uint16)
+    labels[20:44, 14:29], labels[20:44, 35:50] = 1, 2  # 6 px apart
+    parted = 0
+    for seed in range(60):
+        row = cytoplasm(labels, np.random.default_rng(seed))[32]
+        parted += row[31:33].mean() < 0.7 * min(row[29:31].mean(), row[33:35].mean())
+    assert parted > 8
+
+
+def test_nothing_is_stained_about_no_nuclei() -> None:
+    nothing = np.zeros((32, 32), np.uint16)
+    assert not any(cytoplasm(nothing, np.random.default_rng(seed)).any() for seed in range(8))
+
+
+def test_grounds_differ_and_a_fifth_of_them_is_clear() -> None:
+    grounds = [tissue((48, 80), np.random.default_rng(seed)) for seed in range(100)]
+    assert all(g.shape == (48, 80) and 0 <= g.min() and g.max() < 1.6 for g in grounds)
+    assert 8 <= sum(not g.any() for g in grounds) <= 35
+    assert len({g.tobytes() for g in grounds if g.any()}) == sum(bool(g.any()) for g in grounds)
+
+
+def test_fibres_and_clouds_are_parts_of_one() -> None:
+    for seed in range(20):
+        for make in (fibres, clouds):
+            found = make((40, 56), np.random.default_rng(seed))
+            assert (found.shape, found.dtype) == ((40, 56), np.float32)
+            assert 0 <= found.min() <= found.max() <= 1
 
 
 def test_fluorescence_is_no_bright_field() -> None:
