@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from tests.slides import (
     grey,
     halved,
