@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 our error (``error:`` and ``hint:`` on stderr), 2 wrong us
 
 from __future__ import annotations
 
+import gc
+import os
 from typing import Annotated
 
 import typer
@@ -40,7 +42,19 @@ app.add_typer(bench_app, name="bench")
 
 def main() -> None:
     """Run the command line; what the ``cellseg-cli`` script calls."""
+    _settle_process()
     app()
+
+
+def _settle_process() -> None:
+    """Set what a process of our own may set, and a library in somebody else's must not.
+
+    Numbers are not crunched by BLAS here, but NumPy, SciPy and OpenCV each bring one whose threads,
+    one for each core, spin for a tenth of a second when they start. Imports and the engine's
+    graph make objects that stay: looking through them for garbage takes as long again.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(10_000, 10, 10)
 
 
 def _print_version(wanted: bool) -> None:

@@ -154,7 +154,8 @@ class PageSegments:
         if decoded is None:
             raise ValueError("it holds no data")
         samples: NDArray[Any] = decoded[0]
-        return samples
+        # Fax codecs give bytes of 0 and 1, the others bits.
+        return samples.astype(bool) if self._dtype == np.bool_ else samples
 
     def _read_band(self, row: int) -> NDArray[Any]:
         rows, width = self.grid.clip(row, 0)

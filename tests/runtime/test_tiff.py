@@ -179,6 +179,18 @@ def test_single_bits_become_black_and_white(tmp_path: Path, compression: str | N
     assert np.array_equal(read(path)[..., 0], np.where(mask, 255, 0))
 
 
+def test_fax_codes_become_black_and_white(tmp_path: Path) -> None:
+    bits = "001" "00110101" "000101" "11" + 2 * "000000000001"  # T.6: two rows of 8 pixels set
+    coded = np.array(list(bits.ljust(48, "0")), int).astype(bool).reshape(6, 8)
+    path = tmp_path / "fax.tif"
+    tifffile.imwrite(path, coded, photometric="minisblack")
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tags = tif.pages[0].tags
+        for name, value in (("Compression", 4), ("ImageLength", 2), ("RowsPerStrip", 2)):
+            tags[name].overwrite(value)
+    assert np.array_equal(read(path), np.full((2, 8, 3), 255))
+
+
 def test_tiles_never_written_are_background(tmp_path: Path) -> None:
     colour, dark = tmp_path / "a.tif", tmp_path / "b.tif"
     for path, image in ((colour, scene(256, 256)), (dark, grey(256, 256))):
