@@ -6,6 +6,7 @@ import ast
 import pkgutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,31 @@ def test_imports_go_one_way_even_where_they_are_late(part: str, others: tuple[st
             if any(name == bad or name.startswith(f"{bad}.") for bad in forbidden)
         }
         assert wrong == set(), source
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def run_by(source: Path) -> set[str]:
+    """Modules that a file imports when it runs, early or late: all but those for annotations."""
+    body = ast.parse(source.read_text(encoding="utf-8")).body
+    nodes = [node for part in body if not is_for_types(part) for node in ast.walk(part)]
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    named = {f"{node.module}.{name.name}" for node in imports for name in node.names}
+    return named | {str(node.module) for node in imports}
+
+
+def test_no_modules_of_the_runtime_import_each_other_in_a_circle() -> None:
+    root = Path(cellseg.__path__[0]).parent
+    files = {name: root.joinpath(*name.split(".")) for name in runtime_modules()}
+    imports = {
+        name: run_by(path.with_suffix(".py")) & files.keys()
+        for name, path in files.items()
+        if not path.is_dir()
+    }
+    assert len(imports) > 50
+    TopologicalSorter(imports).prepare()  # raises CycleError, naming the circle
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -109,7 +109,7 @@ def open_view(slide_path: str | os.PathLike[str], bundle: Bundle) -> WorkingView
     from cellseg.runtime import job
     from cellseg.runtime.normalize import Normalize, measure_range
     from cellseg.runtime.options import InferOptions
-    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.readers import open_slide
 
     spec = bundle.manifest.input.normalize
     slide = open_slide(slide_path)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from cellseg.commands import data_options as own
 from cellseg.commands import options as opt
 from cellseg.commands.common import (
     counted,
@@ -16,61 +17,30 @@ from cellseg.commands.common import (
     progress_bar,
     reports_errors,
 )
+from cellseg.errors import DataError
+
+if TYPE_CHECKING:
+    from cellseg.data.import_data import ImportReport
+    from cellseg.data.smear.cutouts import Cutout
+    from cellseg.data.smear.synthesize import SmearReport
+    from cellseg.data.split import SplitReport
 
 __all__ = ["import_annotated", "make_slide", "preview", "split", "synthesize", "tile"]
-
-DatasetOut = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to.")
-]
-TileSide = Annotated[int, typer.Option("--tile", metavar="PX", min=16, help="Side of a tile.")]
 
 
 @reports_errors
 def import_annotated(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE", help="Folder, zip or tar archive, or COCO, LabelMe or GeoJSON file."
-        ),
-    ],
-    out: DatasetOut,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--form",
-            metavar="NAME",
-            help="auto, binary, index, palette, cutout, instances, folders, coco, labelme, qupath.",
-        ),
-    ] = "auto",
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--classes", metavar="NAME,...", help="Foreground classes in order of their value."
-        ),
-    ] = None,
-    palette: Annotated[
-        str, typer.Option("--palette", metavar="NAME=#RRGGBB,...", help="Colours of RGB masks.")
-    ] = "",
-    tolerance: Annotated[
-        float,
-        typer.Option("--tolerance", min=0, help="Largest RGB distance to a palette colour."),
-    ] = 24.0,
-    threshold: Annotated[
-        int,
-        typer.Option("--threshold", min=0, max=254, help="JPEG and grey masks: foreground above."),
-    ] = 127,
-    slide: Annotated[
-        Path | None,
-        typer.Option("--slide", metavar="FILE", help="Slide of GeoJSON; else that of its name."),
-    ] = None,
-    tile: TileSide = 512,
-    overlap: Annotated[
-        int, typer.Option("--overlap", metavar="PX", min=0, help="Shared by tiles of a slide.")
-    ] = 0,
-    mpp: Annotated[
-        float | None,
-        typer.Option("--mpp", metavar="MICRONS", help="Pixel size of tiles of a slide."),
-    ] = None,
+    source: own.AnnotatedSource,
+    out: own.DatasetOut,
+    form: own.Form = "auto",
+    classes: own.Classes = None,
+    palette: own.Palette = "",
+    tolerance: own.Tolerance = 24.0,
+    threshold: own.MaskThreshold = 127,
+    slide: own.AnnotatedSlide = None,
+    tile: own.TileSide = 512,
+    overlap: own.SlideOverlap = 0,
+    mpp: own.SlideTileMpp = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Bring annotated images of any form into the one that training reads.
@@ -96,7 +66,11 @@ def import_annotated(
         report = import_data(source, out, options, progress)
     if as_json:
         print_json(report.to_json())
-        return
+    else:
+        _print_import(out, report)
+
+
+def _print_import(out: Path, report: ImportReport) -> None:
     splits = ", ".join(f"{count} {name or 'not split'}" for name, count in report.images.items())
     typer.echo(f"{out}\n  form        {report.form}\n  images      {splits}")
     typer.echo(f"  objects     {report.objects}")
@@ -110,19 +84,11 @@ def import_annotated(
 
 @reports_errors
 def make_slide(
-    out: Annotated[Path, typer.Argument(metavar="FILE.tif", help="Slide to write.")],
-    images: Annotated[
-        Path,
-        typer.Option("--images", metavar="FOLDER", help="Labelled images: images/ masks/ labels/."),
-    ],
-    size: Annotated[
-        Any,
-        typer.Option("--size", metavar="WxH", parser=opt.parse_size, help="Pixels at level 0."),
-    ] = "16384x16384",
-    tissue: Annotated[
-        float, typer.Option("--tissue", metavar="0..1", help="Part of it that is tissue.")
-    ] = 0.6,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same slide.")] = 0,
+    out: own.SlideOut,
+    images: own.LabelledImages,
+    size: own.SlideSize = "16384x16384",
+    tissue: own.TissuePart = 0.6,
+    seed: own.SlideSeed = 0,
 ) -> None:
     """Make a slide of any size from real labelled images, with its exact truth beside it.
 
@@ -141,12 +107,8 @@ def make_slide(
 def preview(
     recipe: opt.RecipeName,
     data: opt.Data = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.png", help="Picture to write.")
-    ] = Path("preview.png"),
-    count: Annotated[
-        int, typer.Option("--count", min=1, max=300, help="Pairs of image and mask.")
-    ] = 24,
+    out: own.PreviewOut = Path("preview.png"),
+    count: own.PreviewCount = 24,
     settings: opt.Settings = None,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -166,43 +128,15 @@ def preview(
 
 @reports_errors
 def split(
-    source: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="Folder that 'data import' wrote.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="New or empty folder to write to."),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only look for leaks in a set that is split already.")
-    ] = False,
-    shares: Annotated[
-        Any,
-        typer.Option(
-            "--shares", metavar="A,B,C", parser=opt.parse_numbers, help="Train, valid, test."
-        ),
-    ] = "0.8,0.1,0.1",
-    group_pattern: Annotated[
-        str | None,
-        typer.Option(
-            "--group-pattern", metavar="REGEX", help="Its first group in the name is the source."
-        ),
-    ] = None,
-    group_folder: Annotated[
-        bool, typer.Option("--group-folder", help="The folder an image came from is the source.")
-    ] = False,
-    group_csv: Annotated[
-        Path | None,
-        typer.Option("--group-csv", metavar="FILE", help="Columns stem, group and maybe split."),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same split.")] = 0,
-    leak_check: Annotated[
-        bool,
-        typer.Option(
-            "--leak-check/--no-leak-check",
-            help="Keep copies, overlapping and neighbouring crops together.",
-        ),
-    ] = True,
+    source: own.SplitSource,
+    out: own.SplitOut = None,
+    check: own.Check = False,
+    shares: own.Shares = "0.8,0.1,0.1",
+    group_pattern: own.GroupPattern = None,
+    group_folder: own.GroupFolder = False,
+    group_csv: own.GroupCsv = None,
+    seed: own.SplitSeed = 0,
+    leak_check: own.LeakCheck = True,
     as_json: opt.AsJson = False,
 ) -> None:
     """Divide a data set into train, valid and test by source, stratified by class, without leaks.
@@ -217,32 +151,41 @@ def split(
       cellseg-cli data split data/mine -o data/mine-split --group-pattern "^([^_]+)_"
       cellseg-cli data split data/theirs --check
     """
-    from cellseg.data.split import SplitOptions, check_leaks, split_data
-    from cellseg.errors import DataError
-
     if check:
-        with counted("comparing") as progress:
-            dataset, leaks = check_leaks(source, progress)
-        lines = [
-            f"{dataset.items[leak.one].name}  {dataset.items[leak.two].name}  {leak.kind} "
-            f"{leak.likeness:.3f}"
-            for leak in leaks
-        ]
-        typer.echo("\n".join(lines) if leaks else f"no leaks among {len(dataset.items)} images")
-        if leaks:
-            raise DataError(
-                f"Splits share no image and no field. Received: {len(leaks)} pairs across splits.",
-                hint="Divide the set anew: cellseg-cli data split DATASET -o FOLDER.",
-            )
+        _check_split(source)
         return
     if out is None:
         raise typer.BadParameter("--out is needed, or --check.")
+    from cellseg.data.split import SplitOptions, split_data
+
     options = SplitOptions(shares, group_pattern, group_folder, group_csv, seed, leak_check)
     with counted("comparing") as progress:
         report = split_data(source, out, options, progress)
     if as_json:
         print_json(report.to_json())
+    else:
+        _print_split(out, report)
+
+
+def _check_split(source: Path) -> None:
+    """List the pairs of images that splits share, and refuse the set if there are any."""
+    from cellseg.data.split import check_leaks
+
+    with counted("comparing") as progress:
+        dataset, leaks = check_leaks(source, progress)
+    if not leaks:
+        typer.echo(f"no leaks among {len(dataset.items)} images")
         return
+    for leak in leaks:
+        one, two = dataset.items[leak.one], dataset.items[leak.two]
+        typer.echo(f"{one.name}  {two.name}  {leak.kind} {leak.likeness:.3f}")
+    raise DataError(
+        f"Splits share no image and no field. Received: {len(leaks)} pairs across splits.",
+        hint="Divide the set anew: cellseg-cli data split DATASET -o FOLDER.",
+    )
+
+
+def _print_split(out: Path, report: SplitReport) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in report.images.items())
     typer.echo(f"{out}\n  images      {counts}\n  groups      {report.groups}")
     for name, images in report.class_images.items():
@@ -257,22 +200,14 @@ def split(
 
 @reports_errors
 def tile(
-    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of images and masks.")],
-    out: DatasetOut,
-    tile: TileSide = 512,
-    overlap: Annotated[
-        int, typer.Option("--overlap", metavar="PX", min=0, help="Shared by neighbouring tiles.")
-    ] = 0,
-    min_foreground: Annotated[
-        float, typer.Option("--min-foreground", min=0, max=1, help="Part that must be foreground.")
-    ] = 0.001,
-    keep_empty: Annotated[
-        float, typer.Option("--keep-empty", min=0, max=1, help="Part of the other tiles to keep.")
-    ] = 0.0,
-    reduced: Annotated[
-        bool, typer.Option("--reduced", help="Add each image as a whole, reduced to a tile.")
-    ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Decides which empty tiles are kept.")] = 0,
+    source: own.TileSource,
+    out: own.DatasetOut,
+    tile: own.TileSide = 512,
+    overlap: own.TileOverlap = 0,
+    min_foreground: own.MinForeground = 0.001,
+    keep_empty: own.KeepEmpty = 0.0,
+    reduced: own.Reduced = False,
+    seed: own.TileSeed = 0,
 ) -> None:
     """Cut large annotated images into tiles; tiles of background are skipped.
 
@@ -296,50 +231,18 @@ def tile(
 
 @reports_errors
 def synthesize(
-    out: DatasetOut,
-    white: Annotated[
-        Path | None,
-        typer.Option(
-            "--white", metavar="FOLDER", help="Images of one white cell each, with cell_types.csv."
-        ),
-    ] = None,
-    red: Annotated[
-        Path | None,
-        typer.Option("--red", metavar="FOLDER", help="Fields of red cells with points/."),
-    ] = None,
-    cutouts: Annotated[
-        Path | None,
-        typer.Option(
-            "--cutouts", metavar="FOLDER", help="Your own: <class>/NAME.png with NAME_mask.png."
-        ),
-    ] = None,
-    count: Annotated[
-        int, typer.Option("--count", min=1, help="Training images; a tenth for valid and test.")
-    ] = 1000,
-    size: Annotated[int, typer.Option("--size", metavar="PX", help="Side of an image.")] = 224,
-    clipped: Annotated[
-        float, typer.Option("--clipped", min=0, max=1, help="Part of the cells the border cuts.")
-    ] = 0.15,
-    feather: Annotated[
-        float, typer.Option("--feather", metavar="PX", min=0, help="Softness of pasted edges.")
-    ] = 0.8,
-    match_colours: Annotated[
-        bool,
-        typer.Option("--match-colours/--keep-colours", help="Bring cells to the field's colours."),
-    ] = True,
-    vary_ground: Annotated[
-        float,
-        typer.Option(
-            "--vary-ground",
-            min=0,
-            max=0.9,
-            help="Largest change of a field's ground colour, +-, a part of each channel.",
-        ),
-    ] = 0.0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same bytes.")] = 0,
+    out: own.DatasetOut,
+    white: own.WhiteCells = None,
+    red: own.RedCells = None,
+    cutouts: own.Cutouts = None,
+    count: own.SmearCount = 1000,
+    size: own.SmearSide = 224,
+    clipped: own.Clipped = 0.15,
+    feather: own.Feather = 0.8,
+    match_colours: own.MatchColours = True,
+    vary_ground: own.VaryGround = 0.0,
+    workers: own.Processes = None,
+    seed: own.SmearSeed = 0,
 ) -> None:
     """Make blood smears with exact labels from real cells: ten classes, masks and boxes.
 
@@ -356,9 +259,20 @@ def synthesize(
     """
     import os
 
-    from cellseg.data.smear.cutouts import cut_from_folders, cut_red_cells, cut_white_cells
     from cellseg.data.smear.synthesize import SmearOptions, synthesize_smears
-    from cellseg.errors import DataError
+
+    cells = _cut_cells(white, red, cutouts)
+    found = workers or os.cpu_count() or 1
+    options = SmearOptions(
+        count, size, seed, feather, match_colours, clipped, vary_ground, workers=found
+    )
+    with counted("pasting") as progress:
+        report = synthesize_smears(cells, out, options, progress)
+    _print_smears(out, report)
+
+
+def _cut_cells(white: Path | None, red: Path | None, cutouts: Path | None) -> list[Cutout]:
+    from cellseg.data.smear.cutouts import cut_from_folders, cut_red_cells, cut_white_cells
 
     if white is None and red is None and cutouts is None:
         raise DataError(
@@ -368,13 +282,10 @@ def synthesize(
     cells = [] if white is None else cut_white_cells(white)
     for part in () if red is None else cut_red_cells(red):
         cells += part
-    cells += [] if cutouts is None else cut_from_folders(cutouts)
-    found = workers or os.cpu_count() or 1
-    options = SmearOptions(
-        count, size, seed, feather, match_colours, clipped, vary_ground, workers=found
-    )
-    with counted("pasting") as progress:
-        report = synthesize_smears(cells, out, options, progress)
+    return cells if cutouts is None else cells + cut_from_folders(cutouts)
+
+
+def _print_smears(out: Path, report: SmearReport) -> None:
     counts = ", ".join(f"{n} {split}" for split, n in report.images.items())
     typer.echo(f"{out}\n  images      {counts}")
     for name, samples in report.samples.items():

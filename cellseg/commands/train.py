@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from cellseg.commands import instances as inst
 from cellseg.commands import options as opt
 from cellseg.commands import pixels as pix
+from cellseg.commands import train_options as own
 from cellseg.commands.common import (
     load_recipe,
     needs_extra,
@@ -21,23 +21,20 @@ from cellseg.commands.common import (
 )
 from cellseg.errors import DataError
 
+if TYPE_CHECKING:
+    from cellseg.train.sections import Recipe
+
 __all__ = ["evaluate", "train"]
+
+_USUAL_MODEL = "nuclei"
 
 
 @reports_errors
 def train(
     recipe: opt.RecipeName,
     data: opt.Data = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            help="The run's folder; by default runs/<name>, or a .config file's model_dir.",
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    out: own.RunFolder = None,
+    resume: own.Resume = False,
     settings: opt.Settings = None,
     verbose: opt.Verbose = False,
 ) -> None:
@@ -68,38 +65,13 @@ def train(
 
 @reports_errors
 def evaluate(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RECIPE", help="TOML file, a seed's .config file, or a shipped recipe's name."
-        ),
-    ] = None,
+    recipe: own.ScoredRecipe = None,
     data: opt.Data = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME|PATH",
-            help="Bundle, run folder or .keras file; by default the recipe's own run, or nuclei.",
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="train, valid or test.")
-    ] = "test",
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Tables and a picture of the worst."),
-    ] = None,
-    tiled: Annotated[
-        bool, typer.Option("--tiled", help="Also tile by tile, at the images' own scale.")
-    ] = False,
-    cam: Annotated[
-        bool,
-        typer.Option(
-            "--cam",
-            help="Also class activation maps (Seg-Grad-CAM): Keras models, on TensorFlow or torch.",
-        ),
-    ] = False,
+    model: own.ScoredModel = None,
+    split: own.Split = "test",
+    out: own.ReportOut = None,
+    tiled: own.Tiled = False,
+    cam: own.Cam = False,
     settings: opt.Settings = None,
     instances: inst.Instances = False,
     pred: inst.Pred = None,
@@ -143,18 +115,25 @@ def evaluate(
     with needs_extra("train"):
         from cellseg.train.recipe import data_folder, recipe_path
     root, home = data_folder(recipe, data), recipe_path(recipe).parent
-    if not instances and pix.scores_pixels(resolved, model):
-        ask = pix.Request(root, home, split, model, tiled, cam, out, engine, precision)
-        pix.evaluate_pixels(resolved, ask, as_json)
-        return
-    bundle = model or "nuclei"
+    ask = pix.Request(root, home, split, model, tiled, cam, out, engine, precision)
     if instances:
+        bundle = model or _USUAL_MODEL
         scores = inst.scores_of_model(resolved, root, split, bundle, engine, precision)
         inst.print_scores(scores, bootstrap, seed, out, as_json)
-        return
+    elif pix.scores_pixels(resolved, model):
+        pix.evaluate_pixels(resolved, ask, as_json)
+    else:
+        _evaluate_objects(resolved, ask, as_json)
+
+
+def _evaluate_objects(recipe: Recipe, ask: pix.Request, as_json: bool) -> None:
+    """Score the cells of a bundle, source by source."""
     with needs_extra("train"):
         from cellseg.train.evaluate import evaluate_bundle, format_table
-    summary = evaluate_bundle(resolved, root, split, bundle, out, engine, precision)
+    bundle = ask.model or _USUAL_MODEL
+    summary = evaluate_bundle(
+        recipe, ask.root, ask.split, bundle, ask.out, ask.engine, ask.precision
+    )
     if as_json:
         print_json({name: asdict(score) for name, score in summary.items()})
     else:

@@ -27,7 +27,7 @@ def read_image(path: Path) -> NDArray[Any]:
     SlideError
         If it cannot be read.
     """
-    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.readers import open_slide
 
     slide = open_slide(path)
     try:

@@ -140,7 +140,7 @@ def _samples(
     order: Sequence[str],
     options: QuPathOptions,
 ) -> Iterator[Sample]:
-    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.readers import open_slide
 
     slide = open_slide(slide_path)
     try:
@@ -185,7 +185,7 @@ def _tiles(
     path: Path, slide_path: Path, drawn: Sequence[_Drawn], options: QuPathOptions
 ) -> list[tuple[int, int]]:
     """Corners of the tiles that hold something annotated, row by row."""
-    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.readers import open_slide
 
     slide = open_slide(slide_path)
     try:

@@ -16,7 +16,7 @@ from cellseg.live.json_lines import JsonLines
 from cellseg.live.mosaic.scan import Scan
 from cellseg.live.recorder import Recorder
 from cellseg.live.session import LiveSession
-from cellseg.runtime.infer import result_folder
+from cellseg.runtime.result_folder import result_folder
 from cellseg.runtime.segmenter import infer_options
 
 if TYPE_CHECKING:

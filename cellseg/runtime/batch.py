@@ -111,7 +111,7 @@ def _outcome(
 
 
 def _check_folders_differ(slides: Sequence[Path], out_dir: Path) -> None:
-    from cellseg.runtime.infer import result_folder
+    from cellseg.runtime.result_folder import result_folder
 
     taken: dict[Path, Path] = {}
     for slide in slides:

@@ -11,12 +11,10 @@ was computed is in the store, and the same command goes on from there.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cellseg
@@ -24,6 +22,7 @@ from cellseg.errors import StoreError
 from cellseg.runtime.additions import add_outputs, sources_for
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.footprint import memory_for, try_engine
+from cellseg.runtime.identity import check_same_run
 from cellseg.runtime.job import open_engine_for, opened_slide, prepare, with_tile
 from cellseg.runtime.lock import FolderLock
 from cellseg.runtime.machine import usable_cores
@@ -36,26 +35,29 @@ from cellseg.runtime.memory import (
     return_freed_memory,
 )
 from cellseg.runtime.options import InferOptions, Progress
-from cellseg.runtime.results import RUN_JSON, write_results
+from cellseg.runtime.result_folder import (
+    forget_run,
+    is_whole,
+    logged_to,
+    made_folder,
+    missing_outputs,
+    read_report,
+    result_folder,
+)
+from cellseg.runtime.results import write_results
 from cellseg.runtime.session import TileSession
 from cellseg.runtime.source_tiles import source_of
-from cellseg.runtime.store import (
-    ResultStore,
-    check_same_run,
-    discard_store,
-    stored_identity,
-    stored_owed,
-)
+from cellseg.runtime.store import ResultStore, discard_store, stored_identity, stored_owed
 from cellseg.runtime.tiling import tile_for
 from cellseg.runtime.warmup import warming
-from cellseg.runtime.writers.facts import output_bytes, remove_output
-from cellseg.runtime.writers.run_json import RUN_SCHEMA, installed_version
+from cellseg.runtime.writers.run_json import installed_version
 from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.engines.shelf import EngineShelf, OpenEngine
@@ -63,14 +65,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import Phase, ProgressCallback
     from cellseg.runtime.slide import Slide
-    from cellseg.runtime.writers.table import Output
 
-__all__ = ["RunResult", "infer_slide", "result_folder"]
+__all__ = ["RunResult", "infer_slide"]
 
-LOG_NAME = "run.log"
 _LOG = logging.getLogger(__name__)
-_DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.btf", ".ome.zarr")
-_NOT_IN_NAMES = '<>:"/\\|?*'
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def infer_slide(
     slide : path or Slide
         What to run. A slide that is given open stays open.
     out_dir : path
-        The result goes to a folder of its own in it, see `result_folder`.
+        The result goes to a folder of its own in it, see `cellseg.runtime.result_folder`.
     options : InferOptions, optional
         Defaults need no configuration.
     progress : callable, optional
@@ -142,24 +140,9 @@ def infer_slide(
         return_freed_memory(LARGE_BUFFERS if options.max_ram_bytes is None else EVERY_BUFFER)
         _set_cache(opened, MIN_CACHE_BYTES)
         folder = result_folder(opened.path, out_dir)
-        with _made(folder), FolderLock(folder), _logged_to(folder / LOG_NAME):
+        with made_folder(folder), FolderLock(folder), logged_to(folder):
             run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
             return run.result()
-
-
-def result_folder(slide: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
-    """Return the folder that a slide's result goes to: ``out_dir`` / its name without suffix.
-
-    Examples
-    --------
-    >>> result_folder("scans/a.b.ome.tif", "out").as_posix()
-    'out/a.b'
-    """
-    name = Path(slide).name
-    double = next((end for end in _DOUBLE_SUFFIXES if name.lower().endswith(end)), "")
-    stem = name[: -len(double)] if double else Path(name).stem
-    safe = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in stem)
-    return Path(out_dir) / (safe or "slide")
 
 
 @dataclass(frozen=True)
@@ -178,7 +161,7 @@ class _Run:
     def result(self) -> RunResult:
         """Return the finished run if there is one, else run."""
         self._tell("open")
-        finished = _read_report(self.folder)
+        finished = read_report(self.folder)
         if self.options.restart:
             discard_store(self.folder)
         elif finished is not None:
@@ -196,9 +179,9 @@ class _Run:
         damaged = finished["input"].get("damaged_tiles", {"count": 0})["count"]
         _check_damage(damaged, self.options, self.folder)
         outputs = outputs_for(self.options.write, job)
-        if not _is_whole(self.folder, finished):
+        if not is_whole(self.folder, finished):
             return self._run(job, finished)
-        missing = _missing(finished, outputs.values(), self.options)
+        missing = missing_outputs(finished, outputs.values(), self.options)
         if not missing:
             discard_store(self.folder)
             _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
@@ -235,7 +218,7 @@ class _Run:
                 store.begin(job.identity | engine_identity(engine), owed)
                 _check_damage(len(store.damaged()), self.options, self.folder)
                 if finished is not None:
-                    _forget(self.folder, finished)
+                    forget_run(self.folder, finished)
                 # Within a budget, cells wait until the engine's memory is free.
                 feed = self.options.simplify_px if self.options.max_ram_bytes is None else None
                 session = TileSession(job, engine, store, self.started_s, feed)
@@ -341,60 +324,6 @@ def _set_cache(slide: Slide, limit_bytes: int) -> None:
         source.cache.resize(limit_bytes)
 
 
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; remove it again if a run was refused before it wrote anything."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"Results must be written to a folder that can be made. Received: {folder} "
-            f"({error.strerror}).",
-            hint="Choose another folder with -o.",
-        ) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def _read_report(folder: Path) -> dict[str, Any] | None:
-    """Return the report of a finished run; None where there is none that we wrote."""
-    try:
-        report = json.loads((folder / RUN_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    is_ours = isinstance(report, dict) and report.get("schema") == RUN_SCHEMA
-    return report if is_ours and report.get("status") == "done" else None
-
-
-def _is_whole(folder: Path, report: dict[str, Any]) -> bool:
-    """Tell whether all that a report names is there, at the size it states."""
-    return all(
-        output_bytes(folder / name) == facts["bytes"] for name, facts in report["outputs"].items()
-    )
-
-
-def _missing(
-    report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
-) -> list[Output]:
-    """Return which outputs a report does not name, or names with other settings."""
-    made: dict[str, Any] = report["outputs"]
-    return [
-        output
-        for output in wanted
-        if not output.settings_of(options).items() <= made.get(output.file, {}).items()
-        or output.file not in made
-    ]
-
-
-def _forget(folder: Path, report: dict[str, Any]) -> None:
-    """Remove a finished run, its report first: from now on the folder holds an unfinished one."""
-    for name in (RUN_JSON, *report["outputs"]):
-        remove_output(folder / Path(name).name)
-
-
 def _log_start(job: Job, session: TileSession, memory: MemoryPlan) -> None:
     skipped = len(job.plan) - len(job.todo)
     _LOG.info(
@@ -411,29 +340,3 @@ def _log_start(job: Job, session: TileSession, memory: MemoryPlan) -> None:
             "resuming: %d of %d tiles are done already, %d left",
             *(session.resumed, len(job.todo), len(job.todo) - session.resumed),
         )
-
-
-@contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    """Copy the package's log to a file while a run lasts; a log that cannot be kept is no error."""
-    logger = logging.getLogger("cellseg")
-    with suppress(OSError):
-        handler = _QuietFileHandler(path, encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        level = logger.level
-        if logger.getEffectiveLevel() > logging.INFO:
-            logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            handler.close()
-
-
-class _QuietFileHandler(logging.FileHandler):
-    """A full disk must not print a traceback for every line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Drop the line."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import OPENSLIDE_SUFFIXES
+from cellseg.runtime.readers import OPENSLIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -49,7 +49,7 @@ def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
     SlideError
         If the file cannot be read as a slide or image.
     """
-    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.readers import open_slide
 
     slide = open_slide(path, mpp)
     try:

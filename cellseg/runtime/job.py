@@ -13,11 +13,12 @@ import numpy as np
 from cellseg.runtime.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.decide import ClassRule
 from cellseg.runtime.fit import wanted_fit
+from cellseg.runtime.identity import slide_identity
 from cellseg.runtime.magnification import pixel_size_doubt
 from cellseg.runtime.normalize import Normalize, measure_range
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.roi import Roi, read_roi
-from cellseg.runtime.slide import open_slide, slide_identity
 from cellseg.runtime.stitcher import CropStitcher
 from cellseg.runtime.tissue import TissueMask, find_tissue
 from cellseg.runtime.tissue_file import read_tissue_mask

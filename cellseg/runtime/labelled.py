@@ -101,7 +101,7 @@ def find_images(folder: Path) -> list[Path]:
 def read_normalized(path: Path, normalize: Normalize) -> NDArray[np.uint8]:
     """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does."""
     from cellseg.runtime.normalize import measure_range
-    from cellseg.runtime.slide import open_slide
+    from cellseg.runtime.readers import open_slide
     from cellseg.runtime.working import WorkingView
 
     slide = open_slide(path)

@@ -6,18 +6,13 @@ whose library wants other frames convert inside and nowhere else.
 
 Every reader gives RGB in the file's own depth (uint8 or uint16): grey becomes three equal channels,
 and an alpha channel is composited on white, pixel by pixel: no result depends on the window.
-
-:func:`open_slide` picks the reader by what the file *holds*; only formats that wear another one's
-clothes (an NDPI file is a TIFF, an MRXS file is a JPEG) are picked by their suffix.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -25,8 +20,6 @@ import numpy as np
 from cellseg.errors import SlideError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 __all__ = [
@@ -35,25 +28,13 @@ __all__ = [
     "Slide",
     "check_window",
     "level_downsample",
-    "open_slide",
     "paste",
     "rgb_from_samples",
-    "slide_identity",
 ]
 
 AlphaKind = Literal["straight", "premultiplied", "ignore"]
 
-OPENSLIDE_SUFFIXES = frozenset(
-    {".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".dcm", ".svslide", ".bif", ".czi"}
-)
-_IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_FORMATS_HINT = (
-    "Give a slide (tiled TIFF, SVS, OME-TIFF; NDPI, MRXS, SCN, VMS or DICOM with cellseg[wsi]; "
-    "OME-Zarr with cellseg[zarr]) "
-    "or an image (PNG, JPEG, BMP, TIFF)."
-)
-_IDENTITY_BYTES = 1 << 20
+_DIGEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -184,74 +165,13 @@ class ArraySlide:
         """Return the sha256 of shape, dtype and pixels."""
         head = f"{self._array.shape} {self._array.dtype}".encode()
         found = hashlib.sha256(head)
-        rows = max(1, _IDENTITY_BYTES // max(1, self._array[0].nbytes))
+        rows = max(1, _DIGEST_BYTES // max(1, self._array[0].nbytes))
         for y0 in range(0, self._array.shape[0], rows):
             found.update(np.ascontiguousarray(self._array[y0 : y0 + rows]).data)
         return found.hexdigest()
 
     def close(self) -> None:
         """Do nothing: the array belongs to the caller."""
-
-
-def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
-    """Open a slide or an image with the reader that its content calls for.
-
-    Parameters
-    ----------
-    path : path
-        A file, an OME-Zarr folder, or a folder of DICOM files.
-    mpp : float, optional
-        Microns per level-0 pixel; overrides what the file says.
-
-    Returns
-    -------
-    Slide
-        Open; the caller closes it.
-
-    Raises
-    ------
-    SlideError
-        If there is no such file, it is empty, damaged, too large to open safely, of a format or
-        pixel type that cannot be read, or ``mpp`` is not positive.
-    """
-    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-        raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
-    where = Path(path)
-    try:
-        return _open_by_content(where, mpp)
-    except OSError as error:
-        raise SlideError(f"{where}: cannot be read: {error.strerror or error}.") from error
-
-
-def slide_identity(slide: Slide) -> str:
-    """Return a sha256 that changes when a slide is replaced by another one.
-
-    Parameters
-    ----------
-    slide : Slide
-        Open slide.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits over the file's size, its first and last megabyte and the levels; not
-        over its name or modification time, so that a slide may be moved. For a slide of several
-        files each of them counts; for an OME-Zarr folder the metadata, and name and size of each
-        chunk; an array counts whole.
-    """
-    found = hashlib.sha256()
-    for level in slide.levels:
-        found.update(f"{level.width_px}x{level.height_px}@{level.downsample!r};".encode())
-    if isinstance(slide, ArraySlide) and not Path(slide.path).is_file():
-        found.update(slide.digest().encode())
-        return found.hexdigest()
-    path = Path(slide.path)
-    if path.is_dir():
-        _hash_folder(path, found.update)
-        return found.hexdigest()
-    for file in _files_of(path):
-        _hash_ends(file, found.update)
-    return found.hexdigest()
 
 
 def check_window(slide: Slide, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> None:
@@ -361,79 +281,3 @@ def _mpp_pair(mpp: float | tuple[float, float] | None) -> tuple[float, float] | 
     if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
         raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
     return float(x), float(y)
-
-
-def _open_by_content(path: Path, mpp: float | None) -> Slide:
-    if not path.exists():
-        raise SlideError(f"{path}: no such file or folder.")
-    if path.is_dir():
-        return _open_folder(path, mpp)
-    with path.open("rb") as file:
-        head = file.read(132)
-    if not head:
-        raise SlideError(f"{path}: the file is empty (0 bytes).", hint="Copy or export it again.")
-    if path.suffix.lower() in OPENSLIDE_SUFFIXES or head[128:] == b"DICM":
-        from cellseg.runtime.openslide import open_openslide
-
-        return open_openslide(path, mpp)
-    if head.startswith(_TIFF_MAGIC):
-        from cellseg.runtime.tiff import open_tiff
-
-        return open_tiff(path, mpp)
-    if head.startswith(_IMAGE_MAGIC):
-        from cellseg.runtime.images import open_image
-
-        return open_image(path, mpp)
-    raise SlideError(f"{path}: not a slide or image of a known format.", hint=_FORMATS_HINT)
-
-
-def _open_folder(path: Path, mpp: float | None) -> Slide:
-    """Open an OME-Zarr store or a folder of DICOM files."""
-    from cellseg.runtime.ngff import is_zarr_folder, open_ngff
-
-    if is_zarr_folder(path) or path.suffix.lower() == ".zarr":
-        return open_ngff(path, mpp)
-    dicom = next((file for file in sorted(path.iterdir()) if _is_dicom(file)), None)
-    if dicom is None:
-        raise SlideError(
-            f"{path}: a folder, but neither OME-Zarr nor of DICOM files.", hint=_FORMATS_HINT
-        )
-    from cellseg.runtime.openslide import open_openslide
-
-    return open_openslide(dicom, mpp)
-
-
-def _is_dicom(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _files_of(path: Path) -> Iterator[Path]:
-    """Yield the file, and what lies in the folder that an MRXS or DICOM slide consists of."""
-    yield path
-    companion = path.with_suffix("")
-    if path.suffix.lower() == ".mrxs" and companion.is_dir():
-        yield from sorted(file for file in companion.iterdir() if file.is_file())
-    if path.suffix.lower() == ".dcm":
-        yield from sorted(file for file in path.parent.glob("*.dcm") if file != path)
-
-
-def _hash_folder(path: Path, update: Any) -> None:
-    """Hash what a folder of chunks holds, without reading millions of them."""
-    for folder, inside, files in sorted(os.walk(path)):
-        inside.sort()
-        for file in (Path(folder, name) for name in sorted(files)):
-            update(f"{file.relative_to(path).as_posix()}:{file.stat().st_size};".encode())
-            if file.name in ("zarr.json", ".zattrs", ".zarray", ".zgroup"):
-                update(file.read_bytes())
-
-
-def _hash_ends(path: Path, update: Any) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        update(f"{size};".encode())
-        update(file.read(_IDENTITY_BYTES))
-        file.seek(max(0, size - _IDENTITY_BYTES))
-        update(file.read(_IDENTITY_BYTES))

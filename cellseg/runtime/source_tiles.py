@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slide import paste
 from cellseg.runtime.tilecache import TileCache
 
 if TYPE_CHECKING:
@@ -190,8 +191,6 @@ class SourceTiles:
 
     def window(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
         """Put a window together; see :meth:`cellseg.runtime.slide.Slide.read_region`."""
-        from cellseg.runtime.slide import paste
-
         grid = self.grids[level]
         (y0, x0), (h, w) = l_yx, hw
         window = np.empty((h, w, 3), self._dtype)

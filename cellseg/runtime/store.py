@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 
 from cellseg.errors import StoreError
+from cellseg.runtime.identity import check_same_run
 from cellseg.runtime.source_tiles import DamagedTile
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ __all__ = [
     "PackedRegion",
     "Plane",
     "ResultStore",
-    "check_same_run",
     "discard_store",
     "pack",
     "stored_identity",
@@ -326,38 +326,6 @@ def discard_store(folder: Path) -> None:
         (folder / f"{STORE_NAME}{suffix}").unlink(missing_ok=True)
 
 
-def check_same_run(
-    found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path, noun: str
-) -> None:
-    """Refuse to go on with another run's result.
-
-    Parameters
-    ----------
-    found, wanted : mapping
-        Identities.
-    folder : Path
-        For the message.
-    noun : str
-        What the folder holds.
-
-    Raises
-    ------
-    StoreError
-        Naming what differs.
-    """
-    keys = sorted(found.keys() | wanted.keys())
-    differing = [key for key in keys if found.get(key) != _as_json(wanted.get(key))]
-    if not differing:
-        return
-    facts = "; ".join(
-        f"{key} was {_short(found.get(key))}, is {_short(wanted.get(key))}" for key in differing
-    )
-    raise StoreError(
-        f"The folder holds {noun} that differs. Received: folder={folder}, {facts}.",
-        hint="Start over with --restart, or choose another folder with -o.",
-    )
-
-
 def pack(array: NDArray[Any]) -> bytes:
     """Compress an array's values (zstd, fast); shape and dtype are the caller's to know."""
     import imagecodecs
@@ -404,15 +372,6 @@ def unpack_all(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
             f"Stored cells must unpack. Received: {len(data)} damaged bytes.",
             hint="Start over with --restart.",
         ) from error
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
 
 
 def _store_error(error: sqlite3.Error, path: Path) -> StoreError:

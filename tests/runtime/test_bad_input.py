@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cellseg.cli import app
 from cellseg.errors import SlideError, StoreError
 from cellseg.runtime.lock import FolderLock
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.source_tiles import source_of
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.slides import loop_pages, overwrite, scene, tag_value_offset, whole, write_pyramid

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from cellseg.cli import app
 from cellseg.errors import EngineError, SlideError, StoreError
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.source_tiles import SourceTiles, TileGrid, UndecodableError, source_of
 from tests.bundles import make_bundle
 from tests.fakes import fake_bundle, nuclei_picture, run_fake

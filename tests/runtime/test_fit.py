@@ -20,9 +20,10 @@ from cellseg.runtime.labelled import LabelledImage
 from cellseg.runtime.manifest import ModelCard
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.quality import ModelRunner, score_images
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.report.folder import RunFolder
 from cellseg.runtime.segmenter import Segmenter
-from cellseg.runtime.slide import ArraySlide, open_slide
+from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 from tests.bundles import make_bundle
 from tests.fakes import card_fields

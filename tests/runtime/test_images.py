@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from tests.slides import grey, scene, whole
 
 

@@ -19,8 +19,9 @@ import tifffile
 
 from cellseg.errors import CellsegError, EngineError, SlideError, StoreError, TilePlanError
 from cellseg.runtime.decide import ClassRule
-from cellseg.runtime.infer import RunResult, result_folder
+from cellseg.runtime.infer import RunResult
 from cellseg.runtime.options import InferOptions, Progress
+from cellseg.runtime.result_folder import result_folder
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.store import STORE_NAME, ResultStore
 from tests.fakes import CELL_HEAD, ConvEngine, fake_bundle, nuclei_picture, run_fake
@@ -483,13 +484,6 @@ def test_cells_of_a_small_image_are_told_apart_and_counted(tmp_path: Path) -> No
     assert labels[64, 64] == 2  # on the border of four tiles, one cell
     assert result.report["stages_s"]["cells"] is not None
     assert "labels.ome.tif" in result.report["outputs"]
-
-
-def test_folders_are_named_after_their_slides() -> None:
-    assert result_folder("a/b.ome.tiff", "out") == Path("out/b")
-    assert result_folder("a/b.c.svs", "out") == Path("out/b.c")
-    assert result_folder("a/dicom-folder", "out") == Path("out/dicom-folder")
-    assert result_folder("<array>", "out") == Path("out/_array_")
 
 
 def test_a_rule_without_a_background_channel_decides_at_one_half(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from cellseg.cli import app
 from cellseg.runtime.magnification import OBJECTIVE, objective_in, pixel_size_doubt
-from cellseg.runtime.slide import ArraySlide, open_slide
+from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slide import ArraySlide
 from tests.bundles import make_bundle
 from tests.slides import scene, write_svs
 

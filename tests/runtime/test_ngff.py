@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from cellseg.cli import app
 from cellseg.errors import SlideError
-from cellseg.runtime.infer import result_folder
+from cellseg.runtime.identity import slide_identity
 from cellseg.runtime.inputs import expand_inputs
-from cellseg.runtime.slide import open_slide, slide_identity
+from cellseg.runtime.readers import open_slide
+from cellseg.runtime.result_folder import result_folder
 from cellseg.runtime.source_tiles import source_of
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.slides import grey, halved, scene, whole

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cellseg.runtime import session
 from cellseg.runtime.order import band_columns, cache_for, in_bands
 from cellseg.runtime.plan import plan_tiles
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.source_tiles import TileGrid, source_of
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 
 from cellseg.errors import CellsegError, EngineError
-from cellseg.runtime.infer import result_folder
+from cellseg.runtime.result_folder import result_folder
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.writers import overlay
 from cellseg.runtime.writers.facts import output_bytes, output_facts, remove_output

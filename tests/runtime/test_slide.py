@@ -1,9 +1,7 @@
-"""What every input has in common: windows, arrays as slides, and the choice of reader."""
+"""What every input has in common: windows, and arrays as slides."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import (
-    ArraySlide,
-    level_downsample,
-    open_slide,
-    rgb_from_samples,
-    slide_identity,
-)
-from tests.slides import grey, scene, write_svs
+from cellseg.runtime.slide import ArraySlide, level_downsample, rgb_from_samples
+from tests.slides import grey, scene
 
 
 @given(st.data())
@@ -92,11 +84,9 @@ def test_mpp_may_be_one_number_or_two() -> None:
 
 
 @pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan"), float("inf")])
-def test_mpp_that_is_not_positive_is_refused(tmp_path: Path, mpp: float) -> None:
+def test_mpp_that_is_not_positive_is_refused(mpp: float) -> None:
     with pytest.raises(SlideError, match="must be positive"):
         ArraySlide(grey(), mpp)
-    with pytest.raises(SlideError, match="must be positive"):
-        open_slide(tmp_path / "a.tif", mpp)
 
 
 @pytest.mark.parametrize(
@@ -108,51 +98,3 @@ def test_downsample_is_what_rounding_hides(
     full: tuple[int, int], part: tuple[int, int], expected: float
 ) -> None:
     assert level_downsample(full, part) == expected
-
-
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SlideError, match=r"nowhere\.svs: no such file"):
-        open_slide(tmp_path / "nowhere.svs")
-
-
-def test_empty_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.tif").write_bytes(b"")
-    with pytest.raises(SlideError, match=r"a\.tif: the file is empty"):
-        open_slide(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.xyz"])
-def test_text_by_another_name_is_refused_with_the_list_of_formats(
-    tmp_path: Path, name: str
-) -> None:
-    (tmp_path / name).write_text("not an image\n")
-    with pytest.raises(SlideError, match="not a slide or image") as caught:
-        open_slide(tmp_path / name)
-    assert "OME-TIFF" in str(caught.value.hint)
-
-
-def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SlideError, match="a folder"):
-        open_slide(tmp_path)
-
-
-def identity(path: Path) -> str:
-    with closing(open_slide(path)) as slide:
-        return slide_identity(slide)
-
-
-def test_identity_follows_the_content_not_the_name(tmp_path: Path) -> None:
-    path = write_svs(tmp_path / "a.svs", scene(300, 400), compression="jpeg")
-    before = identity(path)
-    moved = path.rename(tmp_path / "b.svs")
-    write_svs(path, scene(300, 400)[::-1], compression="jpeg")
-    assert identity(moved) == before
-    assert identity(path) != before
-
-
-def test_identity_of_an_array_covers_every_pixel() -> None:
-    image = scene()
-    changed = image.copy()
-    changed[150, 200, 1] ^= 1
-    assert slide_identity(ArraySlide(image)) == slide_identity(ArraySlide(image.copy()))
-    assert slide_identity(ArraySlide(image)) != slide_identity(ArraySlide(changed))

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from tests.slides import (
     grey,
     halved,
@@ -180,7 +180,8 @@ def test_single_bits_become_black_and_white(tmp_path: Path, compression: str | N
 
 
 def test_fax_codes_become_black_and_white(tmp_path: Path) -> None:
-    bits = "001" "00110101" "000101" "11" + 2 * "000000000001"  # T.6: two rows of 8 pixels set
+    coded_rows = "001 00110101 000101 11 000000000001 000000000001"  # T.6: two rows of 8 pixels set
+    bits = coded_rows.replace(" ", "")
     coded = np.array(list(bits.ljust(48, "0")), int).astype(bool).reshape(6, 8)
     path = tmp_path / "fax.tif"
     tifffile.imwrite(path, coded, photometric="minisblack")

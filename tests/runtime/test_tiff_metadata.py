@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.tiff_metadata import read_ome
 from tests.slides import grey, scene, write_svs
 

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from tests.slides import (
     grey,
     halved,

@@ -14,7 +14,7 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 from cellseg.runtime.manifest import ModelCard  # noqa: E402
 from cellseg.runtime.normalize import Normalize, measure_range  # noqa: E402
-from cellseg.runtime.slide import open_slide  # noqa: E402
+from cellseg.runtime.readers import open_slide  # noqa: E402
 from cellseg.runtime.working import WorkingView  # noqa: E402
 from cellseg.train.class_task import ClassTask  # noqa: E402
 from cellseg.train.fit import write_model_facts  # noqa: E402

@@ -14,7 +14,8 @@ from cellseg.live.mosaic.mosaic import Mosaic
 from cellseg.live.mosaic.preview import MosaicPreview
 from cellseg.live.mosaic.preview_files import PreviewFiles
 from cellseg.live.mosaic.write import write_mosaic
-from cellseg.runtime.infer import infer_slide, result_folder
+from cellseg.runtime.infer import infer_slide
+from cellseg.runtime.result_folder import result_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

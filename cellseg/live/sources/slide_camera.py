@@ -18,7 +18,7 @@ import numpy as np
 from cellseg.errors import CellsegError
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.sources.base import Pacer
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

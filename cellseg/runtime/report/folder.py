@@ -15,7 +15,7 @@ import numpy as np
 from cellseg.errors import CellsegError, StoreError
 from cellseg.runtime.cell_files import CellFile
 from cellseg.runtime.file_labels import FileLabels
-from cellseg.runtime.slide import open_slide
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:

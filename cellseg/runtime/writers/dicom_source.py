@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.slide import slide_identity
+from cellseg.runtime.identity import slide_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

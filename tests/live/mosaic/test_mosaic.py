@@ -23,7 +23,8 @@ from cellseg.live.sources.recording import RecordingSource
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.options import InferOptions
-from cellseg.runtime.slide import ArraySlide, open_slide
+from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slide import ArraySlide
 from tests.fakes import nuclei_picture
 
 PALETTE = ((0, 0, 0), (0, 255, 0))

@@ -15,7 +15,8 @@ from cellseg.runtime.finished import FinishedRun
 from cellseg.runtime.job import Job, prepare
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.options import InferOptions
-from cellseg.runtime.slide import ArraySlide, open_slide
+from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.writers import dicom_seg, table
 from cellseg.runtime.writers.dicom_seg import write_classes_dicom
 from cellseg.runtime.writers.dicom_source import source_header

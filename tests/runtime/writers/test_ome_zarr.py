@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cellseg.errors import StoreError
-from cellseg.runtime.infer import result_folder
+from cellseg.runtime.result_folder import result_folder
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.writers import ome_zarr
 from cellseg.runtime.writers.facts import output_facts

@@ -12,7 +12,8 @@ import pytest
 from cellseg.errors import StoreError
 from cellseg.runtime.labels import halved, windows
 from cellseg.runtime.overview import ClassSurvey, halvings_to_fit, read_overview
-from cellseg.runtime.slide import ArraySlide, open_slide
+from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.working import WorkingView
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.overlay import draw_overlay, write_jpeg

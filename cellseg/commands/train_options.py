@@ -1,0 +1,49 @@
+"""Options of ``cellseg-cli train`` and ``evaluate``; those of cell scores are in `instances`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FOLDER",
+        help="The run's folder; by default runs/<name>, or a .config file's model_dir.",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")]
+
+ScoredRecipe = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE", help="TOML file, a seed's .config file, or a shipped recipe's name."
+    ),
+]
+ScoredModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        help="Bundle, run folder or .keras file; by default the recipe's own run, or nuclei.",
+    ),
+]
+Split = Annotated[str, typer.Option("--split", metavar="NAME", help="train, valid or test.")]
+ReportOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="Tables and a picture of the worst."),
+]
+Tiled = Annotated[
+    bool, typer.Option("--tiled", help="Also tile by tile, at the images' own scale.")
+]
+Cam = Annotated[
+    bool,
+    typer.Option(
+        "--cam",
+        help="Also class activation maps (Seg-Grad-CAM): Keras models, on TensorFlow or torch.",
+    ),
+]
