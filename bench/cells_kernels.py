@@ -28,11 +28,11 @@ from cellseg.runtime.kernels import measure, outline
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.machine import this_machine
 from cellseg.runtime.measure import CellMeasurer
+from cellseg.runtime.packing import pack
 from cellseg.runtime.readers import open_slide
 from cellseg.runtime.regions import CORE_PX, MARGIN_PX, SeededLabeller, find_cells
 from cellseg.runtime.segmenter import Segmenter
 from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.store import pack
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cellseg.runtime.packing import unpack
 from cellseg.runtime.slide import paste
-from cellseg.runtime.store import unpack
 from cellseg.runtime.tilecache import TileCache
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cellseg.runtime.outlines import Outlines
-from cellseg.runtime.store import pack, unpack_all
+from cellseg.runtime.packing import pack, unpack_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,7 +85,7 @@ class MeasuredCells:
 
     @classmethod
     def from_packed(cls, records: bytes, outlines: bytes) -> MeasuredCells:
-        """Return what was packed; records by `cellseg.runtime.store.pack`."""
+        """Return what was packed; records by `cellseg.runtime.packing.pack`."""
         flat = unpack_all(outlines, np.dtype(np.int32))
         points, rings = int(flat[0]), int(flat[1])
         ends = np.cumsum([2, 2 * points, rings])

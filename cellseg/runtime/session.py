@@ -10,10 +10,11 @@ import numpy as np
 from cellseg.runtime.footprint import region_bytes
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
+from cellseg.runtime.packing import pack
 from cellseg.runtime.pipeline import Limits, run_tiles
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.stages import StageClock
-from cellseg.runtime.store import Plane, pack
+from cellseg.runtime.store import Plane
 from cellseg.runtime.trim import infer_seen
 
 if TYPE_CHECKING:

@@ -17,8 +17,10 @@ from cellseg.runtime.labels import StoredPlane
 from cellseg.runtime.measure import CellMeasurer
 from cellseg.runtime.measured import MEASURED, MeasuredCells, even_lots, merged
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX
+from cellseg.runtime.packing import pack, unpack_all
 from cellseg.runtime.regions import RegionGrid, SeededLabeller, find_cells
-from cellseg.runtime.store import PackedRegion, pack, unpack_all
+from cellseg.runtime.slide import paste
+from cellseg.runtime.store import PackedRegion
 from cellseg.runtime.tilecache import TileCache
 
 if TYPE_CHECKING:
@@ -98,8 +100,6 @@ class SlideCells:
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint32]:
         """Return a window; see `cellseg.runtime.labels.LabelSource`."""
-        from cellseg.runtime.slide import paste
-
         touched = list(self._grid.touching(y0, x0, h, w))
         if len(touched) == 1:
             top, left, *_ = self._grid.core(touched[0])

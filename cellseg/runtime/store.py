@@ -17,7 +17,7 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -37,11 +37,8 @@ __all__ = [
     "Plane",
     "ResultStore",
     "discard_store",
-    "pack",
     "stored_identity",
     "stored_owed",
-    "unpack",
-    "unpack_all",
 ]
 
 STORE_NAME = ".cellseg-run.sqlite"
@@ -324,54 +321,6 @@ def discard_store(folder: Path) -> None:
     """Delete the file of an unfinished run, whatever state it is in."""
     for suffix in ("-wal", "-shm", ""):
         (folder / f"{STORE_NAME}{suffix}").unlink(missing_ok=True)
-
-
-def pack(array: NDArray[Any]) -> bytes:
-    """Compress an array's values (zstd, fast); shape and dtype are the caller's to know."""
-    import imagecodecs
-
-    values = cast("bytes", np.ascontiguousarray(array).data)  # any buffer will do
-    return bytes(imagecodecs.zstd_encode(values, level=1))
-
-
-def unpack(data: bytes, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
-    """Return the array that `pack` was given, read-only.
-
-    Raises
-    ------
-    StoreError
-        If the data is damaged or of another size.
-    """
-    import imagecodecs
-
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    try:
-        values = np.frombuffer(imagecodecs.zstd_decode(data, out=size), dtype)
-        return values.reshape(shape)
-    except (ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"A stored tile must unpack to shape {shape}. Received: {len(data)} damaged bytes.",
-            hint="Start over with --restart.",
-        ) from error
-
-
-def unpack_all(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return all values that `pack` was given, however many, read-only, shape (n,).
-
-    Raises
-    ------
-    StoreError
-        If the data is damaged.
-    """
-    import imagecodecs
-
-    try:
-        return np.frombuffer(imagecodecs.zstd_decode(data), dtype)
-    except (ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"Stored cells must unpack. Received: {len(data)} damaged bytes.",
-            hint="Start over with --restart.",
-        ) from error
 
 
 def _store_error(error: sqlite3.Error, path: Path) -> StoreError:

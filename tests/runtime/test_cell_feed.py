@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 import cellseg.runtime.cell_feed as cell_feed
 import cellseg.runtime.slide_cells as slide_cells
 from cellseg.runtime.cell_feed import CellFeed
+from cellseg.runtime.packing import pack
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.regions import RegionGrid
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.slide_cells import tell_apart
 from cellseg.runtime.stages import StageClock
-from cellseg.runtime.store import ResultStore, pack
+from cellseg.runtime.store import ResultStore
 from tests.runtime.test_regions import field_of_nuclei
 from tests.runtime.test_slide_cells import HW, FakeJob
 from tests.slides import scene

@@ -111,7 +111,7 @@ def test_intensities_span_the_bits_that_a_slide_uses(dtype: str, seen: float, to
 
 
 def test_packed_cells_come_back_as_they_were() -> None:
-    from cellseg.runtime.store import pack
+    from cellseg.runtime.packing import pack
 
     cells = measured(blobs(4))
     again = MeasuredCells.from_packed(pack(cells.records), cells.packed_outlines())

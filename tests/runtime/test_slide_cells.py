@@ -18,10 +18,11 @@ from cellseg.runtime.joins import measure_large
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.measure import CellMeasurer
 from cellseg.runtime.measured import MEASURED, MeasuredCells
+from cellseg.runtime.packing import pack
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.regions import RegionGrid
 from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.store import ResultStore, pack
+from cellseg.runtime.store import ResultStore
 from cellseg.runtime.working import WorkingView
 from tests.runtime.test_regions import RULE, field_of_nuclei
 from tests.slides import scene

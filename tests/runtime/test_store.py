@@ -11,7 +11,8 @@ import pytest
 
 from cellseg.errors import StoreError
 from cellseg.runtime.lock import LOCK_NAME, FolderLock
-from cellseg.runtime.store import STORE_NAME, ResultStore, discard_store, pack, unpack
+from cellseg.runtime.packing import pack, unpack
+from cellseg.runtime.store import STORE_NAME, ResultStore, discard_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

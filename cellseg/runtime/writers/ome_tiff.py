@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from cellseg.runtime.labels import halved, windows
-from cellseg.runtime.store import pack, unpack
+from cellseg.runtime.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,8 +11,9 @@ import pytest
 import tifffile
 
 from cellseg.runtime.labels import ArrayLabels, StoredPlane, halved, windows
+from cellseg.runtime.packing import pack
 from cellseg.runtime.plan import plan_tiles
-from cellseg.runtime.store import ResultStore, pack
+from cellseg.runtime.store import ResultStore
 from cellseg.runtime.writers.ome_tiff import LabelImage, level_count, write_ome_tiff
 
 if TYPE_CHECKING:

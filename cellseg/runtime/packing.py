@@ -1,0 +1,62 @@
+"""Arrays as bytes: how the store keeps them, and a pyramid the halves that wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from cellseg.errors import StoreError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["pack", "unpack", "unpack_all"]
+
+
+def pack(array: NDArray[Any]) -> bytes:
+    """Compress an array's values (zstd, fast); shape and dtype are the caller's to know."""
+    import imagecodecs
+
+    values = cast("bytes", np.ascontiguousarray(array).data)  # any buffer will do
+    return bytes(imagecodecs.zstd_encode(values, level=1))
+
+
+def unpack(data: bytes, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
+    """Return the array that `pack` was given, read-only.
+
+    Raises
+    ------
+    StoreError
+        If the data is damaged or of another size.
+    """
+    import imagecodecs
+
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    try:
+        values = np.frombuffer(imagecodecs.zstd_decode(data, out=size), dtype)
+        return values.reshape(shape)
+    except (ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"A stored tile must unpack to shape {shape}. Received: {len(data)} damaged bytes.",
+            hint="Start over with --restart.",
+        ) from error
+
+
+def unpack_all(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return all values that `pack` was given, however many, read-only, shape (n,).
+
+    Raises
+    ------
+    StoreError
+        If the data is damaged.
+    """
+    import imagecodecs
+
+    try:
+        return np.frombuffer(imagecodecs.zstd_decode(data), dtype)
+    except (ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"Stored cells must unpack. Received: {len(data)} damaged bytes.",
+            hint="Start over with --restart.",
+        ) from error
