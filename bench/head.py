@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from cellseg.train.evaluate import SourceScore
     from cellseg.train.sections import Recipe
 
-THRESHOLDS = (0.5, 0.6)
+THRESHOLDS = (0.5,)
 SEED_THRESHOLDS = (0.2, 0.3)
 SEED_DEPTHS = (0.15, 0.2)
 BLURS_PX = (1.25, 2.0)
-MIN_AREAS_PX = (25, 40)
-MIN_SURES = (0.0, 0.4, 0.5)
+MIN_AREAS_PX = (25,)
+MIN_SURES = (0.4, 0.5, 0.6)
 FEWEST_IMAGES = 3
 PLATEAU = 0.003
 RESULTS = Path(__file__).parent / "results" / "head.json"
