@@ -166,7 +166,7 @@ def clouds(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float
     return np.asarray(np.clip(0.5 + sharpness * field, 0, 1), np.float32)
 
 
-def _smooth(shape: tuple[int, int], grain_px: float, rng: np.random.Generator) -> NDArray[Any]:
+def _smooth(shape: tuple[int, ...], grain_px: float, rng: np.random.Generator) -> NDArray[Any]:
     """Smooth noise of unit variance whose patches are about so large."""
     coarse = (int(shape[0] / grain_px) + 4, int(shape[1] / grain_px) + 4)
     noise = rng.standard_normal(coarse).astype(np.float32)
