@@ -186,3 +186,24 @@ def test_a_closed_pipe_is_no_traceback(repository: Path) -> None:
     answer = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert answer.stdout == "{\n"
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("3", "3")])
+def test_blas_of_our_own_process_has_one_thread_unless_the_user_says_so(
+    given: str | None, used: str
+) -> None:
+    ask = (
+        "import atexit, os, sys\n"
+        "from cellseg.cli import main\n"
+        "assert 'numpy' not in sys.modules\n"  # it reads the variable when it is loaded
+        "atexit.register(lambda: print(os.environ['OPENBLAS_NUM_THREADS']))\n"
+        "sys.argv = ['cellseg-cli', '--version']\n"
+        "main()"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    if given is not None:
+        environment["OPENBLAS_NUM_THREADS"] = given
+    answer = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=environment
+    )
+    assert answer.stdout.splitlines()[-1] == used

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Optical densities in red, green, blue (haematoxylin, eosin, DAB: Ruifrok and Johnston; the others
-# as slide scanners show them), normalized to unit mean.
+# are ours, by the look of slides), normalized to unit mean.
 NUCLEAR_STAINS = np.array(
     [(0.65, 0.70, 0.29), (0.60, 0.68, 0.45), (0.75, 0.55, 0.30), (0.27, 0.57, 0.78)]
 )

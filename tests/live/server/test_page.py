@@ -186,8 +186,9 @@ def test_the_scan_is_offered_only_where_there_is_one(browser: Any) -> None:
     successor = FakeSession()
     with LocalServer(successor, port=server.port, token=TOKEN):
         show_square(successor, 5)
-        playwright.expect(button).to_be_hidden()
+        button.wait_for(state="hidden")
         page.wait_for_function(f"() => {width} === 64")
+        assert button.is_hidden()
     page.close()
 
 
