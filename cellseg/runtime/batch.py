@@ -56,6 +56,9 @@ def infer_batch(
 ) -> Iterator[Outcome]:
     """Run slides one after the other.
 
+    Slides whose results would share a folder are left out, all of them: which of them has the
+    folder must not depend on their order, nor on a file that comes later.
+
     Parameters
     ----------
     slides : sequence of Path
@@ -76,18 +79,21 @@ def infer_batch(
     ------
     BundleError
         If there is no such model; nothing is run then.
-    StoreError
-        If two slides would write to the same folder; nothing is run then.
     """
     from cellseg.runtime.bundle import Bundle
     from cellseg.runtime.engines.shelf import EngineShelf
     from cellseg.runtime.job import open_engine_for
 
     Bundle.open(options.model)
-    _check_folders_differ(slides, out_dir)
+    clashes = _clashes(slides, out_dir)
+    if clashes:  # said before the others run, which may take the night
+        _LOG.warning("%d of %d inputs share a result folder: left out", len(clashes), len(slides))
     with closing(EngineShelf(open_engine_for, _ENGINES_KEPT)) as engines:
         for slide in slides:
-            yield _outcome(slide, out_dir, options, watch, engines)
+            if slide in clashes:
+                yield Outcome(slide, error=clashes[slide])
+            else:
+                yield _outcome(slide, out_dir, options, watch, engines)
 
 
 def _outcome(
@@ -110,16 +116,24 @@ def _outcome(
         return Outcome(slide, error=what)
 
 
-def _check_folders_differ(slides: Sequence[Path], out_dir: Path) -> None:
+def _clashes(slides: Sequence[Path], out_dir: Path) -> dict[Path, StoreError]:
+    """Return why slides are refused whose folder is also another's."""
     from cellseg.runtime.result_folder import result_folder
 
-    taken: dict[Path, Path] = {}
-    for slide in slides:
-        folder = result_folder(slide, out_dir)
-        if folder in taken:
-            raise StoreError(
-                "Each input needs a result folder of its own. "
-                f"Received: {taken[folder]} and {slide} for {folder}.",
-                hint="Run them one by one with different -o folders.",
-            )
-        taken[folder] = slide
+    owners: dict[Path, list[Path]] = {}
+    for slide in dict.fromkeys(slides):
+        owners.setdefault(result_folder(slide, out_dir), []).append(slide)
+    return {
+        slide: _clash(slide, next(other for other in sharing if other != slide), folder)
+        for folder, sharing in owners.items()
+        if len(sharing) > 1
+        for slide in sharing
+    }
+
+
+def _clash(slide: Path, other: Path, folder: Path) -> StoreError:
+    return StoreError(
+        f"Each input needs a result folder of its own. Received: {slide} and {other} for {folder}.",
+        hint="Name those that are meant, as in infer 'FOLDER/*.svs', or run them one by "
+        "one with different -o folders.",
+    )

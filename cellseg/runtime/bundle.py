@@ -1,8 +1,9 @@
 """A ``.cellseg`` bundle: a stored zip of ``manifest.json`` and one file a variant.
 
 Nothing of a bundle is used before it was checked: names (flat, exactly those the manifest lists),
-sizes, and the sha256 of a variant each time it is read. Nothing in it is code, and no ONNX variant
-may point at data outside. Writing is deterministic: the same content gives the same bytes.
+sizes and the sha256 of every variant, once more for the one that is read. Nothing in it is code,
+and no ONNX variant may point at data outside. Writing is deterministic: the same content gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import hashlib
 import os
 import stat
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ from pydantic import ValidationError
 
 from cellseg.errors import BundleError
 from cellseg.runtime.manifest import (
+    Agreement,
     Channel,
     ClassInfo,
     Head,
@@ -34,9 +38,10 @@ from cellseg.runtime.manifest import (
 from cellseg.runtime.onnx_file import read_onnx_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = [
+    "Agreement",
     "Bundle",
     "Channel",
     "ClassInfo",
@@ -57,6 +62,7 @@ __all__ = [
 SUFFIX = ".cellseg"
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 _REBUILD = "Get the file again, or export it again with 'cellseg-cli export'."
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say; the same every time
 
@@ -97,7 +103,9 @@ class Bundle:
         Raises
         ------
         BundleError
-            If there is no such bundle, or its names, sizes or manifest are not as they must be.
+            If there is no such bundle, or its names, sizes, hashes or manifest are not as they must
+            be: all files are checked, so that a damaged one is not found by a later choice of
+            engine.
         """
         path = _find(name_or_path)
         with _open_zip(path) as archive:
@@ -105,6 +113,9 @@ class Bundle:
             text = _read_manifest(archive, entries, path)
         manifest = _parse_manifest(text, path)
         _check_files(manifest, entries, path)
+        facts = path.stat()
+        hashes = tuple((item.file, item.sha256) for item in manifest.variants)
+        _check_hashes(path, hashes, facts.st_size, facts.st_mtime_ns)
         return cls(path, manifest, _identity(text, manifest))
 
     def read_variant(self, file: str) -> bytes:
@@ -271,6 +282,21 @@ def _check_files(manifest: Manifest, entries: dict[str, zipfile.ZipInfo], path: 
         )
 
 
+@lru_cache(maxsize=32)
+def _check_hashes(
+    path: Path, hashes: tuple[tuple[str, str], ...], size: int, mtime_ns: int
+) -> None:
+    """Compare each file with its sha256; once, as long as the bundle stays as it is."""
+    with _open_zip(path) as archive:
+        for name, stated in hashes:
+            found = hashlib.sha256()
+            with _explained(name, path), archive.open(name) as file:
+                while piece := file.read(_PIECE_BYTES):
+                    found.update(piece)
+            if found.hexdigest() != stated:
+                raise _changed(name, found.hexdigest(), stated, path)
+
+
 def _read_entry(archive: zipfile.ZipFile, variant: Variant, path: Path) -> bytes:
     entries = _checked_entries(archive, path)
     info = entries.get(variant.file)
@@ -284,8 +310,14 @@ def _read_entry(archive: zipfile.ZipFile, variant: Variant, path: Path) -> bytes
 
 
 def _read_bytes(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    try:
+    with _explained(name, path):
         return archive.read(name)
+
+
+@contextmanager
+def _explained(name: str, path: Path) -> Iterator[None]:
+    try:
+        yield
     except (zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
         raise BundleError(
             f"The bundle must be whole. Received: {name!r} in {path.name!r} ({error}).",
@@ -297,11 +329,7 @@ def _check_content(variant: Variant, data: bytes, path: Path) -> None:
     """Compare size and hash with the manifest, and refuse ONNX that points outside."""
     found = hashlib.sha256(data).hexdigest()
     if len(data) != variant.bytes or found != variant.sha256:
-        raise BundleError(
-            f"The content of {variant.file!r} must have the sha256 its manifest states. "
-            f"Received: {found[:12]}… instead of {variant.sha256[:12]}… in {path.name!r}.",
-            hint=f"The file is damaged or was changed. {_REBUILD}",
-        )
+        raise _changed(variant.file, found, variant.sha256, path)
     if variant.format == "onnx":
         external = read_onnx_facts(data).external_tensors
         if external:
@@ -310,6 +338,14 @@ def _check_content(variant: Variant, data: bytes, path: Path) -> None:
                 f"Received: {variant.file!r} with external data for {external[0]!r}.",
                 hint="Save the ONNX file without external data.",
             )
+
+
+def _changed(name: str, found: str, stated: str, path: Path) -> BundleError:
+    return BundleError(
+        f"The content of {name!r} must have the sha256 its manifest states. "
+        f"Received: {found[:12]}… instead of {stated[:12]}… in {path.name!r}.",
+        hint=f"The file is damaged or was changed. {_REBUILD}",
+    )
 
 
 def _identity(manifest_text: bytes, manifest: Manifest) -> str:

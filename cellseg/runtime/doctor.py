@@ -182,6 +182,7 @@ _OPTIONAL = (
     ("tensorflow", "train"),
     ("onnx", "export"),
 )
+_GPU_FIX = "with an NVIDIA GPU, its driver: 'nvidia-smi' must list the GPU; without one, nothing"
 _DISTRIBUTIONS = {"cv2": "opencv-python-headless", "openslide": "openslide-python"}
 
 
@@ -191,7 +192,7 @@ def _engine(name: str, entry: EngineEntry) -> Part:
     module = next((known for known in names if find_spec(known) is not None), entry.import_name)
     part = _tried(name, module, entry.installed_version, install, offers)
     lacking = entry.obstacle() if part.works else None
-    return part if lacking is None else replace(part, works=False, detail=lacking)
+    return part if lacking is None else replace(part, works=False, detail=lacking, fix=_GPU_FIX)
 
 
 def _part(name: str, module: str, extra: str | None, offers: Callable[[Any], str]) -> Part:

@@ -113,4 +113,4 @@ class FinishedRun:
         return self._read_picture() if begun is None else begun.result()
 
     def _read_picture(self) -> NDArray[np.uint8]:
-        return read_overview(self.job.view, self.job.value_range, self.halvings)
+        return read_overview(self.job.shown, self.halvings)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.cell_runs import LARGEST_PX
 from cellseg.runtime.labels import CACHE_BYTES as LABELS_CACHE_BYTES
 from cellseg.runtime.memory import (
     CACHE_BYTES,
@@ -24,9 +25,9 @@ from cellseg.runtime.memory import (
 )
 from cellseg.runtime.order import cache_for
 from cellseg.runtime.overview import halvings_to_fit
-from cellseg.runtime.regions import CORE_PX, GROWN_BYTES
-from cellseg.runtime.slide_cells import REGION_BYTES
+from cellseg.runtime.regions import CORE_PX, MARGIN_PX, WINDOW_BYTES_PER_PX
 from cellseg.runtime.source_tiles import source_of
+from cellseg.runtime.working import SOURCE_PX
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import InferOptions
 
-__all__ = ["files_bytes", "held_bytes", "memory_for", "region_bytes", "tile_cost", "try_engine"]
+__all__ = ["files_bytes", "held_bytes", "memory_for", "region_threads", "tile_cost", "try_engine"]
 
 _TILE_TABLE_BYTES = 64  # indices to run, left, done; hit or not; in the store's index
 _SOURCE_TABLE_BYTES = 40  # offset and size of a stored tile, touched or not; and of tifffile
@@ -73,17 +74,40 @@ def files_bytes(job: Job) -> int:
     pictures = (
         height * width * _OVERVIEW_BYTES + _BLOCK_BYTES * job.slide.dtype.itemsize + _WRITERS_BYTES
     )
-    cells = 2 * REGION_BYTES + GROWN_BYTES if job.tells_cells else 0
     if job.tells_cells:
         pictures += job.view.hw[1] * _ROW_BYTES
-    caches = 2 * min(LABELS_CACHE_BYTES, job.view.hw[0] * job.view.hw[1]) + MIN_CACHE_BYTES
-    return caches + max(pictures, cells)
+    cells = _grown_bytes(job) + _region_bytes(job) if job.tells_cells else 0
+    return _maps_bytes(job) + max(pictures, cells)
 
 
-def region_bytes(memory: MemoryPlan) -> int:
-    """Return what regions may hold whose cells are told apart at once, when the tiles are done."""
-    held = 2 * LABELS_CACHE_BYTES + MIN_CACHE_BYTES + GROWN_BYTES
-    return max(memory.transient_bytes, memory.cost.files_bytes) - held
+def region_threads(job: Job, memory: MemoryPlan) -> int:
+    """Return of how many regions cells may be told apart at once, when the tiles are done."""
+    room = max(memory.transient_bytes, memory.cost.files_bytes) - _maps_bytes(job)
+    return 1 + max(0, room - _grown_bytes(job)) // _region_bytes(job)
+
+
+def _maps_bytes(job: Job) -> int:
+    """Return what is kept of classes, a byte a pixel, of cells, four, and of the slide."""
+    area_px = job.view.hw[0] * job.view.hw[1]
+    return sum(min(LABELS_CACHE_BYTES, bytes_ * area_px) for bytes_ in (1, 4)) + MIN_CACHE_BYTES
+
+
+def _region_bytes(job: Job) -> int:
+    """Return what a thread holds that tells the cells of a region apart, then measures them."""
+    area_px = _window_px(job, MARGIN_PX)
+    source_px = min(area_px * job.view.scale**2, SOURCE_PX)
+    read = round(source_px * 3 * (job.slide.dtype.itemsize + 1))  # as stored, and as 8 bits
+    return max(area_px * WINDOW_BYTES_PER_PX, area_px * WINDOW_BYTES_PER_PX // 2 + read)
+
+
+def _grown_bytes(job: Job) -> int:
+    """Return what the one thread holds whose window grew as far as windows do."""
+    return _window_px(job, LARGEST_PX) * WINDOW_BYTES_PER_PX
+
+
+def _window_px(job: Job, margin_px: int) -> int:
+    height, width = (min(side, CORE_PX + 2 * margin_px) for side in job.view.hw)
+    return height * width
 
 
 def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> TileCost:

@@ -62,11 +62,18 @@ class Region:
     @property
     def l0_area_px(self) -> float:
         """Area in level-0 pixels: outlines less their holes."""
+        some = [rings for rings in self.polygons if rings]
         if self.crosses:
-            return sum(_even_odd_area(rings) for rings in self.polygons)
-        return sum(
-            _area(rings[0]) - sum(_area(hole) for hole in rings[1:]) for rings in self.polygons
+            return sum(_even_odd_area(rings) for rings in some)
+        return sum(_area(rings[0]) - sum(_area(hole) for hole in rings[1:]) for rings in some)
+
+    def within(self, width: float, height: float) -> Region:
+        """Return what lies on a slide of that size; where nothing does, a polygon has no rings."""
+        polygons = tuple(
+            tuple(ring for ring in (_clipped(ring, width, height) for ring in rings) if len(ring))
+            for rings in self.polygons
         )
+        return replace(self, polygons=polygons)
 
 
 def read_regions(path: str | os.PathLike[str]) -> tuple[Region, ...]:
@@ -234,6 +241,23 @@ def _ring(points: list[list[float]]) -> NDArray[np.float64]:
         ring = ring[:-1]
     if len(ring) < 3:
         raise RegionError(f"a polygon's ring must have at least 3 points. Received: {len(ring)}.")
+    return ring
+
+
+def _clipped(ring: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
+    """Cut off what lies beyond each side in turn (Sutherland and Hodgman 1974).
+
+    Parts that come apart stay joined by lines there and back along a side: they have no area.
+    """
+    for axis, side, sign in ((0, 0.0, 1), (0, width, -1), (1, 0.0, 1), (1, height, -1)):
+        depth = sign * (ring[:, axis] - side)
+        if (depth >= 0).all():
+            continue
+        after, deeper = np.roll(ring, -1, axis=0), np.roll(depth, -1)
+        leaves = (depth >= 0) != (deeper >= 0)
+        share = depth / np.where(leaves, depth - deeper, 1)
+        pairs = np.stack([ring, ring + share[:, None] * (after - ring)], axis=1)
+        ring = pairs[np.stack([depth >= 0, leaves], axis=1)]
     return ring
 
 

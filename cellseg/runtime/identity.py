@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.slide import Slide
 
-__all__ = ["check_same_run", "slide_identity"]
+__all__ = ["check_same_run", "content_hash", "slide_identity"]
 
+_WHOLE_BYTES = 64 << 20
+"""A file up to this is hashed whole, which takes a twentieth of a second."""
 _END_BYTES = 1 << 20
+_SAMPLES, _SAMPLE_BYTES = 32, 1 << 16
 
 
 def slide_identity(slide: Slide) -> str:
@@ -32,10 +35,10 @@ def slide_identity(slide: Slide) -> str:
     Returns
     -------
     str
-        64 hexadecimal digits over the file's size, its first and last megabyte and the levels; not
-        over its name or modification time, so that a slide may be moved. For a slide of several
-        files each of them counts; for an OME-Zarr folder the metadata, and name and size of each
-        chunk; an array counts whole.
+        64 hexadecimal digits over the file's bytes and the levels; of a file beyond 64 MiB over its
+        size, its first and last megabyte and samples between. Not over its name or modification
+        time, so that a slide may be moved. For a slide of several files each of them counts; for an
+        OME-Zarr folder the metadata, and name and size of each chunk; an array counts whole.
     """
     found = hashlib.sha256()
     for level in slide.levels:
@@ -43,12 +46,17 @@ def slide_identity(slide: Slide) -> str:
     if isinstance(slide, ArraySlide) and not Path(slide.path).is_file():
         found.update(slide.digest().encode())
         return found.hexdigest()
-    path = Path(slide.path)
-    if path.is_dir():
-        _hash_folder(path, found.update)
-        return found.hexdigest()
-    for file in _files_of(path):
-        _hash_ends(file, found.update)
+    _hash_content(Path(slide.path), found.update)
+    return found.hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """Return a sha256 of what a file holds: the same image under another name is the same image.
+
+    Of a file beyond 64 MiB, and of a folder, see `slide_identity`.
+    """
+    found = hashlib.sha256()
+    _hash_content(path, found.update)
     return found.hexdigest()
 
 
@@ -94,6 +102,14 @@ def _files_of(path: Path) -> Iterator[Path]:
         yield from sorted(file for file in path.parent.glob("*.dcm") if file != path)
 
 
+def _hash_content(path: Path, update: Any) -> None:
+    if path.is_dir():
+        _hash_folder(path, update)
+        return
+    for file in _files_of(path):
+        _hash_file(file, update)
+
+
 def _hash_folder(path: Path, update: Any) -> None:
     """Hash what a folder of chunks holds, without reading millions of them."""
     for folder, inside, files in sorted(os.walk(path)):
@@ -104,13 +120,23 @@ def _hash_folder(path: Path, update: Any) -> None:
                 update(file.read_bytes())
 
 
-def _hash_ends(path: Path, update: Any) -> None:
+def _hash_file(path: Path, update: Any) -> None:
     size = path.stat().st_size
+    update(f"{size};".encode())
     with path.open("rb") as file:
-        update(f"{size};".encode())
-        update(file.read(_END_BYTES))
-        file.seek(max(0, size - _END_BYTES))
-        update(file.read(_END_BYTES))
+        for start, count in _pieces(size):
+            file.seek(start)
+            update(file.read(count))
+
+
+def _pieces(size: int) -> Iterator[tuple[int, int]]:
+    """Yield start and length of what is read of a file: all, or its ends and samples between."""
+    if size <= _WHOLE_BYTES:
+        yield from ((start, _END_BYTES) for start in range(0, size, _END_BYTES))
+        return
+    yield 0, _END_BYTES
+    yield from ((size * i // (_SAMPLES + 1), _SAMPLE_BYTES) for i in range(1, _SAMPLES + 1))
+    yield size - _END_BYTES, _END_BYTES
 
 
 def _as_json(value: Any) -> Any:

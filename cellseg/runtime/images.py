@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.orientation import ORIENTATION, UPRIGHT, exif_orientation
 from cellseg.runtime.slide import ArraySlide
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _JPEG_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
 _DAMAGED_HINT = "The file is damaged: copy or export it again."
+_UNDECODED_HINT = _DAMAGED_HINT + " (JPEGs of 12 bits are not read: save them as 16-bit PNG.)"
 
 
 def open_image(path: Path, mpp: float | None = None) -> Slide:
@@ -37,7 +39,7 @@ def open_image(path: Path, mpp: float | None = None) -> Slide:
     Parameters
     ----------
     path : Path
-        The file; 8 or 16 bits, grey, RGB, RGBA (composited on white) or palette. A JPEG's EXIF
+        The file; 8 or 16 bits, grey, RGB, RGBA (composited on white) or palette. An EXIF
         orientation is not applied: pixels stay where they are stored.
     mpp : float, optional
         Microns per pixel; image files state none that can be trusted.
@@ -65,6 +67,8 @@ def open_image(path: Path, mpp: float | None = None) -> Slide:
         "tile": "none",
         "mpp from": "none" if mpp is None else "given",
     }
+    if (orientation := exif_orientation(data)) != UPRIGHT:
+        slide.properties[ORIENTATION] = str(orientation)
     return slide
 
 
@@ -127,7 +131,7 @@ def _decode(path: Path, data: bytes) -> NDArray[Any]:
     except cv2.error:
         found = None
     if found is None:
-        raise SlideError(f"{path}: the image is damaged or truncated.", hint=_DAMAGED_HINT)
+        raise SlideError(f"{path}: the image is damaged or truncated.", hint=_UNDECODED_HINT)
     pixels = np.asarray(found)
     if pixels.ndim == 3:
         order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[pixels.shape[2]]

@@ -12,8 +12,9 @@ was computed is in the store, and the same command goes on from there.
 from __future__ import annotations
 
 import logging
+import os
 import time
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,12 @@ from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.footprint import memory_for, try_engine
 from cellseg.runtime.identity import check_same_run
 from cellseg.runtime.job import open_engine_for, opened_slide, prepare, with_tile
-from cellseg.runtime.lock import FolderLock
+from cellseg.runtime.lock import FolderLock, UnwritableFolderError
 from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.memory import (
-    EVERY_BUFFER,
-    LARGE_BUFFERS,
-    MIN_CACHE_BYTES,
-    reset_peak_rss,
-    resident_bytes,
-    return_freed_memory,
-)
+from cellseg.runtime.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
+from cellseg.runtime.memory import MIN_CACHE_BYTES, reset_peak_rss, resident_bytes
 from cellseg.runtime.options import InferOptions, Progress
+from cellseg.runtime.painted_stain import painted_note
 from cellseg.runtime.result_folder import (
     forget_run,
     is_whole,
@@ -48,13 +44,12 @@ from cellseg.runtime.results import write_results
 from cellseg.runtime.session import TileSession
 from cellseg.runtime.source_tiles import source_of
 from cellseg.runtime.store import ResultStore, discard_store, stored_identity, stored_owed
-from cellseg.runtime.tiling import tile_for
+from cellseg.runtime.tiling import most_at_once, tile_for
 from cellseg.runtime.warmup import warming
 from cellseg.runtime.writers.run_json import installed_version
 from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -65,6 +60,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import Phase, ProgressCallback
     from cellseg.runtime.slide import Slide
+    from cellseg.runtime.writers.table import Output
 
 __all__ = ["RunResult", "infer_slide"]
 
@@ -139,9 +135,16 @@ def infer_slide(
             source.skips_damage = options.on_error == "skip"
         return_freed_memory(LARGE_BUFFERS if options.max_ram_bytes is None else EVERY_BUFFER)
         _set_cache(opened, MIN_CACHE_BYTES)
-        folder = result_folder(opened.path, out_dir)
-        with made_folder(folder), FolderLock(folder), logged_to(folder):
-            run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
+        # A folder of DICOM files is named as it was given, not after one of its files.
+        named = slide if isinstance(slide, (str, os.PathLike)) else opened.path
+        folder = result_folder(named, out_dir)
+        run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
+        with made_folder(folder), ExitStack() as held:
+            try:
+                held.enter_context(FolderLock(folder))
+            except UnwritableFolderError as refusal:
+                return run.found(refusal)
+            held.enter_context(logged_to(folder))
             return run.result()
 
 
@@ -168,24 +171,34 @@ class _Run:
             return self._finished_or_more(finished)
         return self._run(self._prepare(stored_identity(self.folder)), finished)
 
+    def found(self, refusal: UnwritableFolderError) -> RunResult:
+        """Return the finished run of a folder that cannot be written, if nothing is missing."""
+        finished = read_report(self.folder)
+        if finished is None or self.options.restart:
+            raise refusal
+        self._tell("open")
+        job = self._same_job(finished)
+        missing = self._missing(finished, job)
+        if missing is None:
+            raise refusal
+        if missing:
+            names = ", ".join(output.file for output in missing)
+            raise UnwritableFolderError(
+                "What a finished run lacks must be written to a folder that can be written. "
+                f"Received: folder={self.folder}, without {names}.",
+                hint="Choose another folder with -o, or ask with --write for what is there.",
+            ) from refusal
+        return self._done_already(finished)
+
     def _finished_or_more(self, finished: dict[str, Any]) -> RunResult:
         """Return the folder's finished run; make what is missing, from its files if that can be."""
-        identity = finished["provenance"]["identity"]
-        job = self._prepare(identity)
-        wanted = job.identity | _engine_wanted(self.options)
-        check_same_run(
-            {key: identity.get(key) for key in wanted}, wanted, self.folder, "a finished run"
-        )
-        damaged = finished["input"].get("damaged_tiles", {"count": 0})["count"]
-        _check_damage(damaged, self.options, self.folder)
-        outputs = outputs_for(self.options.write, job)
-        if not is_whole(self.folder, finished):
+        job = self._same_job(finished)
+        missing = self._missing(finished, job)
+        if missing is None:
             return self._run(job, finished)
-        missing = missing_outputs(finished, outputs.values(), self.options)
         if not missing:
             discard_store(self.folder)
-            _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
-            return RunResult(self.folder, finished, was_done=True)
+            return self._done_already(finished)
         sources = sources_for(self.folder, finished, missing, job)
         if sources is None:
             return self._run(job, finished)
@@ -194,10 +207,35 @@ class _Run:
         _LOG.info("%s: %d outputs added, see %s", self.slide.path, len(missing), self.folder)
         return RunResult(self.folder, report)
 
+    def _done_already(self, finished: dict[str, Any]) -> RunResult:
+        _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
+        return RunResult(self.folder, finished, was_done=True)
+
+    def _same_job(self, finished: dict[str, Any]) -> Job:
+        """Prepare what the folder's finished run did; refuse if it did something else."""
+        identity = finished["provenance"]["identity"]
+        job = self._prepare(identity)
+        wanted = job.identity | _engine_wanted(self.options)
+        check_same_run(
+            {key: identity.get(key) for key in wanted}, wanted, self.folder, "a finished run"
+        )
+        damaged = finished["input"].get("damaged_tiles", {"count": 0})["count"]
+        _check_damage(damaged, self.options, self.folder)
+        return job
+
+    def _missing(self, finished: dict[str, Any], job: Job) -> list[Output] | None:
+        """Return what is wanted and was not made; None if files that were made are gone."""
+        wanted = outputs_for(self.options.write, job)
+        if not is_whole(self.folder, finished):
+            return None
+        return missing_outputs(finished, wanted.values(), self.options)
+
     def _prepare(self, earlier: Mapping[str, Any] | None) -> Job:
         self._tell("tissue")
         tile_px = None if earlier is None else earlier["tile_px"]
         job = prepare(self.slide, self.bundle, self.options, tile_px)
+        if (channel := job.seen.channel) is not None:
+            _LOG.info("%s: %s", self.slide.path, painted_note(channel))
         is_settled = tile_px is not None or self.options.tile_px is not None
         if is_settled or self.open_engine is not None:
             return job
@@ -208,6 +246,7 @@ class _Run:
         if self.options.restart or earlier is None:
             earlier = stored_identity(self.folder)
         options = _as_before(self.options, earlier)
+        options = replace(options, tiles_at_once=most_at_once(job, options))
         owed = self._owed(finished)
         outputs = outputs_for({*self.options.write, *owed}, job)
         job = replace(job, planes=planes_for(outputs.values(), job))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
-from cellseg.runtime.readers import OPENSLIDE_SUFFIXES
+from cellseg.runtime.readers import OPENSLIDE_SUFFIXES, missing_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,8 +26,9 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     ----------
     inputs : iterable of str
         A file is taken as it is; of a folder, the files in it that look like slides or images
-        (folders inside are not searched); of a glob pattern, what it matches. An OME-Zarr folder
-        and a folder of DICOM files are one slide each.
+        (folders inside are not searched); of a glob pattern, what it matches. Of both, not the
+        files that earlier runs made: the same command must mean the same slides again. An OME-Zarr
+        folder and a folder of DICOM files are one slide each.
 
     Returns
     -------
@@ -40,7 +41,10 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
         If an input does not exist, or a folder or pattern holds no slide.
     """
     found = (path for text in inputs for path in _expand(text))
-    return list(dict.fromkeys(found))
+    unique: dict[Path, Path] = {}
+    for path in found:  # a folder given in full and a pattern that is relative may meet
+        unique.setdefault(path.absolute(), path)
+    return list(unique.values())
 
 
 def _expand(text: str) -> Iterator[Path]:
@@ -54,7 +58,7 @@ def _expand(text: str) -> Iterator[Path]:
     elif glob.has_magic(text):
         yield from _matches(text)
     else:
-        raise SlideError(f"{text}: no such file or folder.", hint=_neighbour_hint(path))
+        raise missing_file(path)
 
 
 def _slides_in(folder: Path) -> list[Path]:
@@ -73,27 +77,31 @@ def _matches(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern.
     matched = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
     slides = [path for path in matched if path.is_file() or _is_slide_folder(path)]
+    slides = [path for path in slides if not _is_result(path)]
     if not slides:
-        raise SlideError(f"{pattern}: the pattern matches no file.")
+        raise SlideError(f"{pattern}: the pattern matches no slide or image.")
     return slides
 
 
 def _looks_like_slide(path: Path) -> bool:
+    if path.name.startswith(".") or _is_result(path):  # macOS puts ._a.tif beside a.tif
+        return False
     return _is_slide_folder(path) or (path.is_file() and path.suffix.lower() in SLIDE_SUFFIXES)
+
+
+def _is_result(path: Path) -> bool:
+    """Say whether a run of ours made a file: by its name, and by what lies beside it."""
+    from cellseg.runtime.result_folder import LOG_NAME
+    from cellseg.runtime.results import RUN_JSON
+    from cellseg.runtime.store import STORE_NAME
+    from cellseg.runtime.writers.table import OUTPUTS
+
+    if path.name not in {RUN_JSON, LOG_NAME, *(output.file for output in OUTPUTS.values())}:
+        return False
+    return any((path.parent / mark).exists() for mark in (RUN_JSON, STORE_NAME))
 
 
 def _is_slide_folder(path: Path) -> bool:
     from cellseg.runtime.ngff import is_zarr_folder
 
     return is_zarr_folder(path) or (path.suffix.lower() == ".zarr" and path.is_dir())
-
-
-def _neighbour_hint(path: Path) -> str | None:
-    """Name the file that was probably meant."""
-    import difflib
-
-    if not path.parent.is_dir():
-        return f"There is no folder {path.parent} either."
-    names = [other.name for other in path.parent.iterdir()]
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean {path.parent / near[0]}?" if near else None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.magnification import pixel_size_doubt
-from cellseg.runtime.manifest import InteriorBorder
+from cellseg.runtime.doubts import slide_doubts
+from cellseg.runtime.manifest import Agreement, InteriorBorder
 from cellseg.runtime.writers.facts import output_bytes
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
     -------
     dict
         ``kind``, ``path``, ``bytes``, ``width_px``, ``height_px``, ``mpp`` [x, y] or None, ``mm``
-        [width, height] or None, ``dtype``, ``levels``, the reader's ``properties`` and ``doubt``:
-        what speaks against the pixel size, or None.
+        [width, height] or None, ``dtype``, ``levels``, the reader's ``properties`` and ``doubts``:
+        sentences about what speaks against taking it as it says.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
         "dtype": str(slide.dtype),
         "levels": [_level_facts(level, slide.mpp) for level in slide.levels],
         "properties": dict(slide.properties),
-        "doubt": pixel_size_doubt(slide),
+        "doubts": slide_doubts(slide),
     }
 
 
@@ -130,7 +130,7 @@ def _slide_lines(facts: dict[str, Any]) -> list[str]:
     lines += [f"{name:<12}{value}" for name, value in facts["properties"].items()]
     lines += ["", f"{'level':>5} {'width':>8} {'height':>8} {'downsample':>11} {'µm/px':>8}"]
     lines += [_level_line(index, level) for index, level in enumerate(facts["levels"])]
-    lines += ["", f"warning: {facts['doubt']}"] if facts["doubt"] else []
+    lines += [f"\nwarning: {doubt}" for doubt in facts["doubts"]]
     return lines
 
 
@@ -231,6 +231,8 @@ def _variant_lines(variant: dict[str, Any]) -> list[str]:
     kept = _kept_text(variant["vs_fp32"])
     lines = [f"{kind:<12}{variant['file']} ({_size(variant['bytes'])}){kept}"]
     lines += [f"{'':<12}{_quality_text(quality)}" for quality in variant["quality"]]
+    for found in variant.get("agreement", ()):
+        lines.append(f"{'':<12}{Agreement.model_validate(found).words}; nobody's labels")
     return lines
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.errors import SlideError
 from cellseg.runtime.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.decide import ClassRule
+from cellseg.runtime.doubts import coarse_doubt, painted_doubt, slide_doubts
 from cellseg.runtime.fit import wanted_fit
 from cellseg.runtime.identity import slide_identity
-from cellseg.runtime.magnification import pixel_size_doubt
-from cellseg.runtime.normalize import Normalize, measure_range
+from cellseg.runtime.normalize import Intensities, Normalize, full_range, intensities_of
+from cellseg.runtime.painted_stain import sum_products
 from cellseg.runtime.plan import TilePlan, plan_tiles, tile_px_for
 from cellseg.runtime.readers import open_slide
 from cellseg.runtime.roi import Roi, read_roi
@@ -23,6 +25,7 @@ from cellseg.runtime.stitcher import CropStitcher
 from cellseg.runtime.tissue import TissueMask, find_tissue
 from cellseg.runtime.tissue_file import read_tissue_mask
 from cellseg.runtime.trim import NOTHING, Sides
+from cellseg.runtime.value_counts import count_samples, samples
 from cellseg.runtime.working import WorkingView
 
 if TYPE_CHECKING:
@@ -64,8 +67,8 @@ class Job:
     view: WorkingView
     """The slide as the model sees it."""
 
-    value_range: tuple[float, float]
-    """Values that the model sees as 0 and 255."""
+    seen: Intensities
+    """What of the slide's values the model sees."""
 
     rule: ClassRule
     """From channels to classes."""
@@ -87,6 +90,9 @@ class Job:
 
     planes: tuple[Plane, ...] = ("classes",)
     """What is kept of each tile: what the outputs need."""
+
+    doubts: tuple[str, ...] = ()
+    """What speaks against the slide, a sentence each."""
 
     @property
     def tells_cells(self) -> bool:
@@ -151,6 +157,11 @@ class Job:
         return int((heights[self.todo // columns] * widths[self.todo % columns]).sum())
 
     @property
+    def shown(self) -> WorkingView:
+        """The slide as pictures show it: as the model sees it, but in its own colours."""
+        return self.view.in_range(Intensities(self.seen.value_range))
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What the result depends on besides the engine, as JSON values."""
         card = self.bundle.manifest
@@ -161,7 +172,8 @@ class Job:
             "level": self.view.level,
             "scale": self.view.scale,
             "mpp": list(self.view.mpp) if self.view.mpp else None,
-            "range": list(self.value_range),
+            "range": list(self.seen.value_range),
+            "channel": self.seen.channel,
             "threshold": self.rule.threshold,
             "tissue": self.mask.digest,
             "roi": None if self.roi is None else self.roi.digest,
@@ -201,17 +213,31 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
     unread = open_view(slide, bundle, options)
     extent_hw = unread.hw
-    if card.mpp is not None and (doubt := pixel_size_doubt(slide)) is not None:
-        _LOG.warning(doubt)
     roi = None if options.roi is None else read_roi(options.roi, unread.l0_per_wl, extent_hw)
     side_px = choose_tile_px(bundle, options, tile_px, unread.fit_hw)
     plan, blend = _plan(bundle, extent_hw, side_px, options)
-    value_range = measure_range(slide, Normalize(wanted.kind, wanted.low, wanted.high))
-    view = unread.in_range(value_range)
+    seen, painted = _intensities(slide, Normalize(wanted.kind, wanted.low, wanted.high))
+    coarse = coarse_doubt(slide, card.mpp if unread.fit_hw is None else None)
+    doubts = (
+        *slide_doubts(slide, needs_mpp=card.mpp is not None),
+        *filter(None, (coarse, painted)),
+    )
+    for doubt in doubts:
+        _LOG.warning(doubt)
+    view = unread.in_range(seen)
     mask = _mask(slide, view.hw, options)
     rule = ClassRule.of(card, options.threshold)
     todo = _todo(mask, roi, plan)
-    return Job(slide, bundle, view, value_range, rule, mask, plan, todo, roi, blend)
+    return Job(slide, bundle, view, seen, rule, mask, plan, todo, roi, blend, doubts=doubts)
+
+
+def _intensities(slide: Slide, normalize: Normalize) -> tuple[Intensities, str | None]:
+    """Measure what is seen, as training does; return it, and a doubt that samples raise."""
+    if normalize.kind == "none":
+        return Intensities(full_range(slide.dtype)), None
+    counts = count_samples(slide)
+    found = intensities_of(counts, normalize, lambda: sum_products(samples(slide)))
+    return found, painted_doubt(slide, counts) if found.channel is None else None
 
 
 def open_view(slide: Slide, bundle: Bundle, options: InferOptions) -> WorkingView:
@@ -291,12 +317,24 @@ def open_engine_for(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, i
     """Open the engine that the options ask for."""
     from cellseg.runtime.engines import open_engine
 
-    return open_engine(bundle, options.engine, options.precision, tile_hw, options.threads)
+    return open_engine(
+        bundle,
+        options.engine,
+        options.precision,
+        tile_hw,
+        options.threads,
+        most_at_once=options.tiles_at_once,
+    )
 
 
 @contextmanager
 def opened_slide(slide: str | os.PathLike[str] | Slide, mpp: float | None) -> Iterator[Slide]:
     """Open a path and close it again; leave a slide that came open as it is."""
+    if isinstance(slide, np.ndarray):
+        raise SlideError(
+            f"A run reads a file, or a Slide. Received: an array of shape {slide.shape}.",
+            hint="cellseg.Segmenter.load(...)(array) segments arrays.",
+        )
     if not isinstance(slide, (str, os.PathLike)):
         yield slide
         return

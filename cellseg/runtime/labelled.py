@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.normalize import Normalize
 
-__all__ = ["LabelledImage", "find_images", "read_labelled", "read_normalized"]
+__all__ = ["IMAGE_SUFFIXES", "LabelledImage", "find_images", "read_labelled", "read_normalized"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 _NOT_IMAGES = {"masks", "labels", "points"}
 
 
@@ -94,19 +94,19 @@ def find_images(folder: Path) -> list[Path]:
     """Image files below a folder, sorted; annotations are passed over."""
     if not folder.is_dir():
         raise DataError(f"A folder of images must exist. Received: {folder}.")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(p for p in found if not _NOT_IMAGES.intersection(p.relative_to(folder).parts))
 
 
 def read_normalized(path: Path, normalize: Normalize) -> NDArray[np.uint8]:
     """Read a whole image, RGB (H, W, 3), with its intensity range applied as inference does."""
-    from cellseg.runtime.normalize import measure_range
+    from cellseg.runtime.normalize import measure_slide
     from cellseg.runtime.readers import open_slide
     from cellseg.runtime.working import WorkingView
 
     slide = open_slide(path)
     try:
-        view = WorkingView(slide, None, measure_range(slide, normalize))
+        view = WorkingView(slide, None).in_range(measure_slide(slide, normalize))
         return view.read(0, 0, *view.hw)
     finally:
         slide.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LazyLabels"]
 
-Index = int | slice
+Index = int | slice | EllipsisType
 
 
 class LazyLabels:
@@ -60,7 +61,7 @@ class LazyLabels:
 
     def __getitem__(self, key: Index | tuple[Index, ...]) -> Any:
         """Read a window, as ``array[rows, columns]`` with slices and integers."""
-        keys = key if isinstance(key, tuple) else (key,)
+        keys = _without_ellipsis(key if isinstance(key, tuple) else (key,))
         if len(keys) > 2 or not all(isinstance(item, (int, np.integer, slice)) for item in keys):
             raise TypeError(f"Index rows and columns by slices or integers. Received: {key!r}.")
         rows, columns = (*keys, slice(None), slice(None))[:2]
@@ -79,6 +80,14 @@ class LazyLabels:
             return np.zeros((height, width), self.dtype)
         with closing(FileLabels(self.path, self.level)) as file:
             return file.read(rows.start, columns.start, height, width)
+
+
+def _without_ellipsis(keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Write ``...`` out: it stands for the axes that nothing else names."""
+    at = next((index for index, key in enumerate(keys) if key is Ellipsis), None)
+    if at is None:
+        return keys
+    return (*keys[:at], *[slice(None)] * (3 - len(keys)), *keys[at + 1 :])
 
 
 def _span(key: Any, extent: int) -> tuple[slice, Any]:

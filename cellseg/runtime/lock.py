@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["FolderLock"]
+__all__ = ["FolderLock", "UnwritableFolderError"]
 
 LOCK_NAME = ".cellseg-run.lock"
 _LOCKED_BYTE = 1 << 20  # Windows locks bytes and forbids to read them; the text lies before it
+
+
+class UnwritableFolderError(StoreError):
+    """A result folder is there, but nothing can be written to it."""
 
 
 class FolderLock:
@@ -29,8 +33,10 @@ class FolderLock:
 
     Raises
     ------
+    UnwritableFolderError
+        On entering, if the folder cannot be written.
     StoreError
-        On entering, if another run holds the folder or it cannot be written.
+        On entering, if another run holds the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +72,7 @@ class FolderLock:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise StoreError(
+            raise UnwritableFolderError(
                 f"Results must be written to a folder that can be written. Received: "
                 f"folder={self._folder} ({error.strerror}).",
                 hint="Choose another folder with -o.",

@@ -11,10 +11,18 @@ import json
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 __all__ = [
     "SCHEMA",
+    "Agreement",
     "Channel",
     "ClassInfo",
     "Head",
@@ -158,6 +166,42 @@ class VersusFp32(_Part):
         return min(self.dice_ratio, f1, 1.0 - (self.count_drift or 0.0))
 
 
+class Agreement(_Part):
+    """How far a variant says what fp32 says of tiles that nobody labelled; nothing of the truth."""
+
+    tiles: int = Field(ge=1)
+    """Representative tiles that were held out: none of them gave ranges."""
+    dice: dict[str, Unit]
+    """Class name to Dice with fp32's pixels, over all tiles together; background is left out, and
+    so is a class that fp32 finds on no tile."""
+    object_f1: Unit | None = None
+    """F1 of cells matched with fp32's at IoU 0.5, over all tiles together; None without
+    instances."""
+    count_drift: float | None = Field(default=None, ge=0.0)
+    """|found - fp32's| / fp32's, over the cells of all tiles together."""
+    cells: int | None = Field(default=None, ge=0)
+    """Cells that fp32 found: what F1 and drift rest on."""
+    engine: str | None = None
+    """Engine that computed the variant."""
+
+    @property
+    def kept(self) -> float:
+        """The least of what agrees: pixels of a class, cells, and their number."""
+        f1 = 1.0 if self.object_f1 is None else self.object_f1
+        return min(*self.dice.values(), f1, 1.0 - (self.count_drift or 0.0))
+
+    @property
+    def words(self) -> str:
+        """The figures in one line."""
+        parts = [f"Dice {name} {value:.4f}" for name, value in self.dice.items()]
+        if self.object_f1 is not None:
+            parts.append(f"object F1 {self.object_f1:.4f}")
+        if self.count_drift is not None:
+            parts.append(f"count drift {self.count_drift:.2%} of {self.cells} cells")
+        engine = f", {self.engine}" if self.engine else ""
+        return f"agreement with fp32 ({self.tiles} tiles{engine}): {', '.join(parts)}"
+
+
 class Variant(_Part):
     """One model file."""
 
@@ -170,6 +214,8 @@ class Variant(_Part):
     bytes: int = Field(ge=1, le=MAX_VARIANT_BYTES)
     quality: tuple[Quality, ...] = ()
     vs_fp32: VersusFp32 | None = None
+    agreement: tuple[Agreement, ...] = ()
+    """With fp32, an entry an engine; only where no labelled images were at hand."""
 
     @model_validator(mode="after")
     def _has_a_plain_file_name(self) -> Variant:
@@ -179,12 +225,27 @@ class Variant(_Part):
             )
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_empty_agreement(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, object]:
+        """Leave the key out where it says nothing: older versions refuse keys they do not know."""
+        fields: dict[str, object] = serialize(self)
+        if not self.agreement:
+            fields.pop("agreement", None)
+        return fields
+
     @property
     def retained(self) -> float | None:
-        """Share of the fp32 quality that is kept; 1 for fp32 itself, None where not measured."""
+        """Share of fp32 that is kept; 1 for fp32 itself, None where not measured.
+
+        Of its quality on labelled images; without any, the agreement with it by the worst engine.
+        """
         if self.precision == "fp32":
             return 1.0
-        return None if self.vs_fp32 is None else self.vs_fp32.kept
+        if self.vs_fp32 is not None:
+            return self.vs_fp32.kept
+        return min((found.kept for found in self.agreement), default=None)
 
 
 class ModelCard(_Part):
@@ -268,8 +329,10 @@ class Manifest(ModelCard):
         _check_unique("variant file", [variant.file for variant in self.variants])
         known = {item.name for item in self.classes}
         for variant in self.variants:
-            for quality in variant.quality:
-                unknown = sorted(set(quality.dice) - known)
+            named = [*(item.dice for item in variant.quality)]
+            named += [item.dice for item in variant.agreement]
+            for dice in named:
+                unknown = sorted(set(dice) - known)
                 if unknown:
                     raise ValueError(f"dice must name classes. Received: {unknown}.")
         return self

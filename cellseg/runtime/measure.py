@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cellseg.runtime.measured import MEASURED, MeasuredCells
+from cellseg.runtime.normalize import Intensities
 from cellseg.runtime.outlines import DEFAULT_TOLERANCE_PX, simplified
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ class CellMeasurer:
         tolerance_px: float = DEFAULT_TOLERANCE_PX,
     ) -> CellMeasurer:
         """Return what measures the cells of a job."""
-        values = intensity_range(job.slide.dtype, job.value_range)
-        view = job.view.in_range(values)
+        values = intensity_range(job.slide.dtype, job.seen.value_range)
+        view = job.view.in_range(Intensities(values))
         return cls(view, classes, len(job.class_names), probability, tolerance_px)
 
     @property

@@ -24,7 +24,7 @@ then is counted if it is more.
 
 A budget is spent in this order: everything at its least, then workers, then waiting tiles, then
 the cache. What does not fit at its least is refused before a tile is run. So that freed memory goes
-back to the system at once, and the sum is what the system sees, `return_freed_memory` fixes what
+back to the system at once, and the sum is what the system sees, `cellseg.runtime.malloc` fixes what
 glibc would otherwise adapt.
 """
 
@@ -38,15 +38,12 @@ from pathlib import Path
 from cellseg.errors import TilePlanError
 
 __all__ = [
-    "EVERY_BUFFER",
-    "LARGE_BUFFERS",
     "MemoryPlan",
     "TileCost",
     "peak_rss_mb",
     "plan_memory",
     "reset_peak_rss",
     "resident_bytes",
-    "return_freed_memory",
 ]
 
 BASE_BYTES = 350 * 2**20
@@ -56,8 +53,6 @@ CACHE_BYTES = 256 * 2**20
 MIN_CACHE_BYTES = 16 * 2**20
 MAX_WORKERS = 8
 QUEUED = 12  # results being stitched, waiting to be written, and being written
-EVERY_BUFFER, LARGE_BUFFERS = 128 << 10, 16 << 20
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 
 
 @dataclass(frozen=True)
@@ -215,34 +210,6 @@ def plan_memory(
     return replace(plan, cache_bytes=min(wanted_cache, plan.cache_bytes + spare))
 
 
-def return_freed_memory(from_bytes: int) -> None:
-    """Let what is freed go back to the system at once (glibc), for the rest of the process.
-
-    By default each thread gets a heap of its own, and the size from which on memory comes from the
-    system and goes back to it grows with what is freed: tiles then stay in heaps that never shrink.
-    Here the threshold stays where it is put, and two heaps serve all threads.
-
-    Parameters
-    ----------
-    from_bytes : int
-        Size from which on memory comes from the system and goes back: `EVERY_BUFFER` holds least,
-        but the system blanks each buffer anew, a tenth of a run's time; `LARGE_BUFFERS` costs none.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    with suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL(None)
-        for parameter, value in (
-            (_M_ARENA_MAX, 2),
-            (_M_MMAP_THRESHOLD, from_bytes),
-            (_M_TRIM_THRESHOLD, max(from_bytes, 1 << 20)),
-        ):
-            libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
-
-
 def resident_bytes() -> int | None:
     """Return what of the process lies in memory now; None where the system does not tell."""
     with suppress(OSError):
@@ -299,8 +266,9 @@ def _room(plan: MemoryPlan, max_ram_bytes: int) -> int:
 def _too_small(least: MemoryPlan, max_ram_bytes: int) -> TilePlanError:
     tile = "x".join(str(side) for side in least.cost.tile_hw)
     needed = -(-least.total_bytes // 2**20)
+    enough = -(-needed * 11 // 100) * 10  # the engine, tried next, may take more than expected
     return TilePlanError(
         f"Tiles of {tile} px need about {needed} MiB. "
         f"Received: max_ram={max_ram_bytes // 2**20} MiB.",
-        hint=f"Use --max-ram {needed}M or more, or smaller tiles (--tile).",
+        hint=f"Use --max-ram {enough}M or more, or smaller tiles (--tile).",
     )

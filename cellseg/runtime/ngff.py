@@ -15,12 +15,14 @@ A chunk that was never written holds the array's fill value.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.rgb_channels import are_rgb, channels_error
 from cellseg.runtime.slide import Level, check_window, level_downsample, rgb_from_samples
 from cellseg.runtime.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 from cellseg.runtime.tiff_metadata import plausible_mpp
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.rgb_channels import Colour
     from cellseg.runtime.slide import Slide
 
 __all__ = ["NgffSlide", "is_zarr_folder", "open_ngff"]
@@ -38,7 +41,6 @@ _GROUP_FILES = (".zgroup", ".zattrs", ".zarray", "zarr.json")
 _MAX_CHUNK_BYTES = 512 << 20
 _MAX_PIXELS = 1 << 40
 _IMAGE_MAX_PX = 64_000_000
-_CHANNELS = (1, 3)
 _MISSING_HINT = "pip install 'cellseg[zarr]'"
 _DAMAGED_HINT = "The store is incomplete or damaged: copy or export it again."
 _UM_PER_UNIT = {
@@ -61,6 +63,11 @@ class _Multiscales:
 
     scale: tuple[float, ...] | None
     """Units per pixel of level 0, by dimension; None where nothing is said."""
+
+    channel_names: tuple[str | None, ...]
+    """Of the channels that are described (``omero``)."""
+
+    channel_colours: tuple[Colour | None, ...]
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -198,7 +205,8 @@ def _multiscales_of(root: Any, path: str) -> _Multiscales:
             hint="Give the image's own folder, two levels above labels/<name>.",
         )
     try:
-        return _parsed(found[0], str(about.get("version", found[0].get("version", "0.4"))))
+        version = str(about.get("version", found[0].get("version", "0.4")))
+        return _parsed(found[0], version, (about.get("omero") or {}).get("channels") or [])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SlideError(
             f"{path}: the multiscales attributes are not those of OME-Zarr 0.4 or 0.5: "
@@ -225,7 +233,7 @@ def _no_image(about: Any, root: Any, path: str) -> SlideError:
     return SlideError(f"{path}: a zarr group without 'multiscales': not an OME-Zarr image.", hint)
 
 
-def _parsed(given: dict[str, Any], version: str) -> _Multiscales:
+def _parsed(given: dict[str, Any], version: str, channels: list[dict[str, Any]]) -> _Multiscales:
     axes = tuple(str(axis["name"]).lower() for axis in given["axes"])
     if not {"y", "x"} <= set(axes) <= set("tczyx") or len(set(axes)) < len(axes):
         raise ValueError(f"axes must be y and x, and at most t, c, z besides, not {axes}")
@@ -238,7 +246,23 @@ def _parsed(given: dict[str, Any], version: str) -> _Multiscales:
     if scale is not None and len(scale) != len(axes):
         raise ValueError(f"a scale must have one number for each axis, not {scale}")
     paths = tuple(str(dataset["path"]) for dataset in datasets)
-    return _Multiscales(version, axes, units, paths, None if scale is None else tuple(scale))
+    return _Multiscales(
+        version=version,
+        axes=axes,
+        units=units,
+        paths=paths,
+        scale=None if scale is None else tuple(scale),
+        channel_names=tuple(channel.get("label") for channel in channels),
+        channel_colours=tuple(_colour(str(channel.get("color"))) for channel in channels),
+    )
+
+
+def _colour(text: str) -> Colour | None:
+    """Read six hexadecimal digits."""
+    if re.fullmatch(r"[0-9A-Fa-f]{6}", text) is None:
+        return None
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
 
 
 def _scale_in(given: dict[str, Any]) -> list[float] | None:
@@ -267,6 +291,9 @@ def _array_of(root: Any, name: str, about: _Multiscales, path: str) -> Any:
         )
     sizes = dict(zip(about.axes, shape, strict=True))
     _check_sizes(sizes, f"{path}: level {name}")
+    count = sizes.get("c", 1)
+    if count != 1 and not (count == 3 and are_rgb(about.channel_names, about.channel_colours)):
+        raise channels_error(path, count, about.channel_names)
     pieces = dict(zip(about.axes, chunks, strict=True))
     decoded = sizes.get("c", 1) * pieces["y"] * pieces["x"] * array.dtype.itemsize
     if not 0 < decoded <= _MAX_CHUNK_BYTES or min(chunks) < 1:
@@ -279,7 +306,7 @@ def _array_of(root: Any, name: str, about: _Multiscales, path: str) -> Any:
         raise SlideError(
             f"{path}: pixels must be unsigned integers of at most 16 bits. "
             f"Received: dtype={array.dtype}.",
-            hint="Save the image with 8 or 16 bits a sample.",
+            hint="Write it again with 8 or 16 bits a sample, its values from 0 up.",
         )
     return array
 
@@ -295,11 +322,6 @@ def _check_sizes(sizes: dict[str, int], name: str) -> None:
             f"{name}: a slide must be one image. "
             f"Received: t={sizes.get('t', 1)}, z={sizes.get('z', 1)}.",
             hint="Save the plane that is to be segmented as a store of its own.",
-        )
-    if sizes.get("c", 1) not in _CHANNELS:
-        raise SlideError(
-            f"{name}: an image must have one channel or be RGB. Received: channels={sizes['c']}.",
-            hint="Save the channel that is to be segmented as a store of its own.",
         )
 
 

@@ -1,47 +1,71 @@
 """Intensity range: which input values become 0 and 255 in what the model sees.
 
 One range holds for the whole image or slide, never for one tile, because a range that changes from
-tile to tile makes seams that no halo mends. The range is measured once, by counting: percentiles
-come from an exact histogram, so that they are the same integers on every machine, for any tile size
-and any number of threads. Training calls the same functions on its images.
+tile to tile makes seams that no halo mends. It is measured once, by counting (`value_counts`);
+so is the channel of a stain that is painted in one colour (`painted_stain`). Training calls the
+same functions on its images.
 
 ``none`` keeps the full range of the dtype: uint8 as it is, uint16 by its high byte.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.painted_stain import COLOURS, painted_channel, sum_products
+from cellseg.runtime.value_counts import (
+    count_image,
+    count_samples,
+    range_from_counts,
+    samples,
+    value_count,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from cellseg.runtime.slide import Slide
 
 __all__ = [
+    "Intensities",
     "Normalize",
     "apply_lut",
     "build_lut",
     "full_range",
-    "measure_range",
-    "percentile_range",
-    "range_from_counts",
+    "intensities_in",
+    "intensities_of",
+    "measure_image",
+    "measure_slide",
+    "take_channel",
 ]
 
-_WHOLE_IMAGE_PX = 4_000_000
-_LEVEL_MIN_PX = 1_000_000
-_LEVEL_MAX_PX = 32_000_000
-_BAND_PX = 4_000_000
-_COUNT_SAMPLES = 1_000_000
-_GRID_WINDOWS = 16
-_GRID_WINDOW_PX = 256
+
+@dataclass(frozen=True)
+class Intensities:
+    """What of an image's values the model sees."""
+
+    value_range: tuple[float, float]
+    """Values that become 0 and 255."""
+
+    channel: int | None = None
+    """The channel that shows a stain painted in one colour, which the model sees as grey; None:
+    colours as they are."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``low``, ``high`` and the channel's name as JSON values."""
+        low, high = self.value_range
+        channel = None if self.channel is None else COLOURS[self.channel]
+        return {"low": low, "high": high, "channel": channel}
+
+    def seen(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return an image (H, W, 3) as the model sees it."""
+        return take_channel(image, build_lut(self.value_range, image.dtype), self.channel)
 
 
 @dataclass(frozen=True)
@@ -66,39 +90,9 @@ class Normalize:
         _check_percentiles(self.low, self.high)
 
 
-def percentile_range(image: NDArray[Any], low: float, high: float) -> tuple[float, float]:
-    """Find the values at two percentiles of an image, over all pixels and channels together.
-
-    Parameters
-    ----------
-    image : uint8 or uint16, any shape
-        At least one sample.
-    low, high : float
-        Percentiles, ``0 <= low < high <= 100``. The percentile p of n samples is the smallest value
-        that at least ``ceil(p / 100 * n)`` samples (and at least one) do not exceed.
-
-    Returns
-    -------
-    (float, float)
-        Two values that occur in the image.
-
-    Raises
-    ------
-    SlideError
-        If the image is empty or of another dtype, or the percentiles are out of order.
-
-    Examples
-    --------
-    >>> percentile_range(np.arange(101, dtype=np.uint8), 1, 99)
-    (1.0, 99.0)
-    """
-    _check_percentiles(low, high)
-    return range_from_counts(_count(image), low, high)
-
-
 def full_range(dtype: np.dtype[Any] | type[Any]) -> tuple[float, float]:
     """Return the range that stands for "not normalized": (0, 255) or (0, 65535)."""
-    return 0.0, float(_level_count(dtype) - 1)
+    return 0.0, float(value_count(dtype) - 1)
 
 
 def build_lut(
@@ -126,7 +120,7 @@ def build_lut(
         If the dtype is another one.
     """
     low, high = value_range
-    values = np.arange(_level_count(dtype))
+    values = np.arange(value_count(dtype))
     if (low, high) == full_range(dtype):
         return np.asarray(values >> (0 if values.size == 256 else 8), np.uint8)
     unit = np.clip((values - low) / max(high - low, 1.0), 0.0, 1.0)
@@ -153,7 +147,7 @@ def apply_lut(image: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     SlideError
         If table and dtype do not belong together.
     """
-    if lut.size != _level_count(image.dtype):
+    if lut.size != value_count(image.dtype):
         raise SlideError(
             "Table and image must belong together: 256 entries for uint8, 65536 for uint16. "
             f"Received: entries={lut.size}, dtype={image.dtype}."
@@ -170,95 +164,71 @@ def apply_lut(image: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.LUT(flat, lut), np.uint8).reshape(image.shape)
 
 
-def measure_range(slide: Slide, normalize: Normalize) -> tuple[float, float]:
-    """Measure the values that become 0 and 255, once for a whole slide.
+def take_channel(
+    image: NDArray[Any], lut: NDArray[np.uint8], channel: int | None
+) -> NDArray[np.uint8]:
+    """Map an image (H, W, 3) through a table; of a single channel make grey."""
+    if channel is None:
+        return apply_lut(image, lut)
+    grey = apply_lut(np.ascontiguousarray(image[..., channel]), lut)
+    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
 
-    The samples are the whole image up to 4 megapixels; else the lowest-resolution level that still
-    has a megapixel; and where that one is too large to read whole (no pyramid), a fixed grid of
-    windows on it.
+
+def measure_slide(slide: Slide, normalize: Normalize) -> Intensities:
+    """Measure what of its values the model sees, once for a whole slide.
 
     Parameters
     ----------
     slide : Slide
-        Any size; at most a band of 4 megapixels is held at a time.
+        Any size; see :func:`count_samples`.
     normalize : Normalize
         What to measure. ``none`` reads nothing.
 
     Returns
     -------
-    (float, float)
-        Argument for :func:`build_lut`.
+    Intensities
+        See :func:`intensities_of`.
     """
     if normalize.kind == "none":
-        return full_range(slide.dtype)
-    counts = np.zeros(_level_count(slide.dtype), np.int64)
-    for level, yx, hw in _sample_windows(slide):
-        counts += _count(slide.read_region(level, yx, hw))
-    return range_from_counts(counts, normalize.low, normalize.high)
+        return Intensities(full_range(slide.dtype))
+    return intensities_of(count_samples(slide), normalize, lambda: sum_products(samples(slide)))
 
 
-def _sample_windows(slide: Slide) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-    """Yield (level, origin, size) of the windows that are counted."""
-    level = _sample_level(slide)
-    height, width = slide.levels[level].height_px, slide.levels[level].width_px
-    if height * width <= _LEVEL_MAX_PX:
-        band_px = max(1, min(height, _BAND_PX // width))
-        for y0 in range(0, height, band_px):
-            yield level, (y0, 0), (min(band_px, height - y0), width)
-        return
-    for y0, h in _grid_spans(height):
-        for x0, w in _grid_spans(width):
-            yield level, (y0, x0), (h, w)
+def measure_image(image: NDArray[Any], normalize: Normalize) -> Intensities:
+    """Measure an image (H, W, 3) in memory, all of it; see :func:`measure_slide`."""
+    if normalize.kind == "none":
+        return Intensities(full_range(image.dtype))
+    return intensities_of(count_image(image), normalize, lambda: sum_products([image]))
 
 
-def _sample_level(slide: Slide) -> int:
-    areas = [level.width_px * level.height_px for level in slide.levels]
-    if areas[0] <= _WHOLE_IMAGE_PX:
-        return 0
-    return min(
-        (index for index, area in enumerate(areas) if area >= _LEVEL_MIN_PX),
-        key=lambda index: areas[index],
-    )
+def intensities_of(
+    counts: NDArray[np.int64],
+    normalize: Normalize,
+    products: Callable[[], NDArray[np.float64]],
+) -> Intensities:
+    """Find the percentiles of all channels together, or of the one that shows a painted stain.
+
+    A stain that is painted in one colour is the same picture as a grey one, and models learn from
+    grey ones: the channels that hold less of it, or nothing, neither count nor are seen.
+
+    Parameters
+    ----------
+    counts : int64, shape (3, n)
+        From :func:`count_samples`.
+    normalize : Normalize
+        Its percentiles.
+    products : callable
+        See :func:`cellseg.runtime.painted_stain.painted_channel`.
+    """
+    return intensities_in(counts, normalize, painted_channel(counts, products))
 
 
-def _grid_spans(extent_px: int) -> list[tuple[int, int]]:
-    """Spread windows evenly over an axis, on multiples of their size so that few tiles are read."""
-    cells = -(-extent_px // _GRID_WINDOW_PX)
-    picked = sorted({(cells - 1) * i // (_GRID_WINDOWS - 1) for i in range(_GRID_WINDOWS)})
-    origins = (cell * _GRID_WINDOW_PX for cell in picked)
-    return [(start, min(_GRID_WINDOW_PX, extent_px - start)) for start in origins]
-
-
-def _count(image: NDArray[Any]) -> NDArray[np.int64]:
-    """Count the samples of each value; in pieces, because bincount widens what it is given."""
-    counts = np.zeros(_level_count(image.dtype), np.int64)
-    samples = image.reshape(-1)
-    for start in range(0, samples.size, _COUNT_SAMPLES):
-        piece = samples[start : start + _COUNT_SAMPLES]
-        counts += np.bincount(piece, minlength=counts.size)
-    return counts
-
-
-def range_from_counts(counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
-    """Find two percentiles, as `percentile_range`, from how often each value occurs."""
-    below = np.cumsum(counts)
-    total = int(below[-1])
-    if total == 0:
-        raise SlideError("An intensity range needs at least one sample. Received: samples=0.")
-    ranks = [min(total, max(1, math.ceil(p * total / 100))) for p in (low, high)]
-    low_value, high_value = np.searchsorted(below, ranks, side="left")
-    return float(low_value), float(high_value)
-
-
-def _level_count(dtype: np.dtype[Any] | type[Any]) -> int:
-    counts = {np.dtype(np.uint8): 256, np.dtype(np.uint16): 65536}
-    count = counts.get(np.dtype(dtype))
-    if count is None:
-        raise SlideError(
-            f"Images must hold uint8 or uint16. Received: dtype={np.dtype(dtype)}.",
-            hint="Scale the image to one of the two before you pass it.",
-        )
-    return count
+def intensities_in(
+    counts: NDArray[np.int64], normalize: Normalize, channel: int | None
+) -> Intensities:
+    """Find the percentiles of one channel, or of all together; see :func:`intensities_of`."""
+    counted = counts.sum(0) if channel is None else counts[channel]
+    return Intensities(range_from_counts(counted, normalize.low, normalize.high), channel)
 
 
 def _check_percentiles(low: float, high: float) -> None:

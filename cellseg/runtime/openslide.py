@@ -86,7 +86,8 @@ class OpenSlideSlide:
             raise SlideError(
                 f"{path}: OpenSlide cannot open it: {error}.",
                 hint="Check that the file and, for MRXS, VMS and DICOM, the files beside it are "
-                "complete.",
+                "complete. If they are, export it as OME-TIFF, with QuPath or bfconvert: of some "
+                "formats, CZI for one, OpenSlide reads some kinds only.",
             ) from error
 
     def _read_block(self, level: int, row: int, col: int) -> NDArray[Any]:

@@ -46,6 +46,10 @@ class InferOptions:
     threads: int | None = None
     """Threads inside the engine."""
 
+    tiles_at_once: int | None = None
+    """Most tiles that the engine computes side by side, each taking memory. Never changes a byte of
+    the result."""
+
     tile_px: int | None = None
     """Side of what a tile reads, a multiple of the model's stride."""
 
@@ -102,7 +106,7 @@ class InferOptions:
     level; 0 keeps to the sides of pixels."""
 
     def __post_init__(self) -> None:
-        for name in ("threads", "tile_px", "batch", "workers", "max_ram_bytes"):
+        for name in ("threads", "tiles_at_once", "tile_px", "batch", "workers", "max_ram_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise CellsegError(f"{name} must be at least 1. Received: {name}={value}.")

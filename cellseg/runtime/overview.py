@@ -7,12 +7,11 @@ is collected while it is written: one pass over the tiles gives file, counts and
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellseg.runtime.labels import halved
-from cellseg.runtime.normalize import apply_lut, build_lut
 from cellseg.runtime.working import axis_weights
 
 if TYPE_CHECKING:
@@ -75,17 +74,13 @@ class ClassSurvey:
         self.overview[y : y + h, x : x + w] = classes
 
 
-def read_overview(
-    view: WorkingView, value_range: tuple[float, float], halvings: int
-) -> NDArray[np.uint8]:
+def read_overview(view: WorkingView, halvings: int) -> NDArray[np.uint8]:
     """Read the whole slide, reduced; from the coarsest level that still has the pixels.
 
     Parameters
     ----------
     view : WorkingView
-        Gives the frame: its extent, halved, is the size of the picture.
-    value_range : (float, float)
-        Values that become 0 and 255.
+        Gives the frame: its extent, halved, is the size of the picture. And the intensities.
     halvings : int
         How often its extent is halved.
 
@@ -98,12 +93,11 @@ def read_overview(
     if halvings == 0:
         return view.read(0, 0, *view.hw)
     level, scales = _level_for(view, halvings)
-    lut = build_lut(value_range, view.slide.dtype)
     picture = np.empty((*hw, 3), np.uint8)
     step = max(1, int(_BLOCK_SOURCE_PX / max(scales)))
     for y in range(0, hw[0], step):
         for x in range(0, hw[1], step):
-            _fill(picture[y : y + step, x : x + step], (y, x), view, level, scales, lut)
+            _fill(picture[y : y + step, x : x + step], (y, x), view, level, scales)
     return picture
 
 
@@ -131,7 +125,6 @@ def _fill(
     view: WorkingView,
     level: int,
     scales: tuple[float, float],
-    lut: NDArray[Any],
 ) -> None:
     """Resample one block of the picture."""
     from cellseg.runtime.kernels.resample import resample
@@ -144,6 +137,5 @@ def _fill(
         int(y_first.max()) + y_weights.shape[1] - top,
         int(x_first.max()) + x_weights.shape[1] - left,
     )
-    source = apply_lut(view.slide.read_region(level, (top, left), hw), lut)
-    contiguous = np.ascontiguousarray(source)
+    contiguous = np.ascontiguousarray(view.read_level(level, (top, left), hw))
     resample(contiguous, y_first - top, y_weights, x_first - left, x_weights, part)

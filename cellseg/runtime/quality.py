@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cellseg.runtime.bundle import Quality
+from cellseg.runtime.bundle import Agreement, Quality
 from cellseg.runtime.engines import ENGINES, Engine, EngineOptions
 from cellseg.runtime.evaluation.images import pooled, score_prediction
 from cellseg.runtime.fit import bring_back, bring_to
-from cellseg.runtime.metrics import count_error, dice
+from cellseg.runtime.metrics import count_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundle import ModelCard
+    from cellseg.runtime.evaluation.images import ImageScore
     from cellseg.runtime.labelled import LabelledImage
     from cellseg.runtime.metrics import Matches
 
-__all__ = ["ModelRunner", "Prediction", "Runner", "Score", "dice_by_class", "score_images"]
+__all__ = ["ModelRunner", "Prediction", "Runner", "Score", "score_agreement", "score_images"]
 
 
 class Runner(Protocol):
@@ -155,26 +156,83 @@ def score_images(
     dataset : str
         Name for the manifest.
     """
-    scores, there = [], []
-    count = len(card.classes)
-    for item in sorted(images, key=lambda item: item.image.shape):  # one engine a size
-        found = Prediction.from_probabilities(_run(runner, item.image, card), card)
-        scores.append(score_prediction(item, found.classes, found.labels, count))
-        maps = (item.classes, found.classes)
-        there.append([np.bincount(each.ravel(), minlength=count)[1:] > 0 for each in maps])
+    scores, pixels = _score_each(runner, images, card)
     f1 = [score.f1 for score in scores if score.matches is not None]
     objects = pooled(scores)
-    means = _mean_dice(np.array([score.class_dice for score in scores]), np.array(there))
-    names = [item.name for item in card.classes[1:]]
+    means = _mean_dice(np.array([score.class_dice for score in scores]), pixels[:, :2] > 0)
     quality = Quality(
         dataset=dataset,
         images=len(images),
-        dice={name: mean for name, mean in zip(names, means, strict=True) if mean is not None},
+        dice=_by_name(means, card),
         object_f1=round(float(np.mean(f1)), 5) if f1 else None,
         count_error=None if objects is None else round(_count_error(objects), 5),
         engine=runner.engine_name,
     )
     return Score(quality, 0 if objects is None else objects.predicted)
+
+
+def score_agreement(
+    runner: Runner, tiles: Sequence[LabelledImage], card: ModelCard
+) -> Agreement | None:
+    """Run a model over tiles whose truth is another model's word.
+
+    Tiles are cut anywhere and may hold a few pixels of a class: their pixels and cells count
+    together, not tile by tile.
+
+    Parameters
+    ----------
+    runner : Runner
+        The model.
+    tiles : sequence of LabelledImage
+        With the other model's result as classes and labels.
+    card : ModelCard
+        Classes, head and threshold.
+
+    Returns
+    -------
+    Agreement or None
+        None where the other model found nothing on any tile: whatever agrees then says nothing.
+    """
+    scores, pixels = _score_each(runner, tiles, card)
+    theirs, ours, shared = pixels.sum(0)
+    if not theirs.any():
+        return None
+    overlaps = [
+        round(float(2 * both / (a + b)), 5) if a else None
+        for a, b, both in zip(theirs, ours, shared, strict=True)
+    ]
+    objects = pooled(scores)
+    if objects is not None and not objects.truth + objects.predicted:
+        objects = None  # no cell on either side: nothing to agree on
+    return Agreement(
+        tiles=len(tiles),
+        dice=_by_name(overlaps, card),
+        object_f1=None if objects is None else round(objects.f1, 5),
+        count_drift=None if objects is None else round(_count_error(objects), 5),
+        cells=None if objects is None else objects.truth,
+        engine=runner.engine_name,
+    )
+
+
+def _score_each(
+    runner: Runner, images: Sequence[LabelledImage], card: ModelCard
+) -> tuple[list[ImageScore], NDArray[np.int64]]:
+    """Score images one by one; also pixels, (images, 3, classes - 1): theirs, ours, shared."""
+    count = len(card.classes)
+    scores, pixels = [], []
+    for item in sorted(images, key=lambda item: item.image.shape):  # one engine a size
+        found = Prediction.from_probabilities(_run(runner, item.image, card), card)
+        scores.append(score_prediction(item, found.classes, found.labels, count))
+        truth = item.classes
+        maps = (truth, found.classes, truth[truth == found.classes])
+        pixels.append([np.bincount(each.ravel(), minlength=count)[1:] for each in maps])
+    return scores, np.array(pixels, np.int64)
+
+
+def _by_name(values: Sequence[float | None], card: ModelCard) -> dict[str, float]:
+    """Values of the classes but background; None is left out."""
+    names = (item.name for item in card.classes[1:])
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _run(runner: Runner, image: NDArray[np.uint8], card: ModelCard) -> NDArray[np.float32]:
@@ -187,13 +245,6 @@ def _run(runner: Runner, image: NDArray[np.uint8], card: ModelCard) -> NDArray[n
 
 def _count_error(objects: Matches) -> float:
     return count_error(objects.predicted, objects.truth)
-
-
-def dice_by_class(
-    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], card: ModelCard
-) -> list[float]:
-    """Return the Dice of each class but background."""
-    return [dice(predicted == index, truth == index) for index in range(1, len(card.classes))]
 
 
 def _mean_dice(overlaps: NDArray[np.float64], there: NDArray[np.bool_]) -> list[float | None]:

@@ -17,17 +17,23 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.slide import Slide
 
-__all__ = ["OPENSLIDE_SUFFIXES", "open_slide"]
+__all__ = ["OPENSLIDE_SUFFIXES", "missing_file", "open_slide"]
 
 OPENSLIDE_SUFFIXES = frozenset(
     {".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".dcm", ".svslide", ".bif", ".czi"}
 )
 _IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Elements of DICOM as they lie in a file: tag and type; two bytes of length follow, then the text.
+_IMAGE_TYPE = b"\x08\x00\x08\x00CS"
+_SERIES = b"\x20\x00\x0e\x00UI"
+_DICOM_HEAD_BYTES = 1 << 16
+_ZIP_MAGIC = b"PK\x03\x04"
 _FORMATS_HINT = (
     "Give a slide (tiled TIFF, SVS, OME-TIFF; NDPI, MRXS, SCN, VMS or DICOM with cellseg[wsi]; "
     "OME-Zarr with cellseg[zarr]) "
-    "or an image (PNG, JPEG, BMP, TIFF)."
+    "or an image (PNG, JPEG, BMP, TIFF). Microscopes' own formats (CZI, ND2, LIF, VSI, OIR): "
+    "export them as OME-TIFF, with their own program, QuPath or bfconvert."
 )
 
 
@@ -61,9 +67,24 @@ def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
         raise SlideError(f"{where}: cannot be read: {error.strerror or error}.") from error
 
 
+def missing_file(path: Path) -> SlideError:
+    """Return the error for a path that is not there; its hint names the file that was meant."""
+    import difflib
+
+    error = f"{path}: no such file or folder."
+    if not path.parent.is_dir():
+        return SlideError(error, hint=f"There is no folder {path.parent} either.")
+    names = [other.name for other in path.parent.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    if near:
+        return SlideError(error, hint=f"Did you mean {path.parent / near[0]}?")
+    where = "" if path.is_absolute() else f" It starts at {Path.cwd()}."
+    return SlideError(error, hint=f"Check its path.{where}")
+
+
 def _open_by_content(path: Path, mpp: float | None) -> Slide:
     if not path.exists():
-        raise SlideError(f"{path}: no such file or folder.")
+        raise missing_file(path)
     if path.is_dir():
         return _open_folder(path, mpp)
     with path.open("rb") as file:
@@ -82,7 +103,15 @@ def _open_by_content(path: Path, mpp: float | None) -> Slide:
         from cellseg.runtime.images import open_image
 
         return open_image(path, mpp)
-    raise SlideError(f"{path}: not a slide or image of a known format.", hint=_FORMATS_HINT)
+    raise SlideError(f"{path}: not a slide or image of a known format.", hint=_stranger_hint(head))
+
+
+def _stranger_hint(head: bytes) -> str:
+    if head.startswith(_ZIP_MAGIC):
+        return "It is a zip archive: unpack it and give what is inside (an OME-Zarr: its folder)."
+    if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
+        return "It holds text, not pixels: the download went wrong. Fetch it again."
+    return _FORMATS_HINT
 
 
 def _open_folder(path: Path, mpp: float | None) -> Slide:
@@ -91,18 +120,43 @@ def _open_folder(path: Path, mpp: float | None) -> Slide:
 
     if is_zarr_folder(path) or path.suffix.lower() == ".zarr":
         return open_ngff(path, mpp)
-    dicom = next((file for file in sorted(path.iterdir()) if _is_dicom(file)), None)
-    if dicom is None:
+    files = [file for file in sorted(path.iterdir()) if _is_dicom(file)]
+    if not files:
         raise SlideError(
             f"{path}: a folder, but neither OME-Zarr nor of DICOM files.", hint=_FORMATS_HINT
         )
+    series = _slides_among(files)
+    if len(series) > 1:
+        one_each = " ".join(str(file) for file in list(series.values())[:4])
+        raise SlideError(
+            f"{path}: a folder of DICOM files must hold one slide. Received: series={len(series)}.",
+            hint=f"Give one file of each; those of its series are found beside it: {one_each}.",
+        )
     from cellseg.runtime.openslide import open_openslide
 
-    return open_openslide(dicom, mpp)
+    return open_openslide(next(iter(series.values())), mpp)
 
 
 def _is_dicom(path: Path) -> bool:
-    if not path.is_file():
+    if not path.is_file() or path.name.upper() == "DICOMDIR":  # a list of files
         return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _slides_among(files: list[Path]) -> dict[bytes, Path]:
+    """Return the first file of each series; labels and overviews may have series of their own."""
+    series: dict[bytes, Path] = {}
+    for file in files:
+        with file.open("rb") as opened:
+            head = opened.read(_DICOM_HEAD_BYTES)
+        kind, uid = _dicom_value(head, _IMAGE_TYPE), _dicom_value(head, _SERIES)
+        if not any(word in kind for word in (b"LABEL", b"OVERVIEW")):
+            series.setdefault(uid, file)
+    return series or {b"": files[0]}
+
+
+def _dicom_value(head: bytes, tag: bytes) -> bytes:
+    """Find the text of an element, as it lies in the file; empty where it is not found."""
+    _, _, rest = head.partition(tag)
+    return rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CORE_PX",
-    "GROWN_BYTES",
     "MARGIN_PX",
+    "WINDOW_BYTES_PER_PX",
     "FinishedLabeller",
     "Labeller",
     "RegionCells",
@@ -51,10 +51,10 @@ __all__ = [
 Box: TypeAlias = "tuple[int, int, int, int]"
 CORE_PX = 1024
 MARGIN_PX = 128
-GROWN_BYTES = 200 << 20
-"""What a window of the largest margin holds; one thread at a time has a window that grew."""
+WINDOW_BYTES_PER_PX = 32
+"""What telling the cells of a window apart takes: 26 at most, see ``bench/region_memory.py``."""
 
-_ONE_GROWS = Lock()
+_ONE_GROWS = Lock()  # windows that grew are large: one thread at a time has one
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.writers.table import Output
 
 __all__ = [
+    "LOG_NAME",
     "forget_run",
     "is_whole",
     "logged_to",
@@ -30,9 +31,9 @@ __all__ = [
     "result_folder",
 ]
 
-_LOG_NAME = "run.log"
+LOG_NAME = "run.log"
 _DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.btf", ".ome.zarr")
-_NOT_IN_NAMES = '<>:"/\\|?*'
+_NOT_IN_NAMES = '<>:"/\\|?*\ufffd'
 
 
 def result_folder(slide: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
@@ -42,12 +43,24 @@ def result_folder(slide: str | os.PathLike[str], out_dir: str | os.PathLike[str]
     --------
     >>> result_folder("scans/a.b.ome.tif", "out").as_posix()
     'out/a.b'
+    >>> result_folder("...png", "out").as_posix()  # not the folder above
+    'out/slide'
     """
-    name = Path(slide).name
+    stem = _stem(Path(slide))
+    # Libraries that write files take names that are UTF-8; bytes that are not come as surrogates.
+    text = stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    safe = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in text)
+    return Path(out_dir) / (safe if safe.strip(".") else "slide")
+
+
+def _stem(slide: Path) -> str:
+    name = slide.name
     double = next((end for end in _DOUBLE_SUFFIXES if name.lower().endswith(end)), "")
-    stem = name[: -len(double)] if double else Path(name).stem
-    safe = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in stem)
-    return Path(out_dir) / (safe or "slide")
+    if double:
+        return name[: -len(double)]
+    # The name of a folder of DICOM files has no suffix, though it may have points: 1.2.840.10008
+    is_plain_folder = slide.suffix.lower() != ".zarr" and slide.is_dir()
+    return name if is_plain_folder else slide.stem
 
 
 @contextmanager
@@ -72,19 +85,20 @@ def made_folder(folder: Path) -> Iterator[None]:
 def logged_to(folder: Path) -> Iterator[None]:
     """Copy the package's log to a file while a run lasts; one that cannot be kept is no error."""
     logger = logging.getLogger("cellseg")
-    with suppress(OSError):
-        handler = _QuietFileHandler(folder / _LOG_NAME, encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        level = logger.level
-        if logger.getEffectiveLevel() > logging.INFO:
-            logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            handler.close()
+    handler = _QuietFileHandler(
+        folder / LOG_NAME, encoding="utf-8", errors="backslashreplace", delay=True
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    if logger.getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -124,7 +138,12 @@ def forget_run(folder: Path, report: dict[str, Any]) -> None:
 
 
 class _QuietFileHandler(logging.FileHandler):
-    """A full disk must not print a traceback for every line."""
+    """A full disk must not print a traceback for every line, a closed file not stop a run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; the first one opens the file."""
+        with suppress(OSError):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Drop the line."""

@@ -112,12 +112,12 @@ def _tell_apart(
     options: InferOptions,
     tell: Callable[[Progress], None],
 ) -> SlideCells:
-    from cellseg.runtime.slide_cells import REGION_BYTES, tell_apart
+    from cellseg.runtime.slide_cells import tell_apart
 
     state = session.progress()
 
     def progress(done: int, total: int) -> None:
         tell(replace(state, tiles_done=done, tiles_total=total))
 
-    threads = max(1, min(usable_cores(), session.spare_bytes // REGION_BYTES))
+    threads = min(usable_cores(), session.region_threads)
     return tell_apart(job, store, threads, session.commit, progress, options.simplify_px)

@@ -44,7 +44,7 @@ class Roi:
     path : str
         Where it came from.
     regions : tuple of Region
-        As they were drawn: names, and rings in level-0 pixels.
+        What of them lies on the slide: names, and rings in level-0 pixels.
     edges : tuple of float64 arrays, shape (n, 4)
         Edges of each polygon, holes included: x0, y0, x1, y1 with y0 <= y1.
     boxes : float64, shape (p, 4)
@@ -83,7 +83,9 @@ class Roi:
             np.concatenate([edges_of(ring / l0_per_wl) for ring in polygon]) for polygon in rings
         )
         boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
-        roi = cls(path, tuple(regions), edges, boxes / l0_per_wl)
+        height, width = (side * l0_per_wl for side in wl_hw)
+        kept = tuple(region.within(width, height) for region in regions)
+        roi = cls(path, kept, edges, boxes / l0_per_wl)
         roi._check_inside(wl_hw, boxes, l0_per_wl)
         return roi
 
@@ -219,8 +221,7 @@ class Roi:
         beyond = np.maximum(-np.minimum(x0, y0), np.maximum(x1 - width, y1 - height))
         if (index := _first(beyond > _BESIDE_PX)) is not None:
             _LOG.warning(
-                "%s: %s reaches beyond the slide of %d x %d px; what lies outside counts in its "
-                "area and so in its density",
+                "%s: %s reaches beyond the slide of %d x %d px; what lies outside does not count",
                 *(self.path, _placed(l0_boxes, index), width, height),
             )
 

@@ -2,84 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.cell_files import CellFile
+from cellseg.runtime.canvas import run_canvas
 from cellseg.runtime.cell_table import CellFrame, CellTable
 from cellseg.runtime.engines.shelf import EngineShelf
 from cellseg.runtime.fit import bring_back
 from cellseg.runtime.job import open_engine_for, prepare
 from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.lazy import LazyLabels
 from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.memory import TileCost, plan_memory
 from cellseg.runtime.options import InferOptions
-from cellseg.runtime.pipeline import Limits, run_tiles
+from cellseg.runtime.segmentation import Segmentation, SlideSegmentation
 from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.stages import StageClock
-from cellseg.runtime.trim import infer_seen
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.engines import Engine
     from cellseg.runtime.engines.shelf import OpenEngine
-    from cellseg.runtime.infer import RunResult
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import ProgressCallback
-    from cellseg.runtime.plan import Tile
-    from cellseg.runtime.stitcher import Stitcher
-    from cellseg.runtime.trim import Output
 
-__all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "run_canvas", "segment"]
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What a model sees in one image, pixel for pixel of that image."""
-
-    classes: NDArray[np.uint8]
-    """Class index, uint8 (H, W); 0 is background."""
-
-    labels: NDArray[np.uint32] | None
-    """Cells numbered from 1, uint32 (H, W); None if the model does not tell cells apart."""
-
-    probabilities: NDArray[np.float32]
-    """The network's channels, float32 (H, W, C)."""
-
-    class_names: tuple[str, ...]
-    """Name of each class index."""
-
-    channel_names: tuple[str, ...]
-    """Name of each channel of ``probabilities``."""
-
-    measure: Callable[[], CellTable] | None = field(default=None, repr=False)
-    """Measures the cells; `cells` calls it once."""
-
-    @cached_property
-    def cells(self) -> CellTable | None:
-        """Table of the cells, columns by name; measured when it is asked for first.
-
-        None if the model does not tell cells apart. ``id`` is the number in ``labels``; columns are
-        those of `cellseg.runtime.cell_table.COLUMNS`.
-        """
-        return None if self.measure is None else self.measure()
-
-    @property
-    def cell_count(self) -> int | None:
-        """Number of cells; None if they are not told apart."""
-        return None if self.labels is None else int(self.labels.max(initial=0))
+__all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "infer_options", "nearest", "segment"]
 
 
 class Segmenter:
@@ -163,7 +115,7 @@ class Segmenter:
             probabilities=_to_image_smoothly(channels, job),
             class_names=tuple(item.name for item in card.classes),
             channel_names=tuple(item.name for item in card.channels),
-            measure=None if labels is None else partial(_measured, job, labels, classes),
+            measure=None if labels is None else partial(_measured, job, labels, classes, channels),
         )
 
     def close(self) -> None:
@@ -180,47 +132,6 @@ class Segmenter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class SlideSegmentation:
-    """A finished run, its arrays read from the files when they are asked for.
-
-    Attributes
-    ----------
-    folder : Path
-        Where the files are.
-    report : dict
-        Content of ``run.json``.
-    """
-
-    def __init__(self, result: RunResult) -> None:
-        self.folder = result.folder
-        self.report = result.report
-        self._files = result.files
-
-    @property
-    def classes(self) -> LazyLabels:
-        """Class map at the working level; ``classes[y0:y1, x0:x1]`` reads that window."""
-        return LazyLabels(self._files["classes.ome.tif"])
-
-    @property
-    def labels(self) -> LazyLabels | None:
-        """Cells numbered from 1; None where they were not told apart."""
-        path = self._files.get("labels.ome.tif")
-        return None if path is None else LazyLabels(path)
-
-    @property
-    def overlay(self) -> Path:
-        """Path of the picture of the result."""
-        return self._files["overlay.jpg"]
-
-    @property
-    def cells(self) -> CellFile | None:
-        """Table of cells: columns by name, each read when it is asked for; None without one."""
-        for name in ("cells.parquet", "cells.csv"):
-            if name in self._files:
-                return CellFile(self._files[name])
-        return None
 
 
 def segment(
@@ -269,69 +180,9 @@ def infer_options(**options: Any) -> InferOptions:
         raise CellsegError(
             f"Options are {', '.join(sorted(known))}. Received: {', '.join(unknown)}."
         )
+    if isinstance(options.get("write"), str):  # as it is written on the command line
+        options["write"] = tuple(name.strip() for name in options["write"].split(","))
     return InferOptions(**options)
-
-
-def run_canvas(job: Job, engine: Engine, options: InferOptions) -> NDArray[np.float32]:
-    """Run all tiles of a small image and put the channels together.
-
-    Parameters
-    ----------
-    job, engine : Job, Engine
-        What is run.
-    options : InferOptions
-        ``workers`` and ``batch`` count.
-
-    Returns
-    -------
-    float32, shape (H, W, C)
-        The network's output at the working level.
-    """
-    height, width = job.plan.tile_hw
-    if len(job.plan) == 1:  # no threads: a camera frame must not wait for them
-        h, w = job.plan.extent_hw
-        whole = engine.infer(job.view.read(0, 0, height, width))
-        return np.ascontiguousarray(whole[:h, :w])
-    channels = len(job.bundle.manifest.channels)
-    cost = TileCost((height, width), 1.0, 1, channels, engine.concurrency)
-    memory = plan_memory(cost, workers=options.workers, batch=options.batch)
-    every = np.arange(len(job.plan), dtype=np.int64)
-    steps = _CanvasSteps(job, engine, job.stitcher(every))
-    limits = Limits(
-        memory.workers,
-        engine.concurrency,
-        memory.batch,
-        memory.outputs,
-        (height, width, channels),
-        steps.stitcher.lookahead,
-    )
-    run_tiles(job.plan, steps, limits, StageClock())
-    return steps.canvas
-
-
-class _CanvasSteps:
-    """Tiles into an array in memory."""
-
-    def __init__(self, job: Job, engine: Engine, stitcher: Stitcher) -> None:
-        self._job, self._engine, self.stitcher = job, engine, stitcher
-        channels = len(job.bundle.manifest.channels)
-        self.canvas = np.empty((*job.plan.extent_hw, channels), np.float32)
-
-    def read(self, tile: Tile) -> NDArray[np.uint8]:
-        return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
-
-    def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
-        return infer_seen(self._engine, rgb, out, self._job.unseen(tile))
-
-    def stitch(self, tile: Tile, output: Output) -> None:
-        for piece in self.stitcher.add(tile, output):
-            self.canvas[piece.tile.outer] = piece.kept
-
-    def write(self, tile: Tile, result: None) -> None:
-        """Do nothing: the canvas has it."""
-
-    def commit(self) -> None:
-        """Do nothing."""
 
 
 def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | None:
@@ -343,10 +194,16 @@ def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | 
     return instances_from_probabilities(channels, rule, job.rule.threshold)
 
 
-def _measured(job: Job, labels: NDArray[np.uint32], classes: NDArray[np.uint8]) -> CellTable:
+def _measured(
+    job: Job,
+    labels: NDArray[np.uint32],
+    classes: NDArray[np.uint8],
+    channels: NDArray[np.float32],
+) -> CellTable:
     from cellseg.runtime.cell_runs import CellRuns
 
-    measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
+    foreground = job.rule.foreground(channels, (0, 0), job.view.hw)
+    measurer = CellMeasurer.of(job, ArrayLabels(classes), ArrayLabels(foreground))
     cells = CellRuns.of_labels(labels)
     found = measurer.measure(cells, cells.first(labels.shape[1]), (0, 0))
     return CellTable.of(found, CellFrame.of(job))

@@ -251,15 +251,22 @@ def _check_page(page: TiffPage, name: str) -> None:
         raise SlideError(
             f"{name}: pixels must be unsigned integers of at most 16 bits. "
             f"Received: dtype={page.dtype}, bits={page.bitspersample}.",
-            hint="Save the image with 8 or 16 bits a sample.",
+            hint="Save it with 8 or 16 bits a sample, its values from 0 up, for example in Fiji: "
+            "Image > Type > 16-bit, then File > Save As > Tiff.",
         )
     if not _is_known_colour(page):
         raise SlideError(
             f"{name}: pixels must be grey, RGB, RGBA or palette. Received: "
-            f"photometric={page.photometric}, samples={page.samplesperpixel}, "
-            f"compression={page.compression}.",
-            hint="Save the image as RGB, or the channel that is to be segmented as grey.",
+            f"photometric={_name_of(page.photometric)}, samples={page.samplesperpixel}, "
+            f"compression={_name_of(page.compression)}.",
+            hint="Save the image as RGB (vips colourspace IN.tif OUT.tif srgb), or the channel "
+            "that is to be segmented as grey.",
         )
+
+
+def _name_of(code: int) -> str:
+    """Name a code as tifffile does, where it knows it."""
+    return str(getattr(code, "name", code)).lower()
 
 
 def _is_known_colour(page: TiffPage) -> bool:

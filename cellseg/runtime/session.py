@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.footprint import region_bytes
+from cellseg.runtime.footprint import region_threads
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
 from cellseg.runtime.packing import pack
@@ -62,8 +62,8 @@ class TileSession:
         Tiles that were there already.
     source_counts : PassCounts or None
         Stored tiles that `run` touched and decoded; None where the slide has none.
-    spare_bytes : int
-        What regions may hold whose cells are told apart, once all tiles are done.
+    region_threads : int
+        Regions whose cells may be told apart at once, when all tiles are done.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TileSession:
         self.source_counts: PassCounts | None = None
         self._done = 0
         self._done_px = 0
-        self.spare_bytes = 0
+        self.region_threads = 1
         self._tiles_started_s = time.perf_counter()
         self._feed: CellFeed | None = None
         if feed_tolerance_px is not None and "interior" in job.planes:
@@ -120,7 +120,7 @@ class TileSession:
             output_shape=(*cost.tile_hw, cost.channels),
             lookahead=self._stitcher.lookahead,
         )
-        self.spare_bytes = region_bytes(memory)
+        self.region_threads = region_threads(self._job, memory)
         self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
         self._tiles_started_s = time.perf_counter()
         tiles = (self._job.plan.tile(int(index)) for index in self._in_order(memory.cache_bytes))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -119,8 +120,9 @@ class ArraySlide:
     Parameters
     ----------
     array : uint8, uint16 or bool, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
-        Grey, RGB or RGBA (composited on white). It is not copied: bool becomes 0 and 255, grey
-        becomes three channels window by window.
+        Grey, RGB or RGBA (composited on white), or what NumPy makes an array of, such as a Pillow
+        image. It is not copied (but for big-endian numbers): bool becomes 0 and 255, grey becomes
+        three channels window by window.
     mpp : float or (float, float), optional
         Microns per pixel, or (x, y) microns per pixel.
     path : str, optional
@@ -147,7 +149,7 @@ class ArraySlide:
         *,
         path: str = "<array>",
     ) -> None:
-        _check_array(array)
+        array = _checked_array(array)
         self._array = array
         self.path = path
         self.mpp = _mpp_pair(mpp)
@@ -259,11 +261,18 @@ def _on_white(colour: NDArray[Any], opacity: NDArray[Any], alpha: AlphaKind) -> 
     return composite
 
 
-def _check_array(array: NDArray[Any]) -> None:
+def _checked_array(image: Any) -> NDArray[Any]:
+    if isinstance(image, (str, bytes, os.PathLike)):
+        raise SlideError(
+            f"An image is an array here. Received: the path {os.fspath(image)!r}.",
+            hint="cellseg.segment(path) reads files.",
+        )
+    array = np.asarray(image)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in (np.uint8, np.uint16, np.bool_):
         raise SlideError(
             f"Images must hold uint8, uint16 or bool. Received: dtype={array.dtype}.",
-            hint="Scale the image to one of them before you pass it.",
+            hint="Scale it first: values of 0 to 1 by (image * 255).round().astype('uint8').",
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise SlideError(
@@ -272,6 +281,7 @@ def _check_array(array: NDArray[Any]) -> None:
         )
     if 0 in array.shape:
         raise SlideError(f"Images must have at least one pixel. Received: shape={array.shape}.")
+    return array
 
 
 def _mpp_pair(mpp: float | tuple[float, float] | None) -> tuple[float, float] | None:

@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.regions import Labeller
     from cellseg.runtime.store import ResultStore
 
-__all__ = ["REGION_BYTES", "RegionWork", "SlideCells", "tell_apart"]
-
-REGION_BYTES = 80 << 20
-"""What a thread holds while it tells the cells of a region apart: about 45 bytes a pixel."""
+__all__ = ["RegionWork", "SlideCells", "tell_apart"]
 
 _LOG = logging.getLogger(__name__)
 _CACHE_BYTES = 48 << 20
@@ -208,7 +205,7 @@ def tell_apart(
     store : ResultStore
         Holds all tiles with their interior.
     threads : int
-        Regions at a time, `REGION_BYTES` each.
+        Regions at a time; see `cellseg.runtime.footprint.region_threads`.
     commit : callable
         Makes what was put into the store last.
     progress : callable, optional

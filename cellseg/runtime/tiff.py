@@ -7,15 +7,18 @@ and kept while the cache has room (`cellseg.runtime.source_tiles`). Files that a
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellseg.errors import SlideError
+from cellseg.runtime.doubts import OTHER_IMAGES
 from cellseg.runtime.magnification import OBJECTIVE, objective_in
+from cellseg.runtime.orientation import ORIENTATION, TURNED
 from cellseg.runtime.segments import ByteSource, LevelSegments
 from cellseg.runtime.slide import Level, check_window, level_downsample
 from cellseg.runtime.source_tiles import CACHE_BYTES, SourceTiles
 from cellseg.runtime.tiff_metadata import find_mpp, read_ome
-from cellseg.runtime.tiff_pages import find_levels
+from cellseg.runtime.tiff_pages import find_levels, page_offsets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["TiffSlide", "open_tiff"]
 
 _IMAGE_MAX_PX = 64_000_000
+# Where nobody listens to tifffile, Python would print its complaints between our lines.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class TiffSlide:
@@ -64,6 +69,8 @@ class TiffSlide:
         self.levels = tuple(_level_of(base, level[0]) for level in pages)
         self.kind: Literal["slide", "image"] = _kind_of(pages)
         self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
+        if ome is not None and ome.others:
+            self.properties[OTHER_IMAGES] = ", ".join(ome.others[:8])
         self._file = ByteSource(path)
         try:
             self._segments = [
@@ -108,6 +115,8 @@ def open_tiff(path: Path, mpp: float | None = None) -> Slide:
     except (SlideError, OSError):
         raise
     except Exception as error:  # tifffile raises many kinds on damaged files
+        with path.open("rb") as file:
+            page_offsets(file, str(path))  # says what is wrong if the chain of pages is
         raise SlideError(
             f"{path}: the TIFF structure is damaged: {error}.", hint="Copy or export it again."
         ) from error
@@ -131,7 +140,8 @@ def _properties(tif: TiffFile, pages: tuple[LevelPages, ...], mpp_source: str) -
     base = pages[0][0]
     is_tiled = base.is_tiled
     objective = objective_in(tif.pages.first.description)
-    return {
+    orientation = base.tags.valueof(274)
+    found = {
         "format": _format_of(tif),
         "vendor": _vendor_of(tif),
         "compression": getattr(base.compression, "name", str(base.compression)).lower(),
@@ -143,7 +153,10 @@ def _properties(tif: TiffFile, pages: tuple[LevelPages, ...], mpp_source: str) -
         else f"strips of {base.rowsperstrip}",
         "byte order": "little" if tif.byteorder == "<" else "big",
         "mpp from": mpp_source,
-    } | ({OBJECTIVE: objective} if objective else {})
+        OBJECTIVE: objective or "",
+        ORIENTATION: str(orientation) if orientation in TURNED else "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _format_of(tif: TiffFile) -> str:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
+from cellseg.runtime.rgb_channels import are_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tifffile import TiffPage
+
+    from cellseg.runtime.rgb_channels import Colour
 
 __all__ = ["OmeImage", "find_mpp", "plausible_mpp", "read_ome"]
 
@@ -60,6 +63,22 @@ class OmeImage:
     files: int
     """Number of files that its planes lie in."""
 
+    name: str
+    """Name of the image; empty where it has none."""
+
+    channel_names: tuple[str | None, ...]
+    """Of the channels that are described: some writers leave them out."""
+
+    channel_colours: tuple[Colour | None, ...]
+    others: tuple[str, ...] = ()
+    """Images in the same file that are not read and have over a quarter of its pixels: no level,
+    label or thumbnail of it."""
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether three channels, each with a page of its own, may be red, green and blue."""
+        return self.channels == 3 and are_rgb(self.channel_names, self.channel_colours)
+
 
 def read_ome(description: str, path: str) -> OmeImage | None:
     """Parse OME-XML.
@@ -91,13 +110,23 @@ def read_ome(description: str, path: str) -> OmeImage | None:
         raise SlideError(f"{path}: the OME-XML is damaged: {error}.") from error
     if next(_children(root, "BinaryOnly"), None) is not None:
         raise _spread_error(path)
-    images = [_ome_image(pixels) for pixels in root.iter() if _name(pixels) == "Pixels"]
+    images = [
+        _ome_image(image, pixels)
+        for image in root.iter()
+        if _name(image) == "Image"
+        for pixels in _children(image, "Pixels")
+    ]
     if not images:
         raise SlideError(f"{path}: the OME-XML names no image.")
-    chosen = max(images, key=lambda image: image.width_px * image.height_px)
+    chosen = max(images, key=_area)
     if chosen.files > 1:
         raise _spread_error(path)
-    return chosen
+    others = tuple(
+        f"{image.name or 'unnamed'} ({image.width_px} x {image.height_px})"
+        for image in images
+        if image is not chosen and _area(image) * 4 > _area(chosen)
+    )
+    return replace(chosen, others=others)
 
 
 def find_mpp(page: TiffPage, ome: OmeImage | None) -> tuple[Mpp | None, str]:
@@ -206,10 +235,14 @@ def _children(element: ElementTree.Element, name: str) -> Iterator[ElementTree.E
     return (child for child in element if _name(child) == name)
 
 
-def _ome_image(pixels: ElementTree.Element) -> OmeImage:
+def _area(image: OmeImage) -> int:
+    return image.width_px * image.height_px
+
+
+def _ome_image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
     channels = int(pixels.get("SizeC", 1))
-    first = next(_children(pixels, "Channel"), None)
-    samples = int(first.get("SamplesPerPixel", 1)) if first is not None else 1
+    about = list(_children(pixels, "Channel"))
+    samples = int(about[0].get("SamplesPerPixel", 1)) if about else 1
     data = list(_children(pixels, "TiffData"))
     names = {uuid.text or uuid.get("FileName") for item in data for uuid in _children(item, "UUID")}
     return OmeImage(
@@ -221,7 +254,18 @@ def _ome_image(pixels: ElementTree.Element) -> OmeImage:
         ifds=_ome_ifds(data, max(1, channels // max(1, samples))),
         mpp=_ome_mpp(pixels),
         files=max(1, len(names)),
+        name=image.get("Name", ""),
+        channel_names=tuple(channel.get("Name") for channel in about),
+        channel_colours=tuple(_ome_colour(channel.get("Color", "")) for channel in about),
     )
+
+
+def _ome_colour(text: str) -> Colour | None:
+    """Read a signed 32-bit number, red in the highest byte, opacity in the lowest."""
+    if re.fullmatch(r"-?\d{1,10}", text) is None:
+        return None
+    red, green, blue, _ = (int(text) & 0xFFFFFFFF).to_bytes(4, "big")
+    return red, green, blue
 
 
 def _ome_ifds(data: list[ElementTree.Element], count: int) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from tifffile import TiffFile, TiffPage
 
 from cellseg.errors import SlideError
+from cellseg.runtime.rgb_channels import channels_error
 
 if TYPE_CHECKING:
     from cellseg.runtime.tiff_metadata import OmeImage
@@ -205,11 +206,9 @@ def _ome_levels(
 ) -> tuple[LevelPages, ...]:
     if ome.planes > 1:
         raise _stack_error(path, f"{ome.planes} planes in z or time")
-    if len(ome.ifds) not in (1, 3) or ome.channels not in (1, 3, 4):
-        raise SlideError(
-            f"{path}: an image must have one channel or be RGB. Received: channels={ome.channels}.",
-            hint="Save the channel that is to be segmented as a file of its own.",
-        )
+    is_one = len(ome.ifds) == 1 and ome.channels in (1, 3, 4)
+    if not is_one and not (len(ome.ifds) == 3 and ome.is_rgb):
+        raise channels_error(path, ome.channels, ome.channel_names)
     if max(ome.ifds) >= len(offsets):
         raise SlideError(
             f"{path}: the OME-XML names a page that is not there. "

@@ -25,7 +25,8 @@ class TileCache:
     Parameters
     ----------
     limit_bytes : int
-        Sum of ``nbytes`` that is kept. An array larger than that is handed out, but not kept.
+        Sum of ``nbytes`` that is kept. An array larger than that is kept alone, until another one
+        is asked for: a strip as large as the image would else be decoded for every window of it.
 
     Examples
     --------
@@ -72,12 +73,14 @@ class TileCache:
     def clear(self) -> None:
         """Forget every array."""
         with self._lock:
-            self._tiles.clear()
-            self._held_bytes = 0
+            self._forget()
 
     def _make(
         self, key: Hashable, make: Callable[[], NDArray[Any]], mine: Future[NDArray[Any]]
     ) -> NDArray[Any]:
+        with self._lock:
+            if self._held_bytes > self.limit_bytes:  # one that is too large: not two of them
+                self._forget()
         try:
             tile = make()
         except BaseException as error:
@@ -88,18 +91,17 @@ class TileCache:
         with self._lock:
             self.made += 1
             del self._pending[key]
-            self._keep(key, tile)
+            self._tiles[key] = tile
+            self._held_bytes += tile.nbytes
+            self._drop_surplus()
         mine.set_result(tile)
         return tile
 
-    def _keep(self, key: Hashable, tile: NDArray[Any]) -> None:
-        if tile.nbytes > self.limit_bytes:
-            return
-        self._tiles[key] = tile
-        self._held_bytes += tile.nbytes
-        self._drop_surplus()
+    def _forget(self) -> None:
+        self._tiles.clear()
+        self._held_bytes = 0
 
     def _drop_surplus(self) -> None:
-        while self._held_bytes > self.limit_bytes:
+        while self._held_bytes > self.limit_bytes and len(self._tiles) > 1:
             _, dropped = self._tiles.popitem(last=False)
             self._held_bytes -= dropped.nbytes

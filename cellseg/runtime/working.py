@@ -24,18 +24,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import SlideError
-from cellseg.runtime.normalize import apply_lut, build_lut, full_range
+from cellseg.runtime.normalize import Intensities, build_lut, full_range, take_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.slide import Slide
 
-__all__ = ["WorkingView", "axis_weights"]
+__all__ = ["SOURCE_PX", "WorkingView", "axis_weights"]
 
 _NATIVE_TOLERANCE = 0.02
-_MIN_SCALE = 0.25
-_SOURCE_PX = 16_000_000
+MOST_COARSER = 4.0
+"""How many times larger than the model's a slide's pixels may be to be enlarged."""
+SOURCE_PX = 16_000_000
+"""Pixels of a level that are resampled at a time."""
 _WEIGHT_SUM = 1 << 14
 
 
@@ -49,7 +51,7 @@ class WorkingView:
     model_mpp : float or None
         Microns per pixel that the model was trained at; None: whatever level 0 has.
     value_range : (float, float), optional
-        Values that become 0 and 255, from :func:`cellseg.runtime.normalize.measure_range`; by
+        Values that become 0 and 255, as :func:`cellseg.runtime.normalize.measure_slide` finds; by
         default the dtype's full range.
     fit_hw : (int, int), optional
         Height and width that the whole is scaled to fit, its aspect kept; then ``model_mpp`` does
@@ -73,7 +75,7 @@ class WorkingView:
     Raises
     ------
     SlideError
-        If the model needs a pixel size and the slide states none, or is far coarser.
+        If the model needs a pixel size and the slide states none.
 
     Examples
     --------
@@ -102,13 +104,17 @@ class WorkingView:
         self.mpp = None
         if slide.mpp is not None:
             self.mpp = (slide.mpp[0] * self.l0_per_wl, slide.mpp[1] * self.l0_per_wl)
-        self._lut = build_lut(value_range or full_range(slide.dtype), slide.dtype)
+        self._see(Intensities(value_range or full_range(slide.dtype)))
 
-    def in_range(self, value_range: tuple[float, float]) -> WorkingView:
-        """Return the same view with other values as 0 and 255."""
+    def in_range(self, intensities: Intensities) -> WorkingView:
+        """Return the same view with other values as 0 and 255, or of one channel alone."""
         view = copy.copy(self)
-        view._lut = build_lut(value_range, self.slide.dtype)
+        view._see(intensities)
         return view
+
+    def _see(self, intensities: Intensities) -> None:
+        self._lut = build_lut(intensities.value_range, self.slide.dtype)
+        self._channel = intensities.channel
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[np.uint8]:
         """Read a window of the working level; may be called from several threads at once.
@@ -136,15 +142,19 @@ class WorkingView:
 
     def _read_inside(self, yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[np.uint8]:
         if self.scale == 1.0:
-            return apply_lut(self.slide.read_region(self.level, yx, hw), self._lut)
+            return self.read_level(self.level, yx, hw)
         out = np.empty((*hw, 3), np.uint8)
         # A strongly reduced window is read in blocks, so that its source stays small.
-        step = max(1, int(math.sqrt(_SOURCE_PX) / self.scale))
+        step = max(1, int(math.sqrt(SOURCE_PX) / self.scale))
         for y in range(0, hw[0], step):
             for x in range(0, hw[1], step):
                 part = out[y : y + step, x : x + step]
                 self._resample_into((yx[0] + y, yx[1] + x), part)
         return out
+
+    def read_level(self, level: int, yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """Read a window of a level of the slide, in the view's intensities; see ``Slide``."""
+        return take_channel(self.slide.read_region(level, yx, hw), self._lut, self._channel)
 
     def _resample_into(self, yx: tuple[int, int], part: NDArray[np.uint8]) -> None:
         from cellseg.runtime.kernels.resample import resample
@@ -159,8 +169,7 @@ class WorkingView:
             int(y_first.max()) + y_weights.shape[1] - l_yx[0],
             int(x_first.max()) + x_weights.shape[1] - l_yx[1],
         )
-        source = apply_lut(self.slide.read_region(self.level, l_yx, l_hw), self._lut)
-        contiguous = np.ascontiguousarray(source)
+        contiguous = np.ascontiguousarray(self.read_level(self.level, l_yx, l_hw))
         resample(contiguous, y_first - l_yx[0], y_weights, x_first - l_yx[1], x_weights, part)
 
 
@@ -178,13 +187,14 @@ def choose_level(slide: Slide, model_mpp: float | None) -> tuple[int, float]:
     -------
     (int, float)
         The coarsest level at least as fine as wanted (to 2 %), else level 0; and the scale, 1.0
-        where level and model agree to 2 %, below 1 where the slide is coarser than the model.
+        where level and model agree to 2 %, below 1 where the slide is coarser than the model. A
+        slide over four times coarser is taken as it is: enlarged, it shows no more.
 
     Raises
     ------
     SlideError
         If the model wants a pixel size and the slide states none (a plain image is then taken to be
-        at the model's), or the slide is over four times coarser: there is nothing to see then.
+        at the model's).
     """
     if model_mpp is None or (slide.mpp is None and slide.kind == "image"):
         return 0, 1.0
@@ -199,13 +209,8 @@ def choose_level(slide: Slide, model_mpp: float | None) -> tuple[int, float]:
     fine = [i for i, level in enumerate(slide.levels) if l0_mpp * level.downsample <= limit]
     chosen = max(fine, key=lambda i: slide.levels[i].downsample, default=0)
     scale = model_mpp / (l0_mpp * slide.levels[chosen].downsample)
-    if scale < _MIN_SCALE:
-        raise SlideError(
-            f"{slide.path}: the slide's pixels must be at most {1 / _MIN_SCALE:g} times the "
-            f"model's. Received: slide mpp={l0_mpp:g}, model mpp={model_mpp:g}.",
-            hint="This is an overview, or its pixel size is wrong; --mpp overrides it.",
-        )
-    return chosen, 1.0 if abs(scale - 1) <= _NATIVE_TOLERANCE else scale
+    is_native = abs(scale - 1) <= _NATIVE_TOLERANCE or scale < 1 / MOST_COARSER
+    return chosen, 1.0 if is_native else scale
 
 
 def fitting_level(slide: Slide, fit_hw: tuple[int, int]) -> tuple[int, float]:

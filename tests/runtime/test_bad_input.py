@@ -63,6 +63,11 @@ def page_in_the_pixels(path: Path) -> None:
     overwrite(path, 4, struct.pack("<I", 1000))
 
 
+def page_past_the_end(path: Path) -> None:
+    """Cut a file off before its first page, as an interrupted copy does."""
+    overwrite(path, 4, struct.pack("<I", 1 << 30))
+
+
 def several_files(path: Path) -> None:
     xml = (
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
@@ -77,6 +82,7 @@ def several_files(path: Path) -> None:
 BAD = {
     "truncated": (cut, "truncated", "again"),
     "cyclic pages": (loop_pages, "runs in a circle", "again"),
+    "cut before its pages": (page_past_the_end, "a page directory lies past its end", "again"),
     "wrong page": (page_in_the_pixels, "a.tif", ""),
     "absurd image": (absurd_image, "width=1000000000, height=1000000000", ""),
     "absurd tile": (absurd_tile, "at most 512 MB", "--tile --pyramid"),
@@ -102,6 +108,7 @@ def test_bad_files_are_refused_in_one_line_before_anything_is_allocated(
     assert message in result.stderr
     assert hint in result.stderr.partition("hint:")[2]
     assert "Traceback" not in result.output
+    assert "TiffPages" not in result.output  # what tifffile logs is no help to a user
     assert not out.exists() or not any(out.iterdir())
 
 

@@ -159,8 +159,18 @@ def test_changed_weights_are_refused_before_use(path: Path) -> None:
 
     rewrite(path, flip)
     with pytest.raises(BundleError, match="must have the sha256") as caught:
-        Bundle.open(path).read_variant(FILE)
+        Bundle.open(path)
     assert "damaged or was changed" in str(caught.value.hint)
+
+
+def test_a_byte_that_rotted_anywhere_is_noticed_at_once(path: Path) -> None:
+    make_bundle(path)
+    Bundle.open(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(tiny_onnx()) + 30] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="must be whole"):
+        Bundle.open(path)
 
 
 def test_bundle_exchanged_while_open_is_refused(path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from cellseg.errors import EngineError
+from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines import ENGINES, Engine, open_engine
 from cellseg.runtime.trim import NOTHING, Sides, infer_seen
 from tests.bundles import make_bundle
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.bundle import Bundle
 
 HW = (32, 48)
 
@@ -84,6 +85,22 @@ def test_number_of_threads_does_not_change_the_bytes(
     single = open_engine(bundle, engine.name, "fp32", HW, threads=1)
     assert single.infer(tiles[0]).tobytes() == engine.infer(tiles[0]).tobytes()
     single.close()
+
+
+@pytest.mark.parametrize("model", ["tiny", "nuclei"])
+def test_no_more_tiles_than_asked_for_are_computed_at_once_and_the_bytes_are_the_same(
+    engine: Engine, bundle: Bundle, model: str
+) -> None:
+    used = bundle if model == "tiny" else Bundle.open(model)
+    tile = np.random.default_rng(2).integers(0, 256, (96, 128, 3), np.uint8)
+
+    def infer(most_at_once: int | None) -> bytes:
+        arguments = (used, engine.name, "fp32", tile.shape[:2], 2)
+        with closing(open_engine(*arguments, most_at_once=most_at_once)) as opened:
+            assert opened.concurrency <= (most_at_once or 2)
+            return opened.infer(tile).tobytes()
+
+    assert infer(1) == infer(None)
 
 
 def test_result_belongs_to_the_caller(engine: Engine, tiles: list[NDArray[np.uint8]]) -> None:

@@ -18,6 +18,7 @@ from tests.bundles import make_bundle, make_manifest, tiny_onnx, variant_fields
 from tests.fakes import IdentityEngine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cellseg.runtime.bundle import Bundle
@@ -45,13 +46,34 @@ def fastest(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return trials
 
 
-def bundle_with_int8(path: Path, vs_fp32: dict[str, float] | None) -> Bundle:
+def bundle_with_int8(
+    path: Path, vs_fp32: dict[str, float] | None, agreement: Sequence[dict[str, object]] = ()
+) -> Bundle:
     """Write a bundle whose "int8" file is the fp32 one: the choice reads the manifest only."""
     data = tiny_onnx()
     int8 = {"file": "model.int8.u8s8.onnx", "precision": "int8", "scheme": "u8s8"}
-    entries = variant_fields(data), variant_fields(data, vs_fp32=vs_fp32, **int8)
+    entries = (
+        variant_fields(data),
+        variant_fields(data, vs_fp32=vs_fp32, agreement=agreement, **int8),
+    )
     files = {str(entry["file"]): data for entry in entries}
     return write_bundle(path, make_manifest(*entries), files)
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(0.9934, "int8"), (0.981, "fp32")])
+def test_a_bundle_without_labelled_evidence_is_run_by_agreement_and_that_is_said(
+    tmp_path: Path,
+    fastest: list[str],
+    caplog: pytest.LogCaptureFixture,
+    kept: float,
+    expected: str,
+) -> None:
+    both = [{"tiles": 9, "dice": {"nucleus": share}, "engine": "e"} for share in (0.999, kept)]
+    bundle = bundle_with_int8(tmp_path / "b.cellseg", None, both)
+    with caplog.at_level("INFO", "cellseg"):
+        assert choose_engine(bundle, "auto", "auto", threads=1).precision == expected
+    assert f"agrees with fp32 to {kept:.4f}" in caplog.text
+    assert "not measured on labelled images" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,25 @@ import pytest
 
 from cellseg.errors import TilePlanError
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.footprint import files_bytes, held_bytes, memory_for, tile_cost, try_engine
+from cellseg.runtime.footprint import (
+    files_bytes,
+    held_bytes,
+    memory_for,
+    region_threads,
+    tile_cost,
+    try_engine,
+)
 from cellseg.runtime.geojson import Region
 from cellseg.runtime.job import prepare
-from cellseg.runtime.memory import BASE_BYTES, EVERY_BUFFER, return_freed_memory
+from cellseg.runtime.manifest import Head
+from cellseg.runtime.memory import BASE_BYTES, plan_memory
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.roi import Roi
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.tissue import TissueMask
 from cellseg.runtime.writers.table import OVERVIEW_LONGEST_PX
-from tests.fakes import IdentityEngine, fake_bundle, nuclei_picture, run_fake
+from tests.fakes import CELL_HEAD, IdentityEngine, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +79,38 @@ def test_one_to_sixteen_gigapixels_are_planned_within_ten_percent(job: Job) -> N
     assert len({(plan.workers, plan.batch) for plan in plans}) == 1
 
 
+def telling_cells(job: Job) -> Job:
+    card = job.bundle.manifest
+    head = Head.model_validate(CELL_HEAD)
+    bundle = replace(job.bundle, manifest=card.model_copy(update={"head": head}))
+    return replace(job, bundle=bundle)
+
+
+@pytest.mark.parametrize("side", [500, 2000, 32_768])
+def test_cells_are_counted_by_the_windows_that_an_image_has(job: Job, side: int) -> None:
+    plain, cells = of_side(job, side), of_side(telling_cells(job), side)
+    usual_px, grown_px = (min(side, 1024 + 2 * margin) ** 2 for margin in (128, 512))
+    least = (usual_px + grown_px) * 26  # measured: one window that grew, beside a usual one
+    assert least < files_bytes(cells) < files_bytes(plain) + 1.5 * least
+
+
+def test_of_a_strongly_reduced_slide_what_is_read_counts_too(job: Job) -> None:
+    cells = of_side(telling_cells(job), 2000)
+    reduced = replace(cells, view=SimpleNamespace(hw=cells.view.hw, scale=3.9, mpp=None))
+    assert files_bytes(reduced) > files_bytes(cells) + 2**25
+
+
+def test_cells_are_told_apart_by_as_many_threads_as_have_room(job: Job) -> None:
+    cells = of_side(telling_cells(job), 32_768)
+    small, large = (
+        plan_memory(tile_cost(cells, "openvino", 2), max_ram_bytes=budget, cores=4)
+        for budget in (None, 16 * 2**30)
+    )
+    most = replace(large, cache_bytes=2**30)
+    assert region_threads(cells, small) >= 2
+    assert region_threads(cells, most) > region_threads(cells, large)
+
+
 def test_regions_masks_and_tables_are_counted(job: Job) -> None:
     ring = np.array([(0.0, 0), (90, 0), (45, 90)])
     roi = Roi.of([Region(None, ((ring,),))], 1.0, (90, 120), "r")
@@ -105,8 +145,3 @@ def test_a_budget_that_the_engine_breaks_is_refused_with_the_number_needed(
     assert needed * 2**20 >= 2 * 2**30 + BASE_BYTES
     result, _ = run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=needed * 2**20)
     assert result.report["status"] == "done"
-
-
-def test_freed_memory_can_be_returned_here_or_nothing_happens() -> None:
-    return_freed_memory(EVERY_BUFFER)
-    assert np.ones(10**6).sum() == 10**6

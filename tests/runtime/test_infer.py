@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +23,15 @@ from cellseg.errors import CellsegError, EngineError, SlideError, StoreError, Ti
 from cellseg.runtime.decide import ClassRule
 from cellseg.runtime.infer import RunResult
 from cellseg.runtime.options import InferOptions, Progress
+from cellseg.runtime.readers import open_slide
 from cellseg.runtime.result_folder import result_folder
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.store import STORE_NAME, ResultStore
 from tests.fakes import CELL_HEAD, ConvEngine, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 TILE_PX = 64
@@ -145,6 +150,70 @@ def test_a_finished_run_is_not_run_again(
     third, engine = run_fake(slide, tmp_path, bundle, restart=True)
     assert engine is not None
     assert hashes(third) == hashes(first)
+
+
+@pytest.fixture
+def unwritable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what turns the disk read-only; permissions alone do not bind root."""
+
+    def make() -> None:
+        opened = os.open
+
+        def read_only(path: Any, flags: int, *args: Any, **options: Any) -> int:
+            if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                raise OSError(errno.EROFS, "Read-only file system", str(path))
+            return opened(path, flags, *args, **options)
+
+        monkeypatch.setattr(os, "open", read_only)
+
+    return make
+
+
+def test_a_finished_run_on_a_read_only_disk_is_found_and_nothing_written(
+    tmp_path: Path, bundle: Path, picture: NDArray[np.uint8], unwritable: Callable[[], None]
+) -> None:
+    slide = ArraySlide(picture)
+    first, _ = run_fake(slide, tmp_path, bundle)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    unwritable()
+    second, engine = run_fake(slide, tmp_path, bundle)
+    assert (second.was_done, engine, second.report) == (True, None, first.report)
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
+    with pytest.raises(StoreError, match="slide was"):
+        run_fake(ArraySlide(picture[::-1]), tmp_path, bundle)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"write": ("classes", "mask")}, r"Received: folder=.*, without mask\.png\."),
+        ({"restart": True}, r"can be written.*Read-only file system"),
+    ],
+)
+def test_what_is_missing_on_a_read_only_disk_is_named(
+    tmp_path: Path,
+    bundle: Path,
+    unwritable: Callable[[], None],
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    slide = ArraySlide(nuclei_picture(90, 90))
+    run_fake(slide, tmp_path, bundle)
+    unwritable()
+    with pytest.raises(StoreError, match=message) as caught:
+        run_fake(slide, tmp_path, bundle, **options)
+    assert "-o" in str(caught.value.hint)
+
+
+def test_a_lost_file_on_a_read_only_disk_cannot_come_back(
+    tmp_path: Path, bundle: Path, unwritable: Callable[[], None]
+) -> None:
+    slide = ArraySlide(nuclei_picture(90, 90))
+    first, _ = run_fake(slide, tmp_path, bundle)
+    (first.folder / "overlay.jpg").unlink()
+    unwritable()
+    with pytest.raises(StoreError, match="can be written"):
+        run_fake(slide, tmp_path, bundle)
 
 
 def test_a_finished_run_with_a_lost_file_is_run_again(tmp_path: Path, bundle: Path) -> None:
@@ -459,6 +528,44 @@ def test_tiles_without_any_foreground_count(tmp_path: Path, bundle: Path) -> Non
     assert result.report["classes"]["background"]["pixels"] == 10000
 
 
+def test_a_budget_limits_how_many_tiles_are_computed_at_once(
+    tmp_path: Path, bundle: Path, picture: NDArray[np.uint8]
+) -> None:
+    from cellseg.runtime.infer import infer_slide
+    from tests.fakes import IdentityEngine
+
+    asked: list[int | None] = []
+
+    def open_engine(_: Any, options: InferOptions, tile_hw: tuple[int, int]) -> Any:
+        asked.append(options.tiles_at_once)
+        return IdentityEngine(tile_hw)
+
+    for folder, budget in (("free", None), ("tight", 2**30)):
+        options = InferOptions(model=bundle, threads=4096, max_ram_bytes=budget, tile_px=TILE_PX)
+        infer_slide(ArraySlide(picture), tmp_path / folder, options, open_engine=open_engine)
+    assert asked[0] is None
+    assert asked[1] is not None
+    assert 1 <= asked[1] < 4096
+
+
+@pytest.mark.parametrize("file", ["merged", "overlay", "overlay-pyramid"])
+def test_pictures_of_a_painted_stain_keep_its_colour(tmp_path: Path, file: str) -> None:
+    normalize = {"kind": "slide-percentile", "low": 0.1, "high": 99.9}
+    bundle = fake_bundle(tmp_path / "m.cellseg", input={"normalize": normalize}).path
+    blue = np.zeros((90, 90, 3), np.uint8)
+    blue[..., 2] = np.linspace(20, 120, 90).astype(np.uint8)  # background: below half of its range
+    blue[:5, :5, 2] = 250
+    slide = ArraySlide(blue, 0.5)
+    result, _ = run_fake(slide, tmp_path, bundle, kind="IdentityEngine", write=(file,))
+    assert result.report["normalize"]["channel"] == "blue"
+    (made,) = (name for name in result.report["outputs"])
+    with closing(open_slide(result.folder / made)) as opened:
+        whole = opened.levels[0].height_px, opened.levels[0].width_px  # small ones are enlarged
+        picture = opened.read_region(0, (0, 0), whole)
+    assert np.median(picture[..., 2]) > 30
+    assert np.median(picture[..., :2]) < np.median(picture[..., 2]) / 3  # in grey: the same
+
+
 def test_a_dim_image_is_seen_at_its_own_range(tmp_path: Path) -> None:
     normalize = {"kind": "slide-percentile", "low": 0.1, "high": 99.9}
     bundle = fake_bundle(tmp_path / "m.cellseg", input={"normalize": normalize}).path
@@ -466,7 +573,12 @@ def test_a_dim_image_is_seen_at_its_own_range(tmp_path: Path) -> None:
     image[30:40, 30:40] = 900
     result, _ = run_fake(ArraySlide(image), tmp_path, bundle, kind="IdentityEngine")
     assert result.report["classes"]["nucleus"]["pixels"] == 100
-    assert result.report["normalize"] == {"kind": "slide-percentile", "low": 300.0, "high": 900.0}
+    assert result.report["normalize"] == {
+        "kind": "slide-percentile",
+        "low": 300.0,
+        "high": 900.0,
+        "channel": None,
+    }
 
 
 def test_cells_of_a_small_image_are_told_apart_and_counted(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_a_file_named_twice_is_run_once(folder: Path) -> None:
     assert expand_inputs([str(slide), f"{folder}/*.tif"]) == [slide]
 
 
+def test_a_file_named_in_full_and_from_here_is_run_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert expand_inputs(["a.tif", str(folder / "a.tif")]) == [Path("a.tif")]
+
+
 def test_a_file_is_taken_whatever_its_suffix(folder: Path) -> None:
     assert names(expand_inputs([str(folder / "notes.txt")])) == ["notes.txt"]
 
@@ -44,6 +51,24 @@ def test_a_folder_of_dicom_files_is_one_slide(tmp_path: Path) -> None:
     assert expand_inputs([str(tmp_path)]) == [tmp_path]
 
 
+def test_what_earlier_runs_made_is_no_input(folder: Path) -> None:
+    for name in ("out/a/run.json", "out/a/classes.ome.tif", "out/a/mine.tif", "classes.ome.tif"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    found = expand_inputs([f"{folder}/**/*.tif"])
+    assert found == [folder / name for name in ("a.tif", "classes.ome.tif", "deep/d.tif",
+                                                "out/a/mine.tif")]  # fmt: skip
+    assert names(expand_inputs([str(folder / "out" / "a")])) == ["mine.tif"]
+    assert names(expand_inputs([f"{folder}/out/a/*"])) == ["mine.tif"]
+    made = folder / "out" / "a" / "classes.ome.tif"
+    assert expand_inputs([str(made)]) == [made]  # who names it wants it
+
+
+def test_hidden_files_of_a_folder_are_left_alone(folder: Path) -> None:
+    (folder / "._a.tif").touch()
+    assert names(expand_inputs([str(folder)])) == ["a.tif", "b.svs", "c.PNG"]
+
+
 def test_a_misspelled_file_names_its_neighbour(folder: Path) -> None:
     with pytest.raises(SlideError, match="no such file") as caught:
         expand_inputs([str(folder / "b.sv")])
@@ -52,5 +77,5 @@ def test_a_misspelled_file_names_its_neighbour(folder: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["", "*.svs"])
 def test_an_empty_folder_or_pattern_is_refused(tmp_path: Path, pattern: str) -> None:
-    with pytest.raises(SlideError, match="no slide or image|matches no file"):
+    with pytest.raises(SlideError, match="no slide or image"):
         expand_inputs([str(tmp_path / pattern)])

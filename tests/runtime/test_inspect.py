@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,11 +59,8 @@ def test_a_bundle_is_told_with_its_geometry_and_identity(tmp_path: Path) -> None
     assert json.loads(json.dumps(facts))["manifest"]["schema"] == "cellseg.bundle/1"
 
 
-def test_the_quality_of_a_variant_is_told(tmp_path: Path) -> None:
-    quality = {"dataset": "dsb", "images": 39, "dice": {"nucleus": 0.9216}, "object_f1": 0.851}
-    variant = variant_fields(
-        tiny_onnx(), quality=[quality], vs_fp32={"dice_ratio": 0.998, "object_f1_ratio": 0.99}
-    )
+def description_of(variant: dict[str, Any]) -> str:
+    """Describe a bundle of one variant."""
     facts = {
         "kind": "bundle",
         "path": "tiny.cellseg",
@@ -70,9 +68,31 @@ def test_the_quality_of_a_variant_is_told(tmp_path: Path) -> None:
         "sha256": "0",
         "manifest": make_manifest(variant).model_dump(mode="json", by_alias=True),
     }
-    text = format_description(facts)
+    return format_description(facts)
+
+
+def test_the_quality_of_a_variant_is_told() -> None:
+    quality = {"dataset": "dsb", "images": 39, "dice": {"nucleus": 0.9216}, "object_f1": 0.851}
+    variant = variant_fields(
+        tiny_onnx(), quality=[quality], vs_fp32={"dice_ratio": 0.998, "object_f1_ratio": 0.99}
+    )
+    text = description_of(variant)
     assert "keeps 99.8% of fp32's Dice, 99.0% of its F1" in text
     assert "dsb (39 images): Dice nucleus 0.922, object F1 0.851" in text
+
+
+def test_agreement_is_not_told_as_quality() -> None:
+    agreement = {
+        "tiles": 64, "dice": {"nucleus": 0.9952}, "object_f1": 0.9871, "count_drift": 0.0021,
+        "cells": 4012, "engine": "openvino",
+    }  # fmt: skip
+    variant = variant_fields(tiny_onnx(), agreement=[agreement])
+    text = description_of(variant)
+    assert (
+        "agreement with fp32 (64 tiles, openvino): Dice nucleus 0.9952, object F1 0.9871, "
+        "count drift 0.21% of 4012 cells; nobody's labels" in text
+    )
+    assert "keeps" not in text
 
 
 def test_a_bundle_is_known_by_its_suffix_even_where_there_is_none() -> None:

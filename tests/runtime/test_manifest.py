@@ -30,6 +30,21 @@ def test_manifest_survives_its_own_bytes() -> None:
     assert b'"schema": "cellseg.bundle/1"' in manifest.to_bytes()
 
 
+def test_agreement_is_written_only_where_it_was_measured() -> None:
+    assert b"agreement" not in make_manifest(VARIANT).to_bytes()  # older versions read it
+    agreement = {"tiles": 9, "dice": {"nucleus": 0.995}, "object_f1": 0.99, "count_drift": 0.02}
+    manifest = make_manifest(VARIANT | {"agreement": [agreement]})
+    assert Manifest.model_validate_json(manifest.to_bytes()) == manifest
+    assert manifest.variants[0].agreement[0].kept == pytest.approx(0.98)
+    assert manifest.variants[0].retained == 1.0  # fp32 is what others are held against
+
+
+def test_agreement_names_classes_of_the_model() -> None:
+    unknown = {"tiles": 9, "dice": {"vacuole": 0.995}}
+    with pytest.raises(ValidationError, match="dice must name classes"):
+        make_manifest(VARIANT | {"agreement": [unknown]})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

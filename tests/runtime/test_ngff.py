@@ -316,3 +316,27 @@ def test_missing_extra_is_said_with_the_line_that_installs_it(
     error = refused(tmp_path / "a.zarr")
     assert "needs the zarr package" in str(error)
     assert error.hint == "pip install 'cellseg[zarr]'"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_stains_are_refused_by_their_names_and_rgb_colours_are_not(
+    tmp_path: Path, version: str
+) -> None:
+    import zarr
+
+    path = write_store(tmp_path / "a.zarr", scene(), version=version, axes="cyx", levels=1)
+    root = zarr.open_group(str(path), mode="r+")
+    names, colours = ("Cy5", "GFP", "DAPI"), ("FF0000", "00FF00", "0000FF")
+    for painted in (colours, colours[::-1]):
+        channels = [
+            {"label": name, "color": colour} for name, colour in zip(names, painted, strict=True)
+        ]
+        about: dict[str, Any] = {"omero": {"channels": channels}}
+        if version == "0.4":
+            root.attrs.update(about)
+        else:
+            root.attrs.update({"ome": {**root.attrs["ome"], **about}})
+        if painted == colours:
+            assert np.array_equal(whole(open_slide(path)), scene())
+        else:
+            assert "channels=3 (Cy5, GFP, DAPI)" in str(refused(path))

@@ -13,36 +13,26 @@ from numpy.typing import NDArray
 
 from cellseg.errors import SlideError
 from cellseg.runtime.normalize import (
+    Intensities,
     Normalize,
     apply_lut,
     build_lut,
     full_range,
-    measure_range,
-    percentile_range,
+    measure_image,
+    measure_slide,
 )
 from cellseg.runtime.slide import ArraySlide, Level
 from tests.slides import scene
 
+WANTED = Normalize("slide-percentile", 1, 99)
 images = npst.arrays(
     st.sampled_from([np.uint8, np.uint16]),
     npst.array_shapes(min_dims=2, max_dims=3, max_side=9),
 )
-percentiles = st.tuples(st.floats(0, 99), st.floats(0.1, 100)).filter(
-    lambda pair: pair[0] < pair[1]
-)
 
 
-@given(images, percentiles)
-def test_percentiles_are_those_of_the_sorted_samples(
-    image: NDArray[Any], pair: tuple[float, float]
-) -> None:
-    expected = np.percentile(image, pair, method="inverted_cdf")
-    assert percentile_range(image, *pair) == tuple(expected)
-
-
-@given(images)
-def test_whole_range_is_minimum_and_maximum(image: NDArray[Any]) -> None:
-    assert percentile_range(image, 0, 100) == (image.min(), image.max())
+def percentiles_of(image: NDArray[Any], low: float, high: float) -> tuple[Any, ...]:
+    return tuple(np.percentile(image, (low, high), method="inverted_cdf"))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -63,8 +53,7 @@ def test_full_range_keeps_uint8_and_takes_the_high_byte_of_uint16() -> None:
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_blank_image_stays_blank(value: int) -> None:
     image = np.full((4, 4, 3), value, np.uint8)
-    mapped = apply_lut(image, build_lut(percentile_range(image, 1, 99), image.dtype))
-    assert (mapped == 0).all()
+    assert (measure_image(image, WANTED).seen(image) == 0).all()
 
 
 @given(images)
@@ -96,19 +85,19 @@ def test_unknown_kind_is_refused() -> None:
 
 def test_float_image_is_refused() -> None:
     with pytest.raises(SlideError, match="dtype=float32"):
-        percentile_range(np.zeros((2, 2), np.float32), 1, 99)
+        measure_image(np.zeros((2, 2, 3), np.float32), WANTED)
 
 
 def test_small_image_is_measured_whole() -> None:
     image = scene()
     slide = ArraySlide(image)
-    measured = measure_range(slide, Normalize("slide-percentile", 1, 99))
-    assert measured == percentile_range(image, 1, 99)
+    expected = Intensities(percentiles_of(image, 1, 99))
+    assert measure_slide(slide, WANTED) == measure_image(image, WANTED) == expected
 
 
 def test_none_reads_nothing() -> None:
     slide = ArraySlide(scene(dtype=np.uint16))
-    assert measure_range(slide, Normalize("none")) == (0, 65535)
+    assert measure_slide(slide, Normalize("none")) == Intensities((0, 65535))
 
 
 class _Pyramid:
@@ -132,15 +121,15 @@ class _Pyramid:
 
 def test_large_slide_is_measured_at_its_lowest_level_of_a_megapixel() -> None:
     slide = _Pyramid(8000, 2000, 500)
-    measure_range(slide, Normalize("slide-percentile", 1, 99))
+    measure_slide(slide, Normalize("slide-percentile", 1, 99))
     assert {level for level, _, _ in slide.read} == {1}
     assert sum(h * w for _, _, (h, w) in slide.read) == 2000 * 2000
 
 
 def test_large_slide_without_pyramid_is_measured_on_a_fixed_grid() -> None:
     slide, again = _Pyramid(50_000), _Pyramid(50_000)
-    assert measure_range(slide, Normalize("slide-percentile", 0, 100)) == (0, 1)
-    measure_range(again, Normalize("slide-percentile", 0, 100))
+    assert measure_slide(slide, Normalize("slide-percentile", 0, 100)).value_range == (0, 1)
+    measure_slide(again, Normalize("slide-percentile", 0, 100))
     assert slide.read == again.read
     assert sum(h * w for _, _, (h, w) in slide.read) < 20_000_000
     assert all(y % 256 == x % 256 == 0 for _, (y, x), _ in slide.read)

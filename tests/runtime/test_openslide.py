@@ -13,6 +13,7 @@ import tifffile
 from cellseg.errors import SlideError
 from cellseg.runtime.openslide import OpenSlideSlide
 from cellseg.runtime.readers import open_slide
+from tests.fakes import fake_bundle, run_fake
 from tests.slides import overwrite, scene, whole, write_svs
 
 
@@ -52,6 +53,36 @@ def test_folder_of_dicom_files_is_opened(shared_data: Path, tmp_path: Path) -> N
     (tmp_path / "one.dcm").write_bytes(source.read_bytes())
     with closing(open_slide(tmp_path)) as slide:
         assert (slide.levels[0].width_px, slide.levels[0].height_px) == (1152, 700)
+
+
+def test_a_folder_of_two_dicom_series_is_refused_with_a_file_of_each(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    data = (shared_data / "slides" / "camelyon-resampled.dcm").read_bytes()
+    place = data.index(b"\x20\x00\x0e\x00UI") + 8
+    other = data[:place] + bytes([data[place] + 1]) + data[place + 1 :]
+    label = other.replace(b"VOLUME", b"LABEL\\", 1)
+    for name, content in (("DICOMDIR", other), ("a.dcm", label), ("b.dcm", data)):
+        (tmp_path / name).write_bytes(content)
+    open_slide(tmp_path).close()
+    for name, content in (("c.dcm", other), ("d.dcm", data)):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SlideError, match="series=2") as caught:
+        open_slide(tmp_path)
+    assert f"{tmp_path / 'b.dcm'} {tmp_path / 'c.dcm'}." in str(caught.value.hint)
+
+
+def test_results_of_a_folder_of_dicom_files_are_named_after_the_folder(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    source = shared_data / "slides" / "camelyon-resampled.dcm"
+    for name in ("1.2.840.1", "1.2.840.2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "level0.dcm").write_bytes(source.read_bytes())
+    bundle = fake_bundle(tmp_path / "m.cellseg").path
+    result, _ = run_fake(tmp_path / "1.2.840.2", tmp_path / "out", bundle, mpp=0.5)
+    assert result.folder == tmp_path / "out" / "1.2.840.2"
+    assert result.report["input"]["path"].endswith("level0.dcm")
 
 
 def test_transparent_parts_take_the_background_colour(tmp_path: Path) -> None:

@@ -43,3 +43,19 @@ def test_text_by_another_name_is_refused_with_the_list_of_formats(
 def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match="a folder"):
         open_slide(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (b"PK\x03\x04" + bytes(200), "unpack it"),
+        (b"\n<!DOCTYPE html><html>404</html>" * 9, "download went wrong"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "download went wrong"),
+        (b"GIF89a" + bytes(200), "Give a slide"),
+    ],
+)
+def test_a_stranger_is_refused_with_what_to_do(tmp_path: Path, data: bytes, hint: str) -> None:
+    (tmp_path / "a.svs").write_bytes(data)
+    with pytest.raises(SlideError, match="known format") as caught:
+        open_slide(tmp_path / "a.svs")
+    assert hint in str(caught.value.hint)

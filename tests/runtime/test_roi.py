@@ -55,6 +55,30 @@ def test_pixels_are_inside_by_their_centres_and_holes_are_not() -> None:
     assert roi.l0_area_px == pytest.approx(20.5 * 20.4 - 25)
 
 
+def test_what_lies_beside_the_slide_is_no_area() -> None:
+    beyond = Roi.of([region(box(-50, 100, 40, 400), box(-10, 120, 10, 130))], 1.0, HW, "r")
+    assert beyond.l0_area_px == pytest.approx(40 * 50 - 100)
+    assert beyond.inside(0, 0, HW).sum() == 40 * 50 - 100
+    comb = [(10, -10), (20, 30), (30, -10), (40, 30), (50, -10)]  # two teeth on the slide
+    teeth = Roi.of([region(comb)], 1.0, HW, "r")
+    assert teeth.l0_area_px == pytest.approx(2 * (30 * 15) / 2)
+    round_the_corner = [(-40.0, 1.0), (1.0, -40.0), (-40.0, -40.0), (-60.0, 60.0)]
+    assert Roi.of([region(round_the_corner)], 1.0, HW, "r").l0_area_px == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.booleans())
+def test_a_regions_area_is_that_of_its_pixels_on_the_slide(seed: int, crosses: bool) -> None:
+    rng = np.random.default_rng(seed)
+    angles = (np.arange(7) + rng.random(7) * 0.9) * 2 * np.pi / 7  # a star does not cross itself
+    spokes = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (rng.random((7, 1)) * 150 + 20)
+    ring = spokes + np.array([110, 75])
+    if crosses:
+        rng.shuffle(ring)
+    roi = Roi.of([Region(None, ((ring,),), crosses=crosses)], 1.0, HW, "r")
+    assert roi.l0_area_px == pytest.approx(roi.inside(0, 0, HW).sum(), abs=150)
+
+
 def test_level_0_pixels_become_pixels_of_the_working_level() -> None:
     fine = Roi.of([region(box(40, 80, 120, 160))], 4.0, (75, 110), "r")
     assert fine.inside(0, 0, (75, 110)).sum() == 20 * 20

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.errors import CellsegError, SlideError
+from cellseg.errors import CellsegError, SlideError, StoreError
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.lazy import LazyLabels
 from cellseg.runtime.options import InferOptions
-from cellseg.runtime.segmenter import Segmenter, SlideSegmentation, segment
+from cellseg.runtime.segmenter import Segmenter, SlideSegmentation, infer_options, segment
 from cellseg.runtime.slide import ArraySlide
 from tests.fakes import (
     CELL_HEAD,
@@ -104,6 +104,7 @@ def test_cells_are_numbered(tmp_path: Path) -> None:
     assert found.cells is not None
     assert found.cells["area_px"].tolist() == [100, 100]
     assert found.cells["x_px"].tolist() == [15, 65]
+    assert found.cells["class_probability"].tolist() == [1, 1]
     assert found.cells is found.cells  # measured once
 
 
@@ -129,7 +130,7 @@ def test_a_finished_runs_cells_are_those_of_one_image(tmp_path: Path) -> None:
     run = infer_slide(
         ArraySlide(image, 0.5),
         tmp_path / "out",
-        InferOptions(model=path, tile_px=64),
+        InferOptions(model=path, tile_px=64, write=("cells", "probability")),
         open_engine=lambda _, __, hw: IdentityEngine(hw),
     )
     expected = segmenter_for(path, IdentityEngine)[0](image, mpp=0.5).cells
@@ -180,6 +181,9 @@ def test_a_finished_runs_arrays_are_read_where_they_are_asked_for(
         (-1, -1),
         slice(3, 3),
         7,
+        ...,
+        (..., 3),
+        (slice(5, 9), ...),
     ]:
         np.testing.assert_array_equal(classes[key], whole[key])
     assert result.labels is None
@@ -188,6 +192,27 @@ def test_a_finished_runs_arrays_are_read_where_they_are_asked_for(
     assert result.report["status"] == "done"
     half = LazyLabels(run.folder / "classes.ome.tif", level=1)
     assert half.shape == (550, 350)
+
+
+def test_a_file_that_was_not_written_is_named_when_it_is_read(tmp_path: Path, bundle: Path) -> None:
+    run = infer_slide(
+        ArraySlide(nuclei_picture(20, 20)),
+        tmp_path,
+        infer_options(model=bundle, write="mask, overlay"),
+        open_engine=lambda _, __, hw: ConvEngine(hw),
+    )
+    result = SlideSegmentation(run)
+    assert result.overlay.is_file()
+    assert "overlay.jpg, mask.png" in repr(result)
+    with pytest.raises(StoreError, match="Received: classes.ome.tif") as caught:
+        _ = result.classes
+    assert "write=" in str(caught.value.hint)
+
+
+def test_an_array_is_no_file_and_the_hint_says_what_takes_it(tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(SlideError, match="an array of shape") as caught:
+        segment(np.zeros((5, 5), np.uint8), model=bundle, out_dir=tmp_path)  # type: ignore[arg-type]
+    assert "Segmenter" in str(caught.value.hint)
 
 
 def test_an_index_that_is_not_there_is_refused(tmp_path: Path, bundle: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from cellseg.errors import SlideError
 from cellseg.runtime.slide import ArraySlide, level_downsample, rgb_from_samples
 from tests.slides import grey, scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @given(st.data())
@@ -75,6 +78,28 @@ def test_window_outside_the_level_is_refused(
 def test_array_of_another_kind_is_refused(array: Any) -> None:
     with pytest.raises(SlideError, match="Received"):
         ArraySlide(array)
+
+
+def test_numbers_of_either_byte_order_are_the_same_image() -> None:
+    image = grey(5, 7, np.uint16)
+    swapped = ArraySlide(image.astype(">u2"))
+    assert swapped.dtype == np.uint16
+    assert np.array_equal(swapped.read_region(0, (0, 0), (5, 7))[..., 0], image)
+
+
+def test_what_can_be_an_array_is_taken_for_one() -> None:
+    class Picture:  # Pillow's images are like this
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+            return scene(5, 7)
+
+    slide = ArraySlide(Picture())  # type: ignore[arg-type]
+    assert np.array_equal(slide.read_region(0, (0, 0), (5, 7)), scene(5, 7))
+
+
+def test_a_path_is_no_array_and_the_hint_says_what_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match="An image is an array here") as caught:
+        ArraySlide(tmp_path / "a.png")  # type: ignore[arg-type]
+    assert "cellseg.segment" in str(caught.value.hint)
 
 
 def test_mpp_may_be_one_number_or_two() -> None:

@@ -18,6 +18,7 @@ from cellseg.runtime.joins import measure_large
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.measure import CellMeasurer
 from cellseg.runtime.measured import MEASURED, MeasuredCells
+from cellseg.runtime.normalize import Intensities
 from cellseg.runtime.packing import pack
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.regions import RegionGrid
@@ -41,7 +42,7 @@ class FakeJob:
     slide: Any
     class_names = ("background", "nucleus")
     planes = ("classes", "interior")
-    value_range = (0, 255)
+    seen = Intensities((0, 255))
     roi = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 
@@ -39,10 +40,32 @@ def test_a_smaller_limit_holds_at_once() -> None:
     assert cache.made == 3
 
 
-def test_tile_larger_than_the_limit_is_given_but_not_kept() -> None:
+def test_a_tile_larger_than_the_limit_is_kept_until_another_is_made() -> None:
     cache = TileCache(5)
     assert cache.get("a", tile).size == 10
     cache.get("a", tile)
+    assert cache.made == 1
+    cache.get("b", lambda: tile(4))
+    cache.get("b", tile)
+    assert cache.made == 2
+    cache.get("a", tile)
+    assert cache.made == 3
+
+
+def test_two_tiles_larger_than_the_limit_are_never_held_together() -> None:
+    cache = TileCache(5)
+    first = weakref.ref(cache.get("a", tile))
+    held = []
+    cache.get("b", lambda: (held.append(first()), tile())[1])
+    assert held == [None]
+
+
+def test_a_smaller_limit_leaves_the_newest_tile() -> None:
+    cache = TileCache(20)
+    cache.get("a", tile)
+    cache.get("b", tile)
+    cache.resize(5)
+    cache.get("b", tile)
     assert cache.made == 2
 
 

@@ -17,7 +17,7 @@ from cellseg.runtime.job import prepare, with_tile
 from cellseg.runtime.memory import plan_memory
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.tiling import fitting_sides_px, tile_for
+from cellseg.runtime.tiling import fitting_tiles, most_at_once, tile_for
 from tests.bundles import make_bundle
 from tests.fakes import nuclei_picture
 
@@ -89,7 +89,7 @@ def test_blended_tiles_keep_their_size(large: Job, trials: list[dict[str, Any]])
 def test_a_tighter_budget_gets_smaller_tiles_and_a_hopeless_one_the_smallest(large: Job) -> None:
     def largest(mebibytes: int) -> int:
         budget = InferOptions(max_ram_bytes=mebibytes * 2**20)
-        return max(fitting_sides_px(large, budget, "openvino", 2))
+        return max(fitting_tiles(large, budget, "openvino", 2))
 
     sizes = [largest(mebibytes) for mebibytes in (8000, 2000, 1200, 900, 1)]
     assert sizes == sorted(sizes, reverse=True)
@@ -99,8 +99,8 @@ def test_a_tighter_budget_gets_smaller_tiles_and_a_hopeless_one_the_smallest(lar
 
 def test_every_size_that_fits_can_be_planned(large: Job) -> None:
     options = InferOptions(max_ram_bytes=900 * 2**20)
-    for side in fitting_sides_px(large, options, "openvino", 2):
-        cost = tile_cost(with_tile(large, options, side), "openvino", 2)
+    for side, at_once in fitting_tiles(large, options, "openvino", 2).items():
+        cost = tile_cost(with_tile(large, options, side), "openvino", at_once)
         plan_memory(cost, max_ram_bytes=options.max_ram_bytes)
     cost = tile_cost(with_tile(large, options, 2048), "openvino", 2)
     with pytest.raises(TilePlanError):
@@ -110,6 +110,33 @@ def test_every_size_that_fits_can_be_planned(large: Job) -> None:
 def test_another_tile_keeps_mask_and_range(large: Job) -> None:
     other = with_tile(large, InferOptions(), 512)
     assert other.mask is large.mask
-    assert other.value_range == large.value_range
+    assert other.seen == large.seen
     assert len(other.todo) == len(other.plan) > len(large.plan)
     assert with_tile(large, InferOptions(), large.plan.y.tile_px) is large
+
+
+def test_with_many_cores_fewer_tiles_are_computed_at_once_rather_than_small_ones(
+    large: Job, trials: list[dict[str, Any]]
+) -> None:
+    options = InferOptions(threads=16, max_ram_bytes=3 * 2**29)
+    wide_halo = prepare(large.slide, Bundle.open("nuclei"), InferOptions())  # 96 px
+    fitting = fitting_tiles(wide_halo, options, "openvino", 16)
+    assert fitting[384] == 16
+    assert 1 <= fitting[1024] < 16
+    assert list(fitting.values()) == sorted(fitting.values(), reverse=True)
+    assert tile_for(wide_halo, options) >= 1024
+    assert tile_for(large, options) > 0  # 8 px: small tiles lose little, and are not avoided
+    assert [trial["usual"] for trial in trials] == [1024, 384]
+
+
+def test_a_plan_that_fits_leaves_it_to_the_engine_how_many_tiles_go_side_by_side(
+    large: Job,
+) -> None:
+    def at_once(**options: Any) -> int | None:
+        return most_at_once(large, InferOptions(threads=16, **options))
+
+    assert at_once(max_ram_bytes=2**36) is None
+    assert at_once(max_ram_bytes=3 * 2**29) in (1, 2, 4)
+    assert at_once(max_ram_bytes=1) == 1
+    assert at_once(max_ram_bytes=1, engine="onnxruntime") is None
+    assert at_once(max_ram_bytes=2**36, tiles_at_once=3) == 3

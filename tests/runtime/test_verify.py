@@ -10,8 +10,9 @@ import pytest
 
 from cellseg.runtime.options import InferOptions
 from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.verify import VerifyReport, WindowCheck, verify
+from cellseg.runtime.verify import verify
 from cellseg.runtime.verify_picture import PANEL_PX, heat_of
+from cellseg.runtime.verify_report import VerifyReport, WindowCheck
 from tests.fakes import CONV_REACH_PX, ConvEngine, fake_bundle, nuclei_picture
 
 if TYPE_CHECKING:

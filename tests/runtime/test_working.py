@@ -45,9 +45,9 @@ def test_slide_without_mpp_is_refused_with_the_option_that_gives_it() -> None:
     assert "--mpp" in str(caught.value.hint)
 
 
-def test_slide_far_coarser_than_the_model_is_refused() -> None:
-    with pytest.raises(SlideError, match="slide mpp=28, model mpp=0.5"):
-        WorkingView(_Slide(28.0, 1), 0.5)
+def test_a_slide_far_coarser_than_the_model_is_not_enlarged() -> None:
+    assert choose_level(_Slide(2.0, 1), 0.5) == (0, 0.25)
+    assert choose_level(_Slide(28.0, 1), 0.5) == (0, 1.0)
 
 
 def test_image_without_mpp_is_taken_as_it_is() -> None:
@@ -142,7 +142,7 @@ def test_strong_reduction_reads_in_blocks_and_changes_nothing(
 ) -> None:
     view = WorkingView(ArraySlide(scene(200, 300), 0.5), 2.3)
     whole = view.read(0, 0, *view.hw)
-    monkeypatch.setattr(working, "_SOURCE_PX", 2000)
+    monkeypatch.setattr(working, "SOURCE_PX", 2000)
     assert np.array_equal(view.read(0, 0, *view.hw), whole)
 
 

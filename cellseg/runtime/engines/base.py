@@ -104,6 +104,9 @@ class EngineOptions:
     """Whether tiles come one by one and each shall be done as soon as can be: all threads then work
     on one tile, instead of on several side by side."""
 
+    most_at_once: int | None = None
+    """Most tiles to work on side by side, since each takes memory; None: as many as is fastest."""
+
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """Shape of the batch of one tile that goes in."""

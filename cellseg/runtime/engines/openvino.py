@@ -157,18 +157,20 @@ def _compile(model: bytes, options: EngineOptions) -> tuple[Any, Trimmer | None]
     graph.reshape({graph.input(0): list(options.input_shape)})
     options.check_output(graph.output(0).shape, "OpenVINO")
     trimmer = None if options.one_at_a_time else make_trimmable(graph)
-    compiled = _core().compile_model(
-        graph,
-        _DEVICE,
-        {
-            "PERFORMANCE_HINT": "LATENCY" if options.one_at_a_time else "THROUGHPUT",
-            "INFERENCE_NUM_THREADS": options.threads,
-            "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
-            # Decoding and stitching share the cores, and a second process would pin to the same.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
-    return compiled, trimmer
+    return _core().compile_model(graph, _DEVICE, _settings(options)), trimmer
+
+
+def _settings(options: EngineOptions) -> dict[str, Any]:
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY" if options.one_at_a_time else "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": options.threads,
+        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
+        # Decoding and stitching share the cores, and a second process would pin to the same.
+        "ENABLE_CPU_PINNING": False,
+    }
+    if options.most_at_once is not None:
+        settings["PERFORMANCE_HINT_NUM_REQUESTS"] = options.most_at_once
+    return settings
 
 
 def _check_precision(precision: str) -> None:

@@ -1,7 +1,8 @@
 """Which engine and variant to run: what was asked for, or the fastest that is good enough.
 
 ``auto`` takes the variants whose measured quality (in the manifest) keeps at least ``min_quality``
-of fp32, runs each engine on them for a moment, and picks the fastest. The choice is kept in
+of fp32; of a bundle that was made without labelled images, those that agree with fp32 that far, and
+says so. It runs each engine on them for a moment, and picks the fastest. The choice is kept in
 ``engines.json`` in the user's cache folder, by machine, bundle and versions, so that every slide is
 run by the same engine.
 """
@@ -49,6 +50,7 @@ def open_engine(
     threads: int | None = None,
     min_quality: float = 0.99,
     one_at_a_time: bool = False,
+    most_at_once: int | None = None,
 ) -> Engine:
     """Open a bundle's model for tiles of one shape.
 
@@ -65,9 +67,12 @@ def open_engine(
     threads : int, optional
         Threads to compute with; by default every core this process may use.
     min_quality : float
-        Smallest share of the fp32 quality that ``precision="auto"`` accepts, 0..1.
+        Smallest share of the fp32 quality, or agreement with fp32 where only that was measured,
+        that ``precision="auto"`` accepts, 0..1.
     one_at_a_time : bool
         Whether a tile's latency counts rather than tiles a second: camera frames.
+    most_at_once : int, optional
+        Most tiles to work on side by side; by default as many as is fastest.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def open_engine(
     _check_tile(tile_hw, bundle.manifest.stride)
     threads = usable_cores() if threads is None else max(1, threads)
     choice = choose_engine(bundle, engine, precision, threads, min_quality)
-    return open_choice(bundle, choice, tile_hw, threads, one_at_a_time)
+    return open_choice(bundle, choice, tile_hw, threads, one_at_a_time, most_at_once)
 
 
 def choose_engine(
@@ -92,6 +97,8 @@ def choose_engine(
     Parameters are those of :func:`open_engine`; the reason is logged.
     """
     choices = _candidates(bundle, engine, precision, min_quality)
+    if precision == "auto":
+        _tell_agreement(bundle, min_quality)
     if len(choices) == 1:
         _LOG.info("engine: %s (the only one that fits)", choices[0])
         return choices[0]
@@ -146,6 +153,19 @@ def _is_good(run: str, variant: Variant, min_quality: float) -> bool:
     return kept is not None and kept >= min_quality
 
 
+def _tell_agreement(bundle: Bundle, min_quality: float) -> None:
+    """Say which files count by agreement with fp32, or do not: nobody measured their quality."""
+    for variant in bundle.variants:
+        kept = variant.retained
+        if variant.agreement and variant.vs_fp32 is None and kept is not None:
+            _LOG.info(
+                "engine: %s %s: it agrees with fp32 to %.4f (asked: %.4g); its quality was not "
+                "measured on labelled images",
+                variant.file, "may run" if kept >= min_quality else "is left out", kept,
+                min_quality,
+            )  # fmt: skip
+
+
 def _fastest(bundle: Bundle, choices: list[Choice], side_px: int, threads: int) -> Choice:
     tile_hw = (side_px, side_px)
     tried = {choice: _try_open(bundle, choice, tile_hw, threads) for choice in choices}
@@ -186,11 +206,14 @@ def open_choice(
     tile_hw: tuple[int, int],
     threads: int,
     one_at_a_time: bool = False,
+    most_at_once: int | None = None,
 ) -> Engine:
     """Open what was chosen; see `open_engine`."""
     adapter = ENGINES[choice.engine].load(choice.engine)
     channels = len(bundle.manifest.channels)
-    options = EngineOptions(choice.precision, tile_hw, channels, threads, one_at_a_time)
+    options = EngineOptions(
+        choice.precision, tile_hw, channels, threads, one_at_a_time, most_at_once
+    )
     engine: Engine = adapter(bundle.read_variant(choice.file), options)
     return engine
 

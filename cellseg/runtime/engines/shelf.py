@@ -48,7 +48,7 @@ class EngineShelf:
         bundle : Bundle
             The model.
         options : InferOptions
-            ``engine``, ``precision`` and ``threads`` count.
+            ``engine``, ``precision``, ``threads`` and ``tiles_at_once`` count.
         tile_hw : (int, int)
             Height and width of every tile.
 
@@ -57,7 +57,8 @@ class EngineShelf:
         EngineError
             If it cannot be opened.
         """
-        key = (bundle.sha256, options.engine, options.precision, options.threads, tile_hw)
+        wanted = (options.engine, options.precision, options.threads, options.tiles_at_once)
+        key = (bundle.sha256, *wanted, tile_hw)
         engine = self._engines.pop(key, None) or self._open_engine(bundle, options, tile_hw)
         try:
             yield engine

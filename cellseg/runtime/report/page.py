@@ -65,7 +65,7 @@ def write_page(target: Path, text: str) -> Path:
     """Write a page under its name when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     return target
 
 

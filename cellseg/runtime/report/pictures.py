@@ -103,11 +103,8 @@ def fitted(rgb: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
 
 
 def _slide(folder: RunFolder, longest_px: int) -> NDArray[np.uint8] | None:
-    view, normalize = folder.view, folder.run["normalize"]
-    if view is None:
-        return None
-    halvings = halvings_to_fit(view.hw, longest_px)
-    return read_overview(view, (normalize["low"], normalize["high"]), halvings)
+    view = folder.view
+    return None if view is None else read_overview(view, halvings_to_fit(view.hw, longest_px))
 
 
 def _densest(folder: RunFolder, l0_per_wl: float) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def write_density(path: Path, run: FinishedRun) -> None:
     """Write the heat map as PNG: colours over the slide in grey, with a colour bar."""
     job = run.job
     halvings = halvings_to_fit(job.view.hw, _PICTURE_PX)
-    overview = read_overview(job.view, job.value_range, halvings)
+    overview = read_overview(job.shown, halvings)
     picture = framed_density(_density(run, halvings), overview)
     with PngFile(path, (picture.shape[0], picture.shape[1]), channels=3) as png:
         png.add(picture)

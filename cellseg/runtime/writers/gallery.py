@@ -28,7 +28,7 @@ def write_gallery(path: Path, run: FinishedRun) -> None:
     view = run.job.view
     assert run.cells is not None  # the table says that it needs them
     labels = partial(read_padded, run.cells)
-    gallery = Gallery(run_columns(run, _COLUMNS), view.l0_per_wl, view.read, labels)
+    gallery = Gallery(run_columns(run, _COLUMNS), view.l0_per_wl, run.job.shown.read, labels)
     write_jpeg(path, draw_gallery(gallery, _colours(run)))
 
 

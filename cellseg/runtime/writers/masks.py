@@ -63,10 +63,10 @@ def write_merged(path: Path, run: FinishedRun) -> None:
     from cellseg.runtime.kernels.palette import paint
 
     job = run.job
-    hw = job.view.hw
+    hw, shown = job.view.hw, job.shown
     with PngFile(path, hw, channels=3) as png:
         for y0, rows in _bands(hw):
-            rgb = np.array(job.view.read(y0, 0, rows, hw[1]), order="C")
+            rgb = np.array(shown.read(y0, 0, rows, hw[1]), order="C")
             classes = run.classes.read(y0, 0, rows, hw[1])
             paint(rgb, classes, classes, job.palette, _MERGED, _MERGED, 1)
             png.add(rgb)

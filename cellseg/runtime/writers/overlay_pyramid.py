@@ -31,7 +31,7 @@ def write_overlay_pyramid(path: Path, run: FinishedRun) -> None:
     """Write the slide at the working level, class colours blended over it, with its pyramid."""
     job = run.job
     objects = run.classes if run.cells is None else run.cells
-    painter = _Painter(job.view, run.classes, objects, job.palette)
+    painter = _Painter(job.shown, run.classes, objects, job.palette)
     grid = PyramidGrid(job.view.hw, JPEG_TILE_PX)
     with JpegPyramid(path, grid.level_hws, job.view.mpp) as pyramid:
         build_in_z_order(grid, painter.start, encode_tile, pyramid.put)

@@ -114,8 +114,7 @@ def run_report(
         },
         "normalize": {
             "kind": job.bundle.manifest.input.normalize.kind,
-            "low": job.value_range[0],
-            "high": job.value_range[1],
+            **job.seen.as_dict(),
         },
         "engine": {
             "name": engine.name,
@@ -154,7 +153,8 @@ def run_report(
 def write_run_json(path: Path, report: Mapping[str, Any]) -> None:
     """Write a report; in place, see `cellseg.runtime.writers.atomic.replacing`."""
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    # A file name that is no UTF-8 becomes an escape of JSON, and itself again when it is read.
+    path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def installed_version(distribution: str) -> str | None:
@@ -179,6 +179,7 @@ def _input_facts(job: Job) -> dict[str, Any]:
         "height_px": base.height_px,
         "mpp": _mean(job.slide.mpp),
         "mpp_xy": None if job.slide.mpp is None else list(job.slide.mpp),
+        "doubts": list(job.doubts),
     }
 
 

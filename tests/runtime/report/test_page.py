@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def test_names_are_escaped(run: Path) -> None:
     text = write_report(run).read_text(encoding="utf-8")
     assert "<title>cellseg: a &amp; b.png</title>" in text
     assert "a & b" not in text
+
+
+def test_a_name_that_is_no_utf8_has_a_page(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(run, folder)
+    report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    change_run(folder, input=report["input"] | {"path": "pr\udce9.png"})
+    assert "pr\\udce9.png" in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_nothing_lies_outside_the_page(run: Path) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PALETTE = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
-FULL = (0.0, 255.0)
 
 
 def square_classes(side: int) -> np.ndarray:
@@ -89,7 +88,7 @@ def test_the_overview_shows_the_slide_at_its_place(tmp_path: Path, halvings: int
     image = scene(512, 768)
     path = write_pyramid(tmp_path / "a.tif", image, subifds=True)
     slide = open_slide(path, 0.5)
-    picture = read_overview(WorkingView(slide, 0.5), FULL, halvings)
+    picture = read_overview(WorkingView(slide, 0.5), halvings)
     slide.close()
     side = 2**halvings
     means = image.reshape(512 // side, side, 768 // side, side, 3).mean(axis=(1, 3))
@@ -100,7 +99,7 @@ def test_the_overview_shows_the_slide_at_its_place(tmp_path: Path, halvings: int
 def test_the_overview_of_a_slide_without_pyramid_is_its_average() -> None:
     image = scene(900, 700)
     view = WorkingView(ArraySlide(image, mpp=0.25), 0.5)
-    picture = read_overview(view, FULL, 1)
+    picture = read_overview(view, 1)
     assert picture.shape == (225, 175, 3)
     means = image.reshape(225, 4, 175, 4, 3).mean(axis=(1, 3))
     assert np.abs(picture.astype(float) - means).max() < 12
