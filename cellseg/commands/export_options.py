@@ -44,15 +44,43 @@ Classes = Annotated[
 ]
 Mpp = Annotated[float | None, typer.Option("--mpp", help="Microns per pixel of such a file.")]
 InputScale = Annotated[
-    float, typer.Option("--input-scale", help="What an .onnx file's float input multiplies by.")
+    str | None,
+    typer.Option(
+        "--input-scale",
+        metavar="NUMBER[,G,B]",
+        help="What a lone file's float input multiplies bytes by: 1/255 by default for .onnx, "
+        "1 for .keras.",
+    ),
 ]
-InputOffset = Annotated[float, typer.Option("--input-offset", help="What is added then.")]
+InputOffset = Annotated[
+    str,
+    typer.Option(
+        "--input-offset",
+        metavar="NUMBER[,G,B]",
+        help="What is added then. Trained on (x/255 - mean) / std: scale 1 / (255 std), offset "
+        "-mean / std, for red, green and blue.",
+    ),
+]
+ChannelOrder = Annotated[
+    str,
+    typer.Option(
+        "--channel-order",
+        metavar="rgb|bgr",
+        help="What a lone file was trained on; bgr is what OpenCV reads. Three numbers of "
+        "--input-scale and --input-offset stand in that order.",
+    ),
+]
 EngineTile = Annotated[
     int, typer.Option("--engine-tile", metavar="PX", help="Tile those engines take.")
 ]
 Representative = Annotated[
     list[Path] | None,
-    typer.Option("--representative", metavar="FOLDER", help="Training images, for int8 ranges."),
+    typer.Option(
+        "--representative",
+        metavar="FOLDER",
+        help="Images, or slides, like those it will see; they need no labels. Their tiles give "
+        "int8 its ranges and, without --test, show how far it agrees with fp32.",
+    ),
 ]
 Select = Annotated[
     list[str] | None,
@@ -67,7 +95,13 @@ Keep = Annotated[
     typer.Option("--keep", metavar="CHANNEL", help="Output channels to keep; all by default."),
 ]
 MinQuality = Annotated[
-    float, typer.Option("--min-quality", help="Share of fp32's quality int8 must keep.")
+    float | None,
+    typer.Option(
+        "--min-quality",
+        metavar="SHARE",
+        help="What int8 and fp16 must keep of fp32's quality, 0 to 1; without labelled images: how "
+        "far they must agree with fp32. 0.99 by default, where agreement only warns.",
+    ),
 ]
 HaloTolerance = Annotated[
     float,

@@ -8,3 +8,7 @@
 
 `cellseg.export.export.export_run` does all of it. Nothing here is needed to run a bundle.
 """
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as for training; before TensorFlow is loaded

@@ -7,25 +7,29 @@ and the quality asked for.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellseg.errors import ExportError
-from cellseg.export.images import read_images
+from cellseg.export.floor import check_floor
+from cellseg.export.images import ExportImages, read_images
 from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
+from cellseg.export.judging import judges_of
 from cellseg.export.model_file import ModelFile
 from cellseg.export.options import ExportOptions, ExportReport, check_options
 from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
+from cellseg.export.placement import check_placement
 from cellseg.export.probes import fit_tile, probe_images
 from cellseg.export.provenance import Measured, export_notes
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.reach import total_stride
 from cellseg.export.receptive_field import ReceptiveField, choose_halo, measure_reach
-from cellseg.export.scoring import Scorer
+from cellseg.export.scoring import REFERENCE, Scorer, engines_of
 from cellseg.export.simulate import SimulatedRunner
 from cellseg.export.source import open_source
-from cellseg.export.sqnr_report import report_path, write_report
+from cellseg.export.sqnr_report import write_report
 from cellseg.export.translate import for_onnx
 from cellseg.runtime.bundle import Manifest, Variant, write_bundle
 from cellseg.runtime.machine import usable_cores
@@ -38,9 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.export.float16 import Largest
+    from cellseg.export.judging import Judging, Progress
     from cellseg.export.tensorrt import EngineFile
     from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.labelled import LabelledImage
 
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
 
@@ -49,13 +53,15 @@ _TARGET_OF_SCHEME = {"u8s8": "onnx", "s8s8": "tensorrt"}
 _PARITY_TILES = 8
 
 
-def export_run(options: ExportOptions) -> ExportReport:
+def export_run(options: ExportOptions, progress: Progress | None = None) -> ExportReport:
     """Export a trained Keras model to a bundle.
 
     Parameters
     ----------
     options : ExportOptions
         What to export, and what to measure it on.
+    progress : callable, optional
+        Is told what goes on, how far it is, and how far it goes.
 
     Returns
     -------
@@ -71,14 +77,14 @@ def export_run(options: ExportOptions) -> ExportReport:
         If labelled images do not fit the model.
     """
     check_options(options)
-    return _Export(options).run()
+    return _Export(options, progress).run()
 
 
 class _Export:
     """One export; its steps read top to bottom in `run`."""
 
-    def __init__(self, options: ExportOptions) -> None:
-        self.options = options
+    def __init__(self, options: ExportOptions, progress: Progress | None) -> None:
+        self.options, self.progress = options, progress
         self.source = open_source(options)
         self.card = self.source.card
         self.threads = options.threads or usable_cores()
@@ -95,14 +101,16 @@ class _Export:
         self.check_parity(ModelFile(fp32, "fp32"), "onnxruntime", tiles)
         reach = self.measure_reach(graph, fp32, tiles)
         files = [ModelFile(fp32, "fp32"), *self.float_files(plain, graph, tiles)]
-        files += self.int8_files(plain, graph, tiles, images.select)
-        scorer = Scorer(self.card, images.evaluate, self.threads)
+        choosing, reporting = self.judges(fp32, images)
+        files += self.int8_files(plain, graph, tiles, choosing)
+        scorer = Scorer(self.card, reporting, self.threads)
         variants = [scorer.score(file) for file in files]
         choices = tuple(file.choice for file in files if file.choice is not None)
-        self.report_int8(choices)
+        self.write_report(choices, variants)
         for variant, file in zip(variants, files, strict=True):
-            self.check_quality(variant, file.choice)
-        measured = Measured(self.parities, reach, self.largest, choices, len(tiles))
+            check_floor(self.options, variant, file.choice)
+        held = len(reporting.images) if reporting.by_fp32 else 0
+        measured = Measured(self.parities, reach, self.largest, choices, len(tiles), held)
         manifest = self.manifest(variants, measured)
         bundle = write_bundle(
             self.options.output, manifest, {file.name: file.data for file in files}
@@ -176,6 +184,8 @@ class _Export:
     ) -> ReceptiveField:
         runner = self.runner(fp32, "fp32")
         found = measure_reach(graph, runner, probe_images(graph, tiles, self.options.seed))
+        if not found.whole_tile:
+            check_placement(runner, found.stride, found.exact_halo_px, self.options.seed)
         runner.close()
         if found.whole_tile:
             _LOG.warning(
@@ -193,17 +203,17 @@ class _Export:
         plain: onnx.ModelProto,
         graph: onnx.ModelProto,
         tiles: list[NDArray[np.uint8]],
-        select: dict[str, list[LabelledImage]],
+        choosing: Judging,
     ) -> list[ModelFile]:
         """Choose one int8 file for each kind of engine that was asked for."""
         if "int8" not in self.options.precisions:
             return []
-        lab = Int8Lab.prepare(graph, self.card, tiles, select, self.runner)
+        lab = Int8Lab.prepare(graph, tiles, choosing, self.runner)
         methods, files = self.options.methods, []
         for scheme, target in _TARGET_OF_SCHEME.items():
             if target in self.options.targets:
-                runner = self.runner_of(scheme)
-                choice = choose_int8(lab, methods, runner, scheme, self.options.min_quality)
+                runners = self.runners_of(scheme)
+                choice = choose_int8(lab, methods, runners, scheme, self.options.floor)
                 files.append(ModelFile(choice.model, "int8", scheme=scheme, choice=choice))
         if "tflite" in self.options.targets:
             from cellseg.export.tflite import int8_tflite
@@ -217,38 +227,31 @@ class _Export:
             files.append(ModelFile(choice.model, "int8", "tflite", choice=choice))
         return files
 
-    def runner_of(self, scheme: str) -> Callable[[bytes, str], Runner]:
+    def runners_of(self, scheme: str) -> list[Callable[[bytes, str], Runner]]:
         """Return what makes runners: there is no TensorRT engine to run where bundles are made."""
         if scheme == "s8s8":
-            return lambda model, _: SimulatedRunner(model, self.card, self.threads)
-        return self.runner
+            return [lambda model, _: SimulatedRunner(model, self.card, self.threads)]
+        names = engines_of(ModelFile(b"", "int8", scheme=scheme))
+        names.sort(key=lambda name: name != REFERENCE)  # it ranks: fp32 was run by it
+        return [partial(self.runner, engine=name) for name in names]
 
-    def report_int8(self, choices: tuple[Int8Choice, ...]) -> None:
+    def judges(self, fp32: bytes, images: ExportImages) -> tuple[Judging, Judging]:
+        """Return what chooses between int8 files, and what is reported."""
+        return judges_of(
+            images,
+            self.card,
+            lambda: self.runner(fp32, "fp32"),
+            self.options.is_floor_asked,
+            self.progress,
+        )
+
+    def write_report(self, choices: tuple[Int8Choice, ...], variants: list[Variant]) -> None:
         """Write the report, also where the bundle is then refused."""
-        if choices:
+        agreed = {item.file: item.agreement for item in variants if item.agreement}
+        if choices or agreed:
             title = f"{self.card.name} {self.card.version}"
-            path = write_report(self.options.output, title, choices, self.options.min_quality)
+            path = write_report(self.options.output, title, choices, self.options.floor, agreed)
             _LOG.info("wrote %s", path)
-
-    def check_quality(self, variant: Variant, choice: Int8Choice | None) -> None:
-        kept, how = variant.retained, "rounding to float16"
-        if choice is not None:
-            kept = choice.kept if kept is None else kept
-            how = (
-                f"{choice.scheme}, ranges {choice.method!r}, "
-                f"{len(choice.given_back)} layers given back to float; scores {choice.scores}"
-            )
-        if variant.precision == "fp32" or kept is None or kept >= self.options.min_quality:
-            return
-        if not (self.options.evaluate or self.options.select):
-            _LOG.warning("%s agrees with fp32 by %.4f only", variant.file, kept)
-        else:
-            raise ExportError(
-                f"{variant.precision} must keep {self.options.min_quality:.3f} of the fp32 "
-                f"quality. Received: {kept:.4f} by {how}.",
-                hint=f"See {report_path(self.options.output)}. Give more, and more varied, "
-                "--representative images, or lower --min-quality.",
-            )
 
     def manifest(self, variants: list[Variant], measured: Measured) -> Manifest:
         reach, stride = measured.reach, self.card.stride

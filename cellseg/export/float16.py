@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cellseg.errors import ExportError
+from cellseg.export.graph import attribute
 from cellseg.export.passes import run_passes
 from cellseg.export.passes.cast_first import CastFirst
 
@@ -109,7 +110,8 @@ class ToFloat16:
             half = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
         for node in graph.of_type("Cast"):
-            node.attribute[0].i = TensorProto.FLOAT16
+            if attribute(node, "to") == TensorProto.FLOAT:
+                node.attribute[0].i = TensorProto.FLOAT16
         _cast_output(graph)
         return len(constants)
 

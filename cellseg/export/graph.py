@@ -60,6 +60,15 @@ class Graph:
         consumers = self.consumers(tensor)
         return consumers[0] if len(consumers) == 1 and tensor != self.output else None
 
+    @property
+    def image_cast(self) -> onnx.NodeProto | None:
+        """The Cast of the image to float: the first one, with no more than a Transpose before."""
+        readers = self.consumers(self.input)
+        if len(readers) == 1 and readers[0].op_type == "Transpose":
+            readers = self.consumers(readers[0].output[0])
+        casts = [node for node in readers if node.op_type == "Cast"]
+        return casts[0] if len(casts) == len(readers) == 1 else None
+
     def constant(self, tensor: str) -> NDArray[Any] | None:
         """Value of a constant; None for any other tensor."""
         for initializer in self.model.graph.initializer:

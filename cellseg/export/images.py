@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
-from cellseg.export.representative import content_hash, pick_tiles
+from cellseg.export.representative import RepresentativeTile, hold_out, pick_tiles
+from cellseg.runtime.identity import content_hash
 from cellseg.runtime.labelled import LabelledImage, find_images, read_labelled
 from cellseg.runtime.normalize import Normalize
 
@@ -26,6 +27,9 @@ class ExportImages:
 
     tiles: list[NDArray[np.uint8]]
     """Representative tiles, RGB, each (tile_px, tile_px, 3); none where no int8 is made."""
+
+    held_out: list[NDArray[np.uint8]]
+    """Such tiles for fp32 to label where people have not; no pixel of them is in ``tiles``."""
 
     select: dict[str, list[LabelledImage]]
     """By name: labelled images that choose between int8 files."""
@@ -52,12 +56,17 @@ def read_images(options: ExportOptions, card: ModelCard) -> ExportImages:
         for named in (options.evaluate, options.select)
     )
     _check_disjoint(select, evaluate)
-    return ExportImages(_pick_tiles(options, card, normalize), select, evaluate)
+    picked = _pick_tiles(options, card, normalize)
+    held: list[RepresentativeTile] = []
+    if picked and not (select and evaluate):
+        picked, held = hold_out(picked, options.held_out_tiles, options.seed)
+    tiles, held_out = ([item.tile for item in each] for each in (picked, held))
+    return ExportImages(tiles, held_out, select, evaluate)
 
 
 def _pick_tiles(
     options: ExportOptions, card: ModelCard, normalize: Normalize
-) -> list[NDArray[np.uint8]]:
+) -> list[RepresentativeTile]:
     if not options.representative:
         return []
     held_out = {
@@ -67,16 +76,16 @@ def _pick_tiles(
     }
     spec = card.input
     fits = {"native": (None,), "whole": (spec.fit_px,), "both": (spec.fit_px, None)}[spec.fit]
-    picked = pick_tiles(
+    return pick_tiles(
         options.representative,
         normalize,
-        options.tiles,
+        options.tiles + options.held_out_tiles,
         _tile_px(options, card),
         options.seed,
         held_out,
         fits,
+        card.mpp,
     )
-    return [item.tile for item in picked]
 
 
 def _tile_px(options: ExportOptions, card: ModelCard) -> int:

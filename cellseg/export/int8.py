@@ -1,8 +1,8 @@
 """Chooses an int8 file: every range method is tried, and the task's own metric decides.
 
 The judge is labelled images that neither trained the network nor will report its quality; where
-there are none, a part of the representative tiles that gave no ranges, with fp32's own prediction
-as the truth.
+there are none, representative tiles that gave no ranges, with fp32's own result as their labels
+(`cellseg.export.judging`).
 
 Where the best method keeps too little of the fp32 quality, layers are given back to float until
 enough is kept or half of them are float: then int8 is not worth its name. The last convolution goes
@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
-from cellseg.export.quality import agreement, versus_fp32
 from cellseg.export.quantize import last_convolutions, quantize_u8s8
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.s8s8 import quantize_s8s8
 from cellseg.export.sqnr import LayerNoise, measure_noise, worst_first
-from cellseg.runtime.quality import Prediction, score_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,18 +28,15 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from cellseg.export.judging import Judge, Judging
     from cellseg.export.ranges import Distribution
-    from cellseg.runtime.bundle import ModelCard
-    from cellseg.runtime.labelled import LabelledImage
     from cellseg.runtime.quality import Runner
 
     RunnerFactory = Callable[[bytes, str], Runner]
-    Judge = Callable[[Runner], float]
 
 __all__ = ["SCHEMES", "GivenBack", "Int8Choice", "Int8Lab", "choose_int8", "choose_tflite_int8"]
 
 _LOG = logging.getLogger(__name__)
-_JUDGING_SHARE = 4  # one tile in four judges
 _NOISE_TILES = 8
 SCHEMES = {"u8s8": quantize_u8s8, "s8s8": quantize_s8s8}
 
@@ -111,9 +106,8 @@ class Int8Lab:
     def prepare(
         cls,
         graph: onnx.ModelProto,
-        card: ModelCard,
         tiles: Sequence[NDArray[np.uint8]],
-        select: dict[str, list[LabelledImage]],
+        judging: Judging,
         runner: RunnerFactory,
     ) -> Int8Lab:
         """Measure ranges and the fp32 quality.
@@ -122,23 +116,19 @@ class Int8Lab:
         ----------
         graph : onnx.ModelProto
             The float graph.
-        card : ModelCard
-            How outputs are read.
         tiles : sequence of uint8, shape (h, w, 3)
             Representative tiles.
-        select : dict of str to list of LabelledImage
-            Judging data sets by name; may be empty.
+        judging : Judging
+            What files are held against; none of it is among the tiles.
         runner : callable
             Makes a runner of (model bytes, precision).
         """
-        judging = [] if select else list(tiles[::_JUDGING_SHARE])
-        ranging = list(tiles) if select else _others(tiles)
-        distributions = collect_distributions(graph, ranging)
+        distributions = collect_distributions(graph, tiles)
         reference = runner(graph.SerializeToString(), "fp32")
-        judge = _judge(reference, card, select, judging)
+        judge = judging.judge(reference)
         reference.close()
-        scored_on = ", ".join(select) if select else "agreement with fp32"
-        return cls(graph, distributions, tuple(ranging[:_NOISE_TILES]), judge, scored_on)
+        noise_tiles = tuple(tiles[:_NOISE_TILES])
+        return cls(graph, distributions, noise_tiles, judge, judging.words)
 
     def score(self, model: bytes, runner: RunnerFactory) -> float:
         """Share of the fp32 quality that an int8 file keeps."""
@@ -151,7 +141,7 @@ class Int8Lab:
 def choose_int8(
     lab: Int8Lab,
     methods: Sequence[str],
-    runner: RunnerFactory,
+    runners: Sequence[RunnerFactory],
     scheme: str = "u8s8",
     min_quality: float = 0.0,
 ) -> Int8Choice:
@@ -163,8 +153,9 @@ def choose_int8(
         The float graph with all that was measured of it.
     methods : sequence of str
         Keys of ``RANGE_METHODS``; the earlier wins a tie.
-    runner : callable
-        Makes a runner of (model bytes, precision).
+    runners : sequence of callable
+        Each makes a runner of (model bytes, precision). The first ranks; what it finds to be enough
+        must be so by the others too.
     scheme : str
         Key of ``SCHEMES``.
     min_quality : float
@@ -176,7 +167,10 @@ def choose_int8(
         return SCHEMES[scheme](lab.graph, lab.distributions, method, floats)
 
     def score(model: onnx.ModelProto) -> float:
-        return lab.score(model.SerializeToString(), runner)
+        data = model.SerializeToString()
+        kept = lab.score(data, runners[0])
+        others = runners[1:] if kept >= min_quality else ()
+        return min([kept, *(lab.score(data, runner) for runner in others)])
 
     scores = _score_methods(methods, lambda method: score(make(method)), scheme)
     best = _best(scores)
@@ -239,28 +233,3 @@ def _to_give_back(graph: onnx.ModelProto, noise: Sequence[LayerNoise]) -> list[s
 
 def _best(scores: dict[str, float]) -> str:
     return max(scores, key=lambda method: scores[method])
-
-
-def _judge(
-    reference: Runner,
-    card: ModelCard,
-    select: dict[str, list[LabelledImage]],
-    judging: list[NDArray[np.uint8]],
-) -> Judge:
-    """Return a function that tells how much of the reference's quality a runner keeps."""
-    if not select:
-        truths = [Prediction.from_probabilities(reference(tile), card) for tile in judging]
-        return lambda candidate: agreement(candidate, truths, judging, card)
-    known = [score_images(reference, images, card, name) for name, images in select.items()]
-
-    def judge(candidate: Runner) -> float:
-        scores = [score_images(candidate, images, card, name) for name, images in select.items()]
-        return versus_fp32(scores, [item.by(candidate.engine_name) for item in known]).kept
-
-    return judge
-
-
-def _others(tiles: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Tiles that do not judge; all of them if that leaves none."""
-    kept = [tile for index, tile in enumerate(tiles) if index % _JUDGING_SHARE]
-    return kept or list(tiles)

@@ -40,6 +40,12 @@ def _mish(builder: GraphBuilder, value: str, name: str) -> str:
     return builder.node("Mul", [value, gate], f"{name}/mish")
 
 
+def _hard_silu(builder: GraphBuilder, value: str, name: str) -> str:
+    """X * clip(x / 6 + 1/2, 0, 1)."""
+    gate = builder.node("HardSigmoid", [value], f"{name}/gate", alpha=1 / 6, beta=0.5)
+    return builder.node("Mul", [value, gate], f"{name}/hard_silu")
+
+
 def _gelu(builder: GraphBuilder, value: str, name: str) -> str:
     """X / 2 * (1 + erf(x / sqrt(2))); opset 17 has no operator of its own."""
     scaled = _by(builder, "Mul", value, 1 / math.sqrt(2), f"{name}/scaled")
@@ -48,7 +54,7 @@ def _gelu(builder: GraphBuilder, value: str, name: str) -> str:
     return builder.node("Mul", [value, half], f"{name}/gelu")
 
 
-_GATED = {"gelu": _gelu, "mish": _mish, "silu": _silu, "swish": _silu}
+_GATED = {"gelu": _gelu, "hard_silu": _hard_silu, "mish": _mish, "silu": _silu, "swish": _silu}
 
 
 def activate(builder: GraphBuilder, layer: Any, value: str) -> str:

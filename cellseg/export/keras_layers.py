@@ -82,6 +82,32 @@ def _depthwise_conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str
     return _conv_node(builder, layer, inputs, kernel, group=channels)
 
 
+def _separable_conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    """Depthwise, then 1x1; bias and activation belong to the second."""
+    kernel = array(layer.depthwise_kernel)  # (kh, kw, in, multiplier)
+    height, width, channels, _ = kernel.shape
+    depthwise = builder.node(
+        "Conv",
+        [
+            *inputs,
+            builder.constant(
+                kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width),
+                f"{layer.name}/depthwise_kernel",
+            ),
+        ],
+        f"{layer.name}/depthwise",
+        kernel_shape=[height, width],
+        strides=list(layer.strides),
+        dilations=list(layer.dilation_rate),
+        pads=_pads(builder, layer, inputs, (height, width), layer.dilation_rate),
+        group=channels,
+    )
+    pointwise = array(layer.pointwise_kernel).transpose(3, 2, 0, 1)
+    operands = [depthwise, builder.constant(pointwise, f"{layer.name}/pointwise_kernel")]
+    operands += _bias(builder, layer)
+    return activate(builder, layer, builder.node("Conv", operands, layer.name, kernel_shape=[1, 1]))
+
+
 def _conv_node(
     builder: GraphBuilder, layer: Any, inputs: list[str], kernel: NDArray[np.float32], group: int
 ) -> str:
@@ -249,7 +275,9 @@ _CONVERTERS: dict[str, Converter] = {
     "ReLU": _relu,
     "Rescaling": _rescaling,
     "Reshape": _reshape,
+    "SeparableConv2D": _separable_conv,
     "Softmax": _softmax,
+    "Subtract": _elementwise("Sub"),
     "UpSampling2D": _upsample,
     "WindowAttention": window_attention,
     "ZeroPadding2D": _zero_padding,

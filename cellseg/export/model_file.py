@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellseg.export.int8 import Int8Choice
-    from cellseg.runtime.bundle import VersusFp32
+    from cellseg.runtime.bundle import Agreement, VersusFp32
     from cellseg.runtime.quality import Score
 
 __all__ = ["ModelFile"]
@@ -43,7 +43,12 @@ class ModelFile:
         parts = ("model", self.precision, self.scheme, self.format)
         return ".".join(part for part in parts if part is not None)
 
-    def variant(self, scores: Sequence[Score], kept: VersusFp32 | None) -> Variant:
+    def variant(
+        self,
+        scores: Sequence[Score],
+        kept: VersusFp32 | None,
+        agreement: Sequence[Agreement] = (),
+    ) -> Variant:
         """Entry of the manifest, with what was measured."""
         return Variant.model_validate(
             {
@@ -55,5 +60,6 @@ class ModelFile:
                 "bytes": len(self.data),
                 "quality": [score.quality for score in scores],
                 "vs_fp32": kept,
+                "agreement": agreement,
             }
         )

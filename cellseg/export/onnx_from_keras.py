@@ -96,7 +96,8 @@ def _check_input(functional: Any) -> None:
     shapes = [tuple(tensor.shape) for tensor in functional.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
         raise ExportError(
-            f"A model must take one RGB image, (N, H, W, 3). Received: inputs of shape {shapes}."
+            f"A model must take one RGB image, (N, H, W, 3). Received: inputs of shape {shapes}.",
+            hint="Put a layer in front that makes its channels of red, green and blue.",
         )
 
 

@@ -8,37 +8,37 @@ computed while the network runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, compose, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper
 
-from cellseg.errors import BundleError, ExportError
-from cellseg.export.builder import INPUT, IR_VERSION, OPSET, OUTPUT
+from cellseg.errors import ExportError
+from cellseg.export.builder import INPUT
 from cellseg.export.graph import Graph, attribute
+from cellseg.export.onnx_ending import Ending, find_ending
+from cellseg.export.onnx_load import PREFIX, load_onnx, normalized
+from cellseg.export.onnx_shapes import refuse_whole_tile, run_session, session_of, settle_sizes
 from cellseg.export.passes import run_pass
 from cellseg.export.passes.spell_out_windows import SpellOutWindows
-from cellseg.runtime.onnx_file import read_onnx_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import onnx
     from numpy.typing import NDArray
 
     Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-__all__ = ["OnnxSource", "read_onnx"]
+__all__ = ["InputRange", "OnnxSource", "read_onnx"]
 
-_PREFIX = "net/"  # keeps the user's names and ours apart
+_LOG = logging.getLogger(__name__)
 _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
-_WHOLE_TILE = {
-    "InstanceNormalization", "GroupNormalization", "LayerNormalization", "GlobalAveragePool",
-    "GlobalMaxPool", "ReduceMean", "LpNormalization", "MeanVarianceNormalization",
-}  # fmt: skip
-_TRIAL_PX = 256
+_IDENTITY = {"Mul": 1.0, "Add": 0.0}
+_PACKED = "input/packed"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,41 @@ class OnnxSource:
 
 
 @dataclass(frozen=True)
+class InputRange:
+    """What a float input gets: ``scale * byte + offset``, one number or one a channel."""
+
+    scale: tuple[float, ...] = (1 / 255,)
+    offset: tuple[float, ...] = (0.0,)
+    is_told: bool = True
+    """False: nobody said so."""
+
+    def __post_init__(self) -> None:
+        for name, numbers in (("input_scale", self.scale), ("input_offset", self.offset)):
+            if len(numbers) not in (1, 3) or not np.isfinite(numbers).all():
+                raise ExportError(
+                    f"{name} must be one number, or one each for red, green and blue. "
+                    f"Received: {name}={[*numbers]}."
+                )
+        if not all(self.scale):
+            raise ExportError(f"input_scale must not be 0. Received: {[*self.scale]}.")
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Scale an image, (h, w, 3)."""
+        scaled = image * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)
+        return np.asarray(scaled, np.float32)
+
+    def __str__(self) -> str:
+        ends = [np.multiply(byte, self.scale) + np.array(self.offset) for byte in (0, 255)]
+        low, high = (" ".join(f"{number:.3g}" for number in np.unique(end)) for end in ends)
+        told = (
+            ""
+            if self.is_told
+            else ("; if it was trained on other values, say --input-scale and --input-offset")
+        )
+        return f"the float input gets bytes as {low} .. {high}{told}"
+
+
+@dataclass(frozen=True)
 class _Form:
     """How the user's model takes and gives images."""
 
@@ -73,7 +108,7 @@ class _Form:
     hw: tuple[int, int] | None
 
 
-def read_onnx(path: Path, classes: int, scale: float, offset: float) -> OnnxSource:
+def read_onnx(path: Path, classes: int, given: InputRange, whole_tile: bool = False) -> OnnxSource:
     """Read an ONNX file and adapt it.
 
     Parameters
@@ -82,53 +117,28 @@ def read_onnx(path: Path, classes: int, scale: float, offset: float) -> OnnxSour
         The file.
     classes : int
         Number of classes, background included: with one channel less, it is what is left.
-    scale, offset : float
-        A float input gets ``scale * byte + offset``.
+    given : InputRange
+        What a float input gets.
+    whole_tile : bool
+        Allow layers that look at the whole tile, where their effect can be measured.
 
     Raises
     ------
     ExportError
         If the model cannot be adapted; what stands in the way is named.
     """
-    original = _load(path)
+    original = load_onnx(path)
     form = _form(original)
-    _refuse_whole_tile(original)
-    model = _opened(original, form, scale, offset)
-    channels, planar = _output_layout(model, form)
-    softmax = channels == classes
-    ending = _Ending(planar, "Softmax" if softmax else "Sigmoid")
+    if form.is_float:
+        _LOG.log(logging.INFO if given.is_told else logging.WARNING, "%s", given)
+    model = _opened(original, form, given)
+    settle_sizes(model, form.hw)
+    refuse_whole_tile(model, whole_tile)
+    ending = find_ending(model, classes)
     ending.apply(model)
-    head = ending.head
-    _declare_output(model, channels)
     model = run_pass(SpellOutWindows(), model).model
-    return OnnxSource(
-        model, channels, head, _original_predict(original, form, scale, offset, ending), form.hw
-    )
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        data = path.read_bytes()
-        facts = read_onnx_facts(data)
-    except OSError as error:
-        raise ExportError(f"The model must be readable. Received: {path} ({error}).") from error
-    except BundleError as error:
-        raise ExportError(f"{path.name} must be an ONNX file. Received: {error}") from error
-    if facts.external_tensors:
-        raise ExportError(
-            "A model must hold its own weights. "
-            f"Received: {path.name} with external data for {facts.external_tensors[0]!r}.",
-            hint="onnx.save(onnx.load(path), path) puts them into the file.",
-        )
-    foreign = sorted(set(facts.opsets) - {"", "ai.onnx"})
-    model = onnx.load_model_from_string(data)
-    odd = [node for node in model.graph.node if node.domain in foreign]
-    if odd:
-        raise ExportError(
-            f"Every operator must be ONNX's own. Received: {odd[0].name or odd[0].output[0]!r} "
-            f"({odd[0].domain}.{odd[0].op_type})."
-        )
-    return model
+    predict = _original_predict(original, form, given, ending)
+    return OnnxSource(model, ending.channels, ending.head, predict, form.hw)
 
 
 def _form(model: onnx.ModelProto) -> _Form:
@@ -147,12 +157,18 @@ def _form(model: onnx.ModelProto) -> _Form:
     if len(sizes) != 4 or 3 not in (sizes[1], sizes[3]):
         raise ExportError(
             "A model must take RGB images, (N, 3, H, W) or (N, H, W, 3). "
-            f"Received: {inputs[0].name!r} of shape {_shape(kind)}."
+            f"Received: {inputs[0].name!r} of shape {_shape(kind)}.",
+            hint="Put a layer in front that makes its channels of red, green and blue.",
         )
     if kind.elem_type not in (TensorProto.FLOAT, TensorProto.UINT8):
         raise ExportError(
             "A model must take float32 or uint8. Received: "
             f"{inputs[0].name!r} of type {TensorProto.DataType.Name(kind.elem_type)}."
+        )
+    if sizes[0] > 1:
+        raise ExportError(
+            f"A model must take one image, or any number. Received: {sizes[0]} at a time.",
+            hint="Export it for one image, or with the first axis dynamic.",
         )
     planar = sizes[1] == 3
     height, width = sizes[2:] if planar else sizes[1:3]
@@ -164,231 +180,78 @@ def _shape(kind: Any) -> list[Any]:
     return [dim.dim_param or dim.dim_value for dim in kind.shape.dim]
 
 
-def _refuse_whole_tile(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        if node.op_type in _WHOLE_TILE:
-            raise ExportError(
-                "A layer must not look at the whole tile: it makes seams that no halo mends. "
-                f"Received: {node.name or node.output[0]!r} ({node.op_type}).",
-                hint="Use BatchNormalization, whose statistics are fixed after training.",
-            )
-
-
-def _opened(original: onnx.ModelProto, form: _Form, scale: float, offset: float) -> onnx.ModelProto:
-    """Copy the model with our input, free sizes, our opset, and constants as such."""
-    model = onnx.ModelProto()
-    model.CopyFrom(original)
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if opsets.get("", opsets.get("ai.onnx")) != OPSET:
-        model = _converted(model)
-    model = compose.add_prefix(model, _PREFIX, rename_nodes=False)
-    del model.graph.value_info[:], model.opset_import[:], model.metadata_props[:]
-    model.opset_import.append(helper.make_opsetid("", OPSET))
-    model.ir_version, model.producer_name = IR_VERSION, "cellseg"
-    _constants_as_initializers(model)
-    _begin(model, form, scale, offset)
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type.lower()}_{index}"
+def _opened(original: onnx.ModelProto, form: _Form, given: InputRange) -> onnx.ModelProto:
+    """Copy the model with our input and free sizes."""
+    model = normalized(original)
+    _begin(model, form, given)
+    Graph(model).drop_unused()
     return model
 
 
-def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        return version_converter.convert_version(model, OPSET)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise ExportError(
-            f"A model must be of opset {OPSET}, or convertible to it. Received: {error}."
-        ) from error
-
-
-def _constants_as_initializers(model: onnx.ModelProto) -> None:
-    graph = Graph(model)
-    for node in graph.of_type("Constant"):
-        value = attribute(node, "value")
-        if value is None:
-            number = node.attribute[0]
-            value = numpy_helper.from_array(np.asarray(helper.get_attribute_value(number)))
-            if value.data_type == TensorProto.DOUBLE:
-                value = numpy_helper.from_array(numpy_helper.to_array(value).astype(np.float32))
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(value)
-        tensor.name = node.output[0]
-        model.graph.initializer.append(tensor)
-        graph.replace(node, [])
-    for node in graph.of_type("Identity", "Dropout"):
-        if node.output[0] != graph.output:
-            graph.bypass(node, node.input[0])
-
-
-def _begin(model: onnx.ModelProto, form: _Form, scale: float, offset: float) -> None:
+def _begin(model: onnx.ModelProto, form: _Form, given: InputRange) -> None:
     """Put our input in front: bytes, planes, float, scaled."""
-    graph, source = Graph(model), _PREFIX + form.input
+    graph, source = Graph(model), PREFIX + form.input
     nodes = [
         helper.make_node("Transpose", [INPUT], ["input/planar"], "input/planar", perm=_TO_NCHW),
         helper.make_node("Cast", ["input/planar"], ["input/float"], "input/float", to=1),
     ]
-    steps = (("Mul", scale, 1.0), ("Add", offset, 0.0)) if form.is_float else ()
     value = "input/float"
-    for op, number, neutral in steps:
-        if number != neutral:
-            factor = np.full((1, 1, 1), number, np.float32)
+    for op, numbers in (("Mul", given.scale), ("Add", given.offset)) if form.is_float else ():
+        if any(number != _IDENTITY[op] for number in numbers):
+            factor = np.array(numbers, np.float32).reshape(-1, 1, 1)
             by = graph.add_constant(f"input/{op.lower()}_by", factor)
             name = f"input/{op.lower()}"
             nodes.append(helper.make_node(op, [value, by], [name], name))
             value = name
+    if not form.planar:
+        packed = helper.make_node("Transpose", [value], [_PACKED], _PACKED, perm=_TO_NHWC)
+        nodes.append(packed)
     _lead_in(graph, form, source, value)
-    for offset_at, node in enumerate(nodes):
-        model.graph.node.insert(offset_at, node)
+    for place, node in enumerate(nodes):
+        model.graph.node.insert(place, node)
     image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", "H", "W", 3])
     del model.graph.input[:]
     model.graph.input.append(image)
 
 
 def _lead_in(graph: Graph, form: _Form, source: str, value: str) -> None:
-    """Let those who read the user's image read ours, which is float and NCHW."""
+    """Let those who read the user's image read ours, which is float and NCHW.
+
+    A Cast of bytes and a Transpose to NCHW that come at once are dropped; who reads float NHWC
+    gets it by a Transpose back.
+    """
     for node in graph.consumers(source):
-        drop = (not form.is_float and node.op_type == "Cast") or (
-            not form.planar and node.op_type == "Transpose"
-        )
-        if drop and not form.planar and node.op_type == "Cast":
-            _lead_in(graph, form, node.output[0], value)
-            graph.replace(node, [])
-        elif drop:
-            for after in graph.consumers(node.output[0]):
-                if not form.is_float and after.op_type == "Cast":
-                    graph.bypass(after, node.output[0])
-            graph.bypass(node, value)
-        elif form.planar and form.is_float:
-            places = [i for i, name in enumerate(node.input) if name == source]
-            for index in places:
-                node.input[index] = value
+        if not form.planar and attribute(node, "perm") == _TO_NCHW:
+            inner = replace(form, planar=True)
+        elif not form.is_float and attribute(node, "to") == TensorProto.FLOAT:
+            inner = replace(form, is_float=True)
+        elif form.is_float:
+            _rewire(node, source, value if form.planar else _PACKED)
+            continue
         else:
             raise ExportError(
-                "An NHWC or uint8 image must be transposed or cast at once. "
+                "A uint8 image must be cast to float, at once or after a transpose to NCHW. "
                 f"Received: {node.name!r} ({node.op_type}) reads it.",
                 hint="Export the model with a float32 input, (N, 3, H, W).",
             )
+        _lead_in(graph, inner, node.output[0], value)
+        graph.replace(node, [])
 
 
-def _output_layout(model: onnx.ModelProto, form: _Form) -> tuple[int, bool]:
-    """Run the model at two sizes; channels, and whether they come first."""
-    found = []
-    for height, width in ((_TRIAL_PX, _TRIAL_PX), (_TRIAL_PX, 2 * _TRIAL_PX)):
-        image = np.zeros((1, height, width, 3), np.uint8)
-        shape = _run_shape(model, image)
-        planar = len(shape) == 4 and shape[2:] == (height, width)
-        if not planar and (len(shape) != 4 or shape[1:3] != (height, width)):
-            raise ExportError(
-                "A model must give a map as large as the image, whatever its size. "
-                f"Received: {shape} for an image of {height} x {width} px.",
-                hint="Sizes inside the graph must not be fixed: export it with dynamic axes.",
-            )
-        found.append((shape[1] if planar else shape[3], planar))
-    return found[0]
-
-
-def _run_shape(model: onnx.ModelProto, image: NDArray[np.uint8]) -> tuple[int, ...]:
-    trial = onnx.ModelProto()
-    trial.CopyFrom(model)
-    name = trial.graph.output[0].name
-    del trial.graph.output[:]
-    trial.graph.output.append(onnx.ValueInfoProto(name=name))
-    (result,) = _run(trial, {INPUT: image})
-    return tuple(result.shape)
-
-
-def _run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
-    session = _session(model)
-    try:
-        return list(session.run(None, feed))
-    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        raise ExportError(
-            "A model must run on images of any size that its stride divides. "
-            f"Received: {str(error).splitlines()[0]}",
-            hint="Sizes inside the graph must not be fixed: export it with dynamic axes.",
-        ) from error
-
-
-def _session(model: onnx.ModelProto) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        return ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # as in `_run`
-        raise ExportError(
-            f"ONNX Runtime must be able to load the model. Received: {error}."
-        ) from error
-
-
-class _Ending:
-    """The last nodes: probabilities, NHWC."""
-
-    def __init__(self, planar: bool, wanted: str) -> None:
-        self._planar, self._wanted = planar, wanted
-        self.added: str | None = None
-        self.head = wanted.lower()
-
-    def apply(self, model: onnx.ModelProto) -> None:
-        """Leave out a Transpose to NHWC, add what makes probabilities of logits, add our own."""
-        graph = Graph(model)
-        value = graph.output
-        last = graph.producer(value)
-        if not self._planar:
-            if last is None or last.op_type != "Transpose" or attribute(last, "perm") != _TO_NHWC:
-                raise ExportError(
-                    "An NHWC result must come from a Transpose. Received: "
-                    f"{last.op_type if last else 'nothing'}.",
-                    hint="Export the model with a result of (N, C, H, W).",
-                )
-            value = last.input[0]
-            last = graph.producer(value)
-        if last is not None and last.op_type in ("Softmax", "Sigmoid"):
-            self.head = last.op_type.lower()
-        else:
-            self.added = self._wanted
-            name = f"output/{self.head}"
-            node = helper.make_node(self._wanted, [value], [name], name)
-            if self._wanted == "Softmax":
-                node.attribute.append(helper.make_attribute("axis", 1))
-            model.graph.node.append(node)
-            value = name
-        node = helper.make_node("Transpose", [value], [OUTPUT], "output/packed", perm=_TO_NHWC)
-        model.graph.node.append(node)
-
-    def finish(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Do the same to what the original gave, (1, C, H, W) or (1, H, W, C)."""
-        packed = values[0].transpose(1, 2, 0) if self._planar else values[0]
-        if self.added == "Sigmoid":
-            packed = 1 / (1 + np.exp(-packed))
-        elif self.added == "Softmax":
-            powers = np.exp(packed - packed.max(-1, keepdims=True))
-            packed = powers / powers.sum(-1, keepdims=True)
-        return np.asarray(packed, np.float32)
-
-
-def _declare_output(model: onnx.ModelProto, channels: int) -> None:
-    shape: list[str | int | None] = ["N", "H", "W", channels]
-    del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
-    Graph(model).drop_unused()
+def _rewire(node: onnx.NodeProto, old: str, new: str) -> None:
+    places = [place for place, name in enumerate(node.input) if name == old]
+    for place in places:
+        node.input[place] = new
 
 
 def _original_predict(
-    original: onnx.ModelProto, form: _Form, scale: float, offset: float, ending: _Ending
+    original: onnx.ModelProto, form: _Form, given: InputRange, ending: Ending
 ) -> Predict:
-    session = _session(original)
+    session = session_of(original)
 
     def predict(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
-        image = tile[np.newaxis]
-        if form.planar:
-            image = image.transpose(0, 3, 1, 2)
-        feed: Any = np.ascontiguousarray(image)
-        if form.is_float:
-            feed = feed.astype(np.float32) * np.float32(scale) + np.float32(offset)
-        return ending.finish(session.run(None, {form.input: feed})[0])
+        feed: Any = given.apply(tile) if form.is_float else tile
+        image = np.ascontiguousarray((feed.transpose(2, 0, 1) if form.planar else feed)[np.newaxis])
+        return ending.finish(run_session(session, {form.input: image})[0])
 
     return predict

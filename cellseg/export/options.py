@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import ExportError
+from cellseg.runtime.readers import missing_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,8 @@ __all__ = ["ExportOptions", "ExportReport", "check_options"]
 
 TARGETS = ("onnx", "tflite", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
+CHANNEL_ORDERS = ("rgb", "bgr")
+DEFAULT_FLOOR = 0.99
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,16 @@ class ExportOptions:
     mpp: float | None = None
     """Microns per pixel, for the same; None: it has no scale."""
 
-    input_scale: float = 1 / 255
-    """An ONNX file of one's own with a float input gets ``input_scale * byte + input_offset``."""
+    input_scale: tuple[float, ...] | None = None
+    """A lone file's float input gets ``input_scale * byte + input_offset``: one number, or one a
+    channel; None: 1 / 255 for ONNX, 1 for Keras, and it says so."""
 
-    input_offset: float = 0.0
+    input_offset: tuple[float, ...] = (0.0,)
     """See ``input_scale``."""
+
+    channel_order: str = "rgb"
+    """Order of the channels that a lone file was trained on: ``rgb`` or ``bgr``. The numbers of
+    ``input_scale`` and ``input_offset`` stand in that order."""
 
     precisions: tuple[str, ...] = ("fp32", "int8")
     """``fp32`` is always written; ``int8`` and ``fp16`` need representative images."""
@@ -60,17 +68,22 @@ class ExportOptions:
     """Side of the tiles those engines take."""
 
     representative: tuple[Path, ...] = ()
-    """Folders of images whose tiles give the ranges of int8; never those of ``evaluate``."""
+    """Slides, or folders of images, whose tiles give the ranges of int8; never those of
+    ``evaluate``."""
 
     select: tuple[tuple[str, Path], ...] = ()
-    """(name, labelled folder) to choose between int8 files by; by agreement with fp32 if empty."""
+    """(name, labelled folder) to choose between int8 files by; by agreement with fp32 on tiles that
+    are held out if empty."""
 
     evaluate: tuple[tuple[str, Path], ...] = ()
-    """(name, labelled folder) whose measured quality goes into the manifest; chooses nothing."""
+    """(name, labelled folder) whose measured quality goes into the manifest; chooses nothing. If
+    empty, the agreement with fp32 goes there."""
 
-    min_quality: float = 0.99
-    """Share of the fp32 quality that int8 must keep: Dice of every class and object F1, each as a
-    mean in which images count alike, on every engine."""
+    min_quality: float | None = None
+    """Share of fp32 that int8 must keep, on every engine; None: 0.99, of which agreement that falls
+    short, or cannot be measured, is warned of. Of the quality on labelled images: Dice of every
+    class and object F1, each as a mean in which images count alike. Without any, of agreement with
+    fp32 on tiles held out."""
 
     methods: tuple[str, ...] = ("minmax", "percentile", "entropy")
     """Range methods to choose from."""
@@ -82,7 +95,10 @@ class ExportOptions:
     """Largest change of an output that the halo may leave; 0: none, whatever the image."""
 
     tiles: int = 128
-    """Representative tiles."""
+    """Representative tiles that give ranges."""
+
+    held_out_tiles: int = 64
+    """Representative tiles that agreement with fp32 is measured on; a third of few."""
 
     tile_px: int = 256
     """Side of a representative tile."""
@@ -92,6 +108,16 @@ class ExportOptions:
 
     threads: int | None = None
     """Threads to measure with; by default every core."""
+
+    @property
+    def floor(self) -> float:
+        """Share of fp32 that int8 must keep."""
+        return DEFAULT_FLOOR if self.min_quality is None else self.min_quality
+
+    @property
+    def is_floor_asked(self) -> bool:
+        """Whether somebody insists on it, so that what cannot be measured is refused."""
+        return self.min_quality is not None and self.min_quality > 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +158,7 @@ class ExportReport:
             "halo_px": self.bundle.manifest.halo_px,
             "int8_scores": None if self.int8 is None else self.int8.scores,
             "int8_method": None if self.int8 is None else self.int8.method,
+            "int8_scored_on": None if self.int8 is None else self.int8.scored_on,
             "engines": [item.to_json() for item in self.engines],
             "variants": [item.model_dump(mode="json") for item in self.bundle.variants],
         }
@@ -144,15 +171,30 @@ def check_options(options: ExportOptions) -> None:
     ------
     ExportError
         If there is nothing to export, a name is unknown, or what is asked for needs more.
+    SlideError
+        If representative images are not there.
     """
     if not options.run.exists():
         raise ExportError(
             f"What is exported must be there. Received: {options.run}.",
             hint="Name a run's folder, a .keras or an .onnx file.",
         )
+    for path in options.representative:
+        if not path.exists():
+            raise missing_file(path)
     unknown = sorted(set(options.precisions) - set(PRECISIONS))
     if unknown:
         raise ExportError(f"precision must be one of {PRECISIONS}. Received: {unknown}.")
+    if options.channel_order not in CHANNEL_ORDERS:
+        raise ExportError(
+            f"channel_order must be one of {CHANNEL_ORDERS}. "
+            f"Received: channel_order={options.channel_order!r}."
+        )
+    if not 0.0 <= options.floor <= 1.0:
+        raise ExportError(
+            f"min_quality is a share of fp32, 0 to 1. Received: min_quality={options.min_quality}.",
+            hint="For 99 % write 0.99.",
+        )
     _check_targets(options.targets)
     if options.compute_capabilities and "tensorrt" not in options.targets:
         raise ExportError(
@@ -165,7 +207,8 @@ def check_options(options: ExportOptions) -> None:
     if measured and not options.representative:
         raise ExportError(
             f"{measured[0]} needs representative images. Received: none.",
-            hint="Name folders of training images with --representative, or use --precision fp32.",
+            hint="Name folders of images like those it will see, or slides, with --representative; "
+            "they need no labels. Or use --precision fp32.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether the exported model computes what Keras computes, on the same bytes."""
+"""Whether the exported model computes what its source computes, on the same bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Parity:
         """Raise ExportError if the largest difference is above the limit."""
         if not self.max_difference <= limit:  # also refuses NaN
             raise ExportError(
-                f"The exported model must agree with Keras within {limit:g}. Received: "
+                f"The exported model must agree with its source within {limit:g}. Received: "
                 f"max_difference={self.max_difference:.3g} over {self.tiles} tiles."
             )
 

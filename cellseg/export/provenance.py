@@ -36,6 +36,9 @@ class Measured:
     tiles: int
     """Representative tiles that gave the ranges."""
 
+    held_out: int = 0
+    """Others that agreement with fp32 was measured on."""
+
     @property
     def parity(self) -> Parity:
         """Difference between the source and the fp32 graph."""
@@ -60,17 +63,18 @@ def export_notes(source: Source, measured: Measured) -> dict[str, Any]:
     if measured.largest is not None:
         notes["fp16"] = {"largest": measured.largest.value, "at": measured.largest.layer}
     return notes | {
-        f"int8_{choice.scheme}": _int8_notes(choice, measured.tiles) for choice in measured.choices
+        f"int8_{choice.scheme}": _int8_notes(choice, measured) for choice in measured.choices
     }
 
 
-def _int8_notes(choice: Int8Choice, tiles: int) -> dict[str, Any]:
+def _int8_notes(choice: Int8Choice, measured: Measured) -> dict[str, Any]:
     return {
         "ranges": choice.method,
         "scores": choice.scores,
         "scored_on": choice.scored_on,
         "given_back_to_float": [step.layer for step in choice.given_back],
-        "representative_tiles": tiles,
+        "representative_tiles": measured.tiles,
+        "held_out_tiles": measured.held_out,
     }
 
 

@@ -1,24 +1,18 @@
-"""How much of fp32's quality a variant keeps, and how well a model agrees with another's words."""
+"""How much of fp32's quality a variant keeps."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cellseg.runtime.bundle import VersusFp32
-from cellseg.runtime.metrics import count_error, match_objects
-from cellseg.runtime.quality import Prediction, dice_by_class
+from cellseg.runtime.metrics import count_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from numpy.typing import NDArray
+    from cellseg.runtime.quality import Score
 
-    from cellseg.runtime.bundle import ModelCard
-    from cellseg.runtime.quality import Runner, Score
-
-__all__ = ["agreement", "versus_fp32"]
+__all__ = ["versus_fp32"]
 
 
 def versus_fp32(scores: Iterable[Score], reference: Iterable[Score]) -> VersusFp32:
@@ -70,40 +64,6 @@ def _kept(pairs: list[tuple[Score, Score]]) -> VersusFp32:
         object_f1_ratio=round(_ratio(objects), 5) if objects else None,
         count_drift=round(count_error(found, expected), 5) if objects else None,
     )
-
-
-def agreement(
-    runner: Runner,
-    references: Sequence[Prediction],
-    tiles: Sequence[NDArray[np.uint8]],
-    card: ModelCard,
-) -> float:
-    """Measure how well a model agrees with what another predicted, without any labels.
-
-    Parameters
-    ----------
-    runner : Runner
-        The model.
-    references : sequence of Prediction
-        Of the other model, one a tile.
-    tiles : sequence of uint8, shape (h, w, 3)
-        RGB.
-    card : ModelCard
-        How outputs of both are read.
-
-    Returns
-    -------
-    float
-        The smaller of mean Dice of the classes and mean F1 of the cells, 0..1.
-    """
-    overlaps, f1 = [], []
-    for tile, reference in zip(tiles, references, strict=True):
-        prediction = Prediction.from_probabilities(runner(tile), card)
-        overlaps.append(np.mean(dice_by_class(prediction.classes, reference.classes, card)))
-        if prediction.labels is not None and reference.labels is not None:
-            f1.append(match_objects(prediction.labels, reference.labels).f1)
-    means = [float(np.mean(values)) for values in (overlaps, f1) if values]
-    return min(means)
 
 
 def _ratio(weighted: list[tuple[float, float, int]]) -> float:

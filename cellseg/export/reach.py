@@ -5,7 +5,8 @@ Walking back from an output pixel, each layer widens the interval of pixels it d
     convolution, pooling   lo * s - pad_top  ..  hi * s - pad_top + (k - 1) * d
     transposed convolution ceil((lo + pad - k + 1) / s)  ..  floor((hi + pad) / s)
     depth to space         lo // b  ..  hi // b
-    resize (linear)        the two source pixels around (i + 1/2) / s - 1/2
+    resize                 the source pixels around (i + 1/2) / s - 1/2, or i / s
+    slice                  start + i * step
 
 Where branches meet, the union counts. Weights are not looked at: no input can make the network see
 farther, and a measurement must stay within.
@@ -24,12 +25,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
 from cellseg.export.graph import Graph, attribute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import onnx
 
 __all__ = ["Reach", "structural_reach", "total_stride", "whole_tile_nodes"]
@@ -37,14 +41,27 @@ __all__ = ["Reach", "structural_reach", "total_stride", "whole_tile_nodes"]
 Interval = tuple[int, int]
 
 _POINTWISE = {
-    "Add", "BatchNormalization", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Elu", "Erf",
-    "Exp", "Gather", "GreaterOrEqual", "LeakyRelu", "Max", "Min", "Mul", "Pow", "QuantizeLinear",
-    "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub",
-    "Tanh", "Transpose", "Where",
+    "Abs", "Add", "And", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat", "Cos",
+    "DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gather", "Greater",
+    "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual",
+    "Log", "Max", "Mean", "Min", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "QuantizeLinear",
+    "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign",
+    "Split", "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Transpose", "Where", "Xor",
+    # Over channels; `onnx_shapes` refuses them in a user's graph where they run over the image.
+    "LayerNormalization", "LogSoftmax", "LRN", "LpNormalization", "ReduceL1", "ReduceL2",
+    "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "ReduceSumSquare", "Softmax",
     # Within the pixels that a window has become: rows and columns stay where they are.
-    "MatMul", "Reshape",
+    "MatMul", "Reshape", "Squeeze", "Unsqueeze",
 }  # fmt: skip
 _WHOLE_TILE = {"GlobalAveragePool", "InstanceNormalization"}
+_PLACES = {b"half_pixel", b"pytorch_half_pixel", b"half_pixel_symmetric", b"asymmetric"}
+_ROUNDINGS: dict[bytes, Callable[[Fraction], int]] = {
+    b"floor": math.floor,
+    b"ceil": math.ceil,
+    b"round_prefer_floor": lambda place: math.ceil(place - Fraction(1, 2)),
+    b"round_prefer_ceil": lambda place: math.floor(place + Fraction(1, 2)),
+}
 
 
 @dataclass(frozen=True)
@@ -89,14 +106,23 @@ def whole_tile_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def total_stride(model: onnx.ModelProto) -> int:
-    """Return the number that heights and widths must be multiples of."""
+    """Return the number that heights and widths must be multiples of.
+
+    A tensor of 2/3 of the image's height wants a multiple of 3; one of a half beside it wants a
+    multiple of 2 as well, so 6 in all.
+    """
     graph = Graph(model)
-    scale = {graph.input: 1.0}
+    return math.lcm(*(_stride_along(graph, axis) for axis in (0, 1)))
+
+
+def _stride_along(graph: Graph, axis: int) -> int:
+    scale = {graph.input: Fraction(1)}  # pixels of the image per row or column
     for node in graph.nodes:
         known = [scale[name] for name in node.input if name in scale]
         if known:
-            scale[node.output[0]] = max(known) * _shrinkage(graph, node)
-    return round(max(scale.values()))
+            made = max(known) * _shrinkage(graph, node, axis)
+            scale.update(dict.fromkeys(node.output, made))
+    return math.lcm(*(value.numerator for value in scale.values()))
 
 
 def _reach_along(graph: Graph, axis: int, stride: int) -> Reach:
@@ -114,9 +140,11 @@ def _needed(graph: Graph, axis: int, position: int) -> Interval:
     """Input interval that one output position depends on."""
     needs: dict[str, Interval] = {graph.output: (position, position)}
     for node in reversed(graph.nodes):
-        if node.output[0] not in needs:
+        wanted = [needs[name] for name in node.output if name in needs]
+        if not wanted:
             continue
-        interval = _before(graph, node, needs[node.output[0]], axis)
+        outer = (min(low for low, _ in wanted), max(high for _, high in wanted))
+        interval = _before(graph, node, outer, axis)
         for name in node.input:
             low, high = needs.get(name, interval)
             needs[name] = (min(low, interval[0]), max(high, interval[1]))
@@ -131,8 +159,8 @@ def _before(graph: Graph, node: onnx.NodeProto, interval: Interval, axis: int) -
         size = attribute(node, "blocksize")
         return low * size, high * size + size - 1
     if node.op_type in ("Pad", "Slice"):
-        offset = _offset(graph, node, axis)
-        return low + offset, high + offset
+        offset, step = _cut(graph, node, axis)
+        return low * step + offset, high * step + offset
     if node.op_type in ("Conv", "MaxPool", "AveragePool"):
         start, reach, stride = _window(node, axis)
         return low * stride - start, high * stride - start + reach
@@ -143,13 +171,11 @@ def _before(graph: Graph, node: onnx.NodeProto, interval: Interval, axis: int) -
         size = attribute(node, "blocksize")
         return low // size, high // size
     if node.op_type == "Resize":
-        size = _resize_factor(graph, node, axis)
-        if attribute(node, "mode", b"nearest") == b"nearest":
-            return low // size, high // size
-        first, last = ((2 * i + 1 - size) // (2 * size) for i in (low, high))
-        return first, last + 1
+        return _before_resize(node, interval, _resize_factor(graph, node, axis))
     raise ExportError(
-        f"The reach of every operator must be known. Received: {node.name!r} ({node.op_type})."
+        f"The reach of every operator must be known. Received: {node.name!r} ({node.op_type}).",
+        hint="Build that layer of convolutions, poolings, resizing by whole factors and "
+        "elementwise operators.",
     )
 
 
@@ -161,36 +187,71 @@ def _window(node: onnx.NodeProto, axis: int) -> tuple[int, int, int]:
     return pads[axis], (kernel - 1) * dilation, attribute(node, "strides", [1, 1])[axis]
 
 
-def _offset(graph: Graph, node: onnx.NodeProto, axis: int) -> int:
-    """Return the row or column of the input at which the output begins."""
+def _cut(graph: Graph, node: onnx.NodeProto, axis: int) -> tuple[int, int]:
+    """Return the row or column of the input at which the output begins, and the step."""
     numbers = graph.constant(node.input[1])
     if numbers is None:
         raise ExportError(f"What is added or cut must be constant. Received: {node.name!r}.")
     if node.op_type == "Pad":
-        return -int(numbers[2 + axis])
-    axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
-    if axes is None or list(axes) != [2, 3] or min(numbers) < 0:
-        raise ExportError(f"Slice must cut rows and columns. Received: {node.name!r}.")
-    return int(numbers[axis])
+        return -int(numbers[2 + axis]), 1
+    axes = _optional(graph, node, 3, range(len(numbers)))
+    steps = _optional(graph, node, 4, [1] * len(numbers))
+    cuts = {at: (int(n), int(step)) for at, n, step in zip(axes, numbers, steps, strict=True)}
+    if any(at < 0 for at in axes) or any(min(cuts.get(at, (0, 1))) < 0 for at in (2, 3)):
+        raise ExportError(
+            "Slice must cut rows and columns, counted from the top left. "
+            f"Received: {node.name!r}, axes {[*map(int, axes)]}, starts {numbers.tolist()}.",
+            hint="What turns a map over, rolls it or wraps it round its borders cannot be tiled.",
+        )
+    return cuts.get(2 + axis, (0, 1))
 
 
-def _shrinkage(graph: Graph, node: onnx.NodeProto) -> float:
+def _optional(graph: Graph, node: onnx.NodeProto, place: int, default: Sequence[int]) -> list[int]:
+    value = graph.constant(node.input[place]) if len(node.input) > place else None
+    return [*default] if value is None else [int(number) for number in value]
+
+
+def _before_resize(node: onnx.NodeProto, interval: Interval, size: int) -> Interval:
+    """Source pixels of an interval; what lies beyond the image repeats its border."""
+    places = attribute(node, "coordinate_transformation_mode", b"half_pixel")
+    if places not in _PLACES:
+        raise ExportError(
+            "Resize must place pixels alike in every tile: 'half_pixel' or 'asymmetric'. "
+            f"Received: {node.name!r} with {places.decode()!r}, which stretches to the corners.",
+            hint="Train and export with align_corners=False.",
+        )
+    half = Fraction(1, 2) if places != b"asymmetric" else Fraction(0)
+    low, high = ((position + half) / size - half for position in interval)
+    mode = attribute(node, "mode", b"nearest")
+    if mode == b"nearest":
+        nearest = _ROUNDINGS[attribute(node, "nearest_mode", b"round_prefer_floor")]
+        return nearest(low), nearest(high)
+    around = 1 if mode == b"cubic" else 0
+    return math.floor(low) - around, math.floor(high) + 1 + around
+
+
+def _shrinkage(graph: Graph, node: onnx.NodeProto, axis: int) -> Fraction:
     """Input pixels per output pixel."""
     if node.op_type in ("Conv", "MaxPool", "AveragePool"):
-        return float(max(attribute(node, "strides", [1, 1])))
+        return Fraction(attribute(node, "strides", [1, 1])[axis])
     if node.op_type == "ConvTranspose":
-        return 1.0 / float(max(attribute(node, "strides", [1, 1])))
+        return Fraction(1, attribute(node, "strides", [1, 1])[axis])
     if node.op_type == "DepthToSpace":
-        return 1.0 / float(attribute(node, "blocksize"))
+        return Fraction(1, attribute(node, "blocksize"))
     if node.op_type == "SpaceToDepth":
-        return float(attribute(node, "blocksize"))
+        return Fraction(attribute(node, "blocksize"))
     if node.op_type == "Resize":
-        return 1.0 / max(_resize_factor(graph, node, 0), _resize_factor(graph, node, 1))
-    return 1.0
+        return Fraction(1, _resize_factor(graph, node, axis))
+    if node.op_type == "Slice":
+        return Fraction(_cut(graph, node, axis)[1])
+    return Fraction(1)
 
 
 def _resize_factor(graph: Graph, node: onnx.NodeProto, axis: int) -> int:
-    scales = graph.constant(node.input[2])
-    if scales is None or scales[2 + axis] != round(float(scales[2 + axis])):
-        raise ExportError(f"Resize must have whole, constant factors. Received: {node.name!r}.")
+    scales = graph.constant(node.input[2]) if len(node.input) > 2 else None
+    if scales is None or len(scales) != 4 or scales[2 + axis] != round(float(scales[2 + axis])):
+        raise ExportError(
+            f"Resize must have whole, constant factors. Received: {node.name!r}.",
+            hint="Upsample by scale_factor=2, not to a size that is computed from another map.",
+        )
     return round(float(scales[2 + axis]))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ReceptiveField", "choose_halo", "measure_reach", "probe_side"]
 
 
+_LEAST_PX = 32  # on either side of the edge: a mirrored border wants an image larger than itself
 _STRIP_PX = 512  # along the edge, where the network reaches so far that whole squares take minutes
 
 
@@ -73,7 +74,7 @@ def probe_side(model: onnx.ModelProto) -> int:
     """Side of the square images that `measure_reach` wants, in pixels."""
     stride = total_stride(model)
     bound = max(reach.radius_px for reach in structural_reach(model))
-    return 2 * (-(-(bound + 1) // stride) + 1) * stride
+    return 2 * max(-(-(bound + 1) // stride) + 1, -(-_LEAST_PX // stride)) * stride
 
 
 def measure_reach(

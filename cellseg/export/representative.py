@@ -1,23 +1,24 @@
 """Picks the tiles that stand for the model's input when ranges for int8 are measured.
 
-Candidates are cut from whole images after their intensity range was applied, as the model will see
-them. Blank glass and near-duplicates are thrown out; what is left is divided into strata (folder,
-brightness, contrast, colour) and picked from them in turns, so that a rare kind of image counts as
-much as a common one. Images that quality is measured on are kept out, by content.
+Candidates are cut from images and slides as the model will see them: their intensity range applied,
+slides at the model's pixel size and where tissue is. Blank glass and near-duplicates are thrown
+out; what is left is divided into strata (folder, brightness, contrast, colour) and picked from them
+in turns, so that a rare kind of image counts as much as a common one. Images that quality is
+measured on are kept out, by content; tiles that are held out (`hold_out`) come from images of their
+own, or, of few images, from places of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.errors import ExportError, SlideError
-from cellseg.runtime.fit import bring_to
-from cellseg.runtime.labelled import find_images, read_normalized
+from cellseg.errors import ExportError
+from cellseg.export.places import find_sources, views_of
+from cellseg.runtime.identity import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.export.places import View
     from cellseg.runtime.normalize import Normalize
 
-__all__ = ["RepresentativeTile", "content_hash", "pick_tiles"]
+__all__ = ["RepresentativeTile", "content_hash", "hold_out", "pick_tiles"]
 
 _LOG = logging.getLogger(__name__)
 _TILES_PER_IMAGE = 3
@@ -35,6 +37,8 @@ _BLANK_STD = 4.0  # of 255; noise on an empty field stays below
 _THUMB_PX = 16
 _SAME_THUMB = 2.0  # mean difference of thumbnails, of 255, below which tiles count as one
 _CANDIDATES_PER_TILE = 4
+_MOST_OVER = 1.25  # times the tiles wanted: an image is held out as a whole
+_FEW_IMAGES = 8  # of fewer, places are held out; of more, whole images
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class RepresentativeTile:
 
     source: int
     """Index of the folder it comes from."""
+
+    part: str = ""
+    """What shares no pixel with another part: an image's content, or a place in it."""
 
     @property
     def thumb(self) -> NDArray[np.float32]:
@@ -73,13 +80,14 @@ def pick_tiles(
     seed: int = 0,
     exclude: Collection[str] = (),
     fits: Sequence[tuple[int, int] | None] = (None,),
+    mpp: float | None = None,
 ) -> list[RepresentativeTile]:
-    """Pick representative tiles from folders of images.
+    """Pick representative tiles from folders of images, and from slides.
 
     Parameters
     ----------
     folders : sequence of Path
-        Searched in depth; folders named masks, labels or points are passed over.
+        Searched in depth; folders named masks, labels or points are passed over. Or a file.
     normalize : Normalize
         Intensity range, measured per image.
     count : int
@@ -92,6 +100,8 @@ def pick_tiles(
         `content_hash` of images not to use.
     fits : sequence of (int, int) or None
         Sizes that a whole image is scaled to fit before tiles are cut; None: its own scale.
+    mpp : float, optional
+        The model's microns per pixel, which slides are brought to.
 
     Raises
     ------
@@ -104,20 +114,30 @@ def pick_tiles(
         raise ExportError(
             "int8 needs representative images that quality is not measured on. "
             f"Received: none left in {[str(folder) for folder in folders]}.",
-            hint="Name folders of training images with --representative.",
+            hint="Name folders of training images, or slides, with --representative.",
         )
     wanted = min(len(images), count * _CANDIDATES_PER_TILE)
-    chosen = [images[i] for i in _spread_over_sources([s for s, _ in images], wanted, rng)]
+    chosen = [images[i] for i in _spread_over_sources([s for s, _, _ in images], wanted, rng)]
+    each = max(_TILES_PER_IMAGE, -(-_CANDIDATES_PER_TILE * count // (2 * len(chosen))))
+    is_few = len(chosen) < _FEW_IMAGES
     candidates = [
         tile
-        for s, path in chosen
-        for image in _read(path, normalize, fits)
-        for tile in _cut_tiles(s, path, image, tile_px, rng)
+        for source, path, digest in chosen
+        for view in views_of(path, normalize, fits, mpp)
+        for tile in _cut_tiles(_Origin(path, source, digest), view, tile_px, each, is_few, rng)
     ]
+    if is_few and len(fits) > 1:  # one place at two scales is the same place
+        candidates = [replace(tile, part=tile.part.partition("@")[0]) for tile in candidates]
     kept = _without_duplicates([tile for tile in candidates if not tile.is_blank])
+    if not candidates:
+        raise ExportError(
+            f"Representative images must be readable. Received: none of {len(chosen)} was.",
+            hint="Name folders of images, or slides, with --representative.",
+        )
     if not kept:
         raise ExportError(
-            f"Representative images must show something. Received: {len(candidates)} blank tiles."
+            f"Representative images must show something. Received: {len(candidates)} blank tiles.",
+            hint="Name images that show what the model is for with --representative.",
         )
     picked = _pick_in_turns(kept, count, rng)
     _LOG.info(
@@ -127,44 +147,81 @@ def pick_tiles(
     return picked
 
 
-def content_hash(path: Path) -> str:
-    """Hash of a file's bytes: the same image under another name is the same image."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def hold_out(
+    tiles: Sequence[RepresentativeTile], most: int, seed: int = 0
+) -> tuple[list[RepresentativeTile], list[RepresentativeTile]]:
+    """Divide tiles into those that give ranges and those that judge; no pixel is in both.
+
+    Parameters
+    ----------
+    tiles : sequence of RepresentativeTile
+        As picked.
+    most : int
+        Tiles to hold out; a third where there are few.
+    seed : int
+        Picks them.
+
+    Returns
+    -------
+    two lists of RepresentativeTile
+        Those that give ranges, at least one, and those that were held out; none if all tiles are
+        of one part.
+    """
+    wanted = min(most, -(-len(tiles) // 3))
+    parts = list(dict.fromkeys(tile.part for tile in tiles))
+    order = [parts[index] for index in np.random.default_rng(seed).permutation(len(parts))]
+    held: set[str] = set()
+    count = 0
+    for part in order[:-1]:
+        more = sum(tile.part == part for tile in tiles)
+        if count < wanted and (count == 0 or count + more <= _MOST_OVER * wanted):
+            held.add(part)
+            count += more
+    ranging = [tile for tile in tiles if tile.part not in held]
+    return ranging, [tile for tile in tiles if tile.part in held]
 
 
-def _allowed_images(folders: Sequence[Path], exclude: Collection[str]) -> list[tuple[int, Path]]:
-    found = [(s, path) for s, folder in enumerate(folders) for path in find_images(folder)]
-    allowed = [(s, path) for s, path in found if content_hash(path) not in exclude]
-    if len(allowed) < len(found):
+@dataclass(frozen=True)
+class _Origin:
+    """Where a tile comes from."""
+
+    path: Path
+    source: int
+    digest: str
+
+
+def _allowed_images(
+    folders: Sequence[Path], exclude: Collection[str]
+) -> list[tuple[int, Path, str]]:
+    """Folder, file and content hash; an image that lies there twice counts once."""
+    found = [(s, path) for s, folder in enumerate(folders) for path in find_sources(folder)]
+    hashed = {content_hash(path): (s, path) for s, path in reversed(found)}
+    allowed = [(s, path, digest) for digest, (s, path) in reversed(hashed.items())]
+    allowed = [item for item in allowed if item[2] not in exclude]
+    if len(allowed) < len(hashed):
         _LOG.warning(
             "representative images: %d left out, quality is measured on them",
-            len(found) - len(allowed),
+            len(hashed) - len(allowed),
         )
     return allowed
 
 
-def _read(
-    path: Path, normalize: Normalize, fits: Sequence[tuple[int, int] | None]
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield an image at each scale at which the network will see it."""
-    try:
-        image = read_normalized(path, normalize)
-    except SlideError as error:
-        _LOG.warning("representative images: %s left out: %s", path, error)
-        return
-    for fit_hw in fits:
-        yield image if fit_hw is None else bring_to(image, fit_hw)
-
-
 def _cut_tiles(
-    source: int, path: Path, image: NDArray[np.uint8], tile_px: int, rng: np.random.Generator
+    origin: _Origin,
+    view: View,
+    tile_px: int,
+    count: int,
+    is_few: bool,
+    rng: np.random.Generator,
 ) -> Iterator[RepresentativeTile]:
-    missing = [max(0, tile_px - size) for size in image.shape[:2]]
-    image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    places = (image.shape[0] - tile_px + 1) * (image.shape[1] - tile_px + 1)
-    for _ in range(min(_TILES_PER_IMAGE, places)):
-        y, x = (int(rng.integers(size - tile_px + 1)) for size in image.shape[:2])
-        yield RepresentativeTile(path, image[y : y + tile_px, x : x + tile_px].copy(), source)
+    """Cut tiles of an image; of few images, and of a slide, many that do not overlap."""
+    if is_few or view.is_slide:
+        places = view.grid(tile_px, count, rng)
+    else:
+        places = view.anywhere(tile_px, count, rng)
+    for y, x in places:
+        part = f"{origin.digest}@{y},{x}" if is_few else origin.digest
+        yield RepresentativeTile(origin.path, view.read(y, x, tile_px).copy(), origin.source, part)
 
 
 def _without_duplicates(tiles: Iterable[RepresentativeTile]) -> list[RepresentativeTile]:

@@ -7,14 +7,18 @@ that computes what the original computes, to compare with.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from cellseg.errors import ExportError
 from cellseg.export.card import CARD_FILE, KERAS_FILE, keep_channels, locate_run, read_card
+from cellseg.export.keras_range import fed, output_layer
 from cellseg.export.parity import keras_predict
+from cellseg.export.passes import run_passes
+from cellseg.export.passes.fold_channel_order import FoldChannelOrder
+from cellseg.export.passes.take_bgr import TakeBgr
 from cellseg.export.reach import total_stride
 from cellseg.export.translate import plain_graph, tidied
 from cellseg.runtime.bundle import ModelCard
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "open_source"]
 
+_REASON = 500  # characters; Keras repeats the whole configuration of a layer
 _COLORS = ((0, 0, 0), (40, 220, 80), (240, 80, 60), (70, 120, 250), (250, 210, 40), (200, 80, 220))
 
 
@@ -76,21 +81,22 @@ def open_source(options: ExportOptions) -> Source:
 def _open_keras(options: ExportOptions) -> Source:
     if options.classes:
         file = options.run / KERAS_FILE if options.run.is_dir() else options.run
-        model = _load_keras(file)
+        model = fed(_load_keras(file), file.name, options.input_scale, options.input_offset)
         head, trained = _keras_head(model), _keras_channels(model)
         whole = make_card(file.stem, options.classes, options.mpp, head, trained)
     else:
+        _refuse_range(options)
         file, card_file = locate_run(options.run)
         whole = read_card(card_file)
         model = _load_keras(file)
     card, channels = keep_channels(whole, options.keep_channels)
     plain = plain_graph(model, channels, len(whole.channels), options.halo_tolerance > 0)
     card = _with_stride(card, plain) if options.classes else card
-    return Source(file, card, plain, keras_predict(model, channels), "keras")
+    return _in_order(Source(file, card, plain, keras_predict(model, channels), "keras"), options)
 
 
 def _open_onnx(options: ExportOptions) -> Source:
-    from cellseg.export.onnx_source import read_onnx
+    from cellseg.export.onnx_source import InputRange, read_onnx
 
     if not options.classes:
         raise ExportError(
@@ -98,12 +104,24 @@ def _open_onnx(options: ExportOptions) -> Source:
             "no classes.",
             hint="Name them, background first: --classes background,nucleus --mpp 0.5",
         )
-    known = read_onnx(options.run, len(options.classes), options.input_scale, options.input_offset)
+    scale, told = options.input_scale or (1 / 255,), options.input_scale is not None
+    given = InputRange(scale, options.input_offset, told)
+    known = read_onnx(options.run, len(options.classes), given, options.halo_tolerance > 0)
     card = make_card(options.run.stem, options.classes, options.mpp, known.head, known.channels)
     if options.keep_channels is not None:
         raise ExportError("Channels can be left out of a Keras model only. Received: an ONNX file.")
     plain = tidied(known.model)
-    return Source(options.run, _with_stride(card, plain), plain, known.predict, "onnx", known.hw)
+    card = _with_stride(card, plain)
+    source = Source(options.run, card, plain, known.predict, "onnx", known.hw)
+    return _in_order(source, options)
+
+
+def _in_order(source: Source, options: ExportOptions) -> Source:
+    """Return the source as it takes RGB, where its network was trained on BGR."""
+    if options.channel_order == "rgb":
+        return source
+    plain = run_passes((TakeBgr(), FoldChannelOrder()), source.plain)
+    return replace(source, plain=plain, predict=lambda tile: source.predict(tile[..., ::-1]))
 
 
 def make_card(
@@ -167,20 +185,40 @@ def _with_stride(card: ModelCard, plain: onnx.ModelProto) -> ModelCard:
     return card.model_copy(update={"stride": total_stride(plain)})
 
 
+def _refuse_range(options: ExportOptions) -> None:
+    told = options.input_scale is not None or any(options.input_offset)
+    if told or options.channel_order != "rgb":
+        raise ExportError(
+            "A run knows what its network is fed. "
+            f"Received: input_scale={options.input_scale}, input_offset={options.input_offset}, "
+            f"channel_order={options.channel_order}.",
+            hint="Leave out --input-scale, --input-offset and --channel-order; they are for a lone "
+            "file.",
+        )
+
+
 def _keras_head(model: Any) -> str:
-    activation = getattr(model.layers[-1], "activation", None)
-    name = getattr(activation, "__name__", type(model.layers[-1]).__name__.lower())
+    layer = output_layer(model)
+    activation = getattr(layer, "activation", None)
+    name = getattr(activation, "__name__", type(layer).__name__.lower())
     if name not in ("softmax", "sigmoid"):
         raise ExportError(
-            f"A model must end in softmax or sigmoid. Received: {model.layers[-1].name!r} "
-            f"with {name}.",
-            hint=f"Or write {CARD_FILE} beside the file, which says how its output is to be read.",
+            f"A model must end in softmax or sigmoid. Received: {layer.name!r} with {name}.",
+            hint="Put keras.layers.Softmax(), or Activation('sigmoid') for one channel, at its "
+            f"end; or write {CARD_FILE} beside the file, which says how its output is to be read.",
         )
     return str(name)
 
 
 def _keras_channels(model: Any) -> int:
-    return sum(int(tensor.shape[-1] or 0) for tensor in model.outputs)
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    if any(len(shape) != 4 or shape[-1] is None for shape in shapes):
+        raise ExportError(
+            f"A model must give maps of shape (N, H, W, C). Received: outputs of shape {shapes}.",
+            hint="A model of data_format='channels_first' goes by way of ONNX: "
+            "model.export('model.onnx', format='onnx'), and --input-scale 1 if it scales inside.",
+        )
+    return sum(int(shape[-1]) for shape in shapes)
 
 
 def _load_keras(path: Path) -> Any:
@@ -191,4 +229,10 @@ def _load_keras(path: Path) -> Any:
     try:
         return in_full_precision(keras.saving.load_model(path, compile=False, safe_mode=True))
     except (ValueError, TypeError, OSError) as error:
-        raise ExportError(f"{path.name} must be a Keras 3 model. Received: {error}.") from error
+        reason = str(error).partition("Full object config")[0].strip()
+        raise ExportError(
+            f"{path.name} must be a Keras 3 model. Received: {reason[:_REASON]}",
+            hint="A layer, model or function of one's own has its code elsewhere: there, write "
+            "model.export('model.onnx', format='onnx'), and export that file, with --input-scale 1 "
+            "if it scales inside.",
+        ) from error

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import ExportError
 from cellseg.export.graph import Graph, attribute
+from cellseg.export.passes import run_pass
+from cellseg.export.passes.pad_before_pool import PadBeforePool
 from cellseg.export.ranges import ranges_for
 from cellseg.export.tflite_ops import convert_node
 
@@ -78,7 +80,8 @@ def float_tflite(model: onnx.ModelProto) -> bytes:
     """
     import tensorflow as tf
 
-    converter = _converter(model, tf.uint8, lambda value, _: value)
+    padded = run_pass(PadBeforePool(), model).model
+    converter = _converter(padded, tf.uint8, lambda value, _: value)
     return _converted(converter)
 
 
@@ -109,9 +112,11 @@ def int8_tflite(
     """
     import tensorflow as tf
 
-    converter = _converter(
-        model, tf.float32, _Rounding(Graph(model), ranges_for(distributions, method))
-    )
+    pad = PadBeforePool()
+    padded = run_pass(pad, model).model
+    ranges = ranges_for(distributions, method)
+    ranges |= {name: ranges[source] for name, source in pad.padded.items()}
+    converter = _converter(padded, tf.float32, _Rounding(Graph(padded), ranges))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.int8

@@ -137,7 +137,8 @@ def _pool(kind: str) -> Converter:
         spans_alike = _same_pads(kernel, strides, [1, 1]) == pads
         counts_pads = kind == "AVG" and attribute(node, "count_include_pad", 0)
         if not (spans_alike or not any(pads)) or counts_pads or attribute(node, "ceil_mode", 0):
-            raise _refused(node, "no pads, or those of 'same', which do not count")
+            rule = "no pads, or those of 'same', which do not count; or a Relu before it"
+            raise _refused(node, rule)
         return tf.nn.pool(inputs[0], kernel, kind, strides, "SAME" if spans_alike else "VALID")
 
     return convert
@@ -243,6 +244,27 @@ def _elu(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
     return tf.nn.elu(inputs[0])
 
 
+def _prelu(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
+    import tensorflow as tf
+
+    value, slope = inputs
+    return tf.nn.relu(value) - tf.nn.relu(-value) * _spread(slope)
+
+
+def _hard_sigmoid(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
+    return _gate(inputs[0], attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5))
+
+
+def _hard_swish(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
+    return inputs[0] * _gate(inputs[0], 1 / 6, 0.5)
+
+
+def _gate(value: Value, slope: float, middle: float) -> Value:
+    import tensorflow as tf
+
+    return tf.minimum(tf.nn.relu(value * slope + middle), 1.0)
+
+
 def _clip(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
     import tensorflow as tf
 
@@ -289,15 +311,21 @@ _CONVERTERS: dict[str, Converter] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "DepthToSpace": _depth_to_space,
+    "Abs": _elementwise("abs"),
     "Div": _elementwise("divide"),
+    "Exp": _elementwise("exp"),
+    "Neg": _elementwise("negative"),
     "Elu": _elu,
     "Gather": _gather,
     "GreaterOrEqual": _elementwise("greater_equal"),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _hard_swish,
     "LeakyRelu": _leaky_relu,
     "Max": _elementwise("maximum"),
     "MaxPool": _pool("MAX"),
     "Min": _elementwise("minimum"),
     "Mul": _elementwise("multiply"),
+    "PRelu": _prelu,
     "Pow": _elementwise("pow"),
     "Relu": _activation("relu"),
     "Resize": _resize,

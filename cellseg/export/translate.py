@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cellseg.errors import ExportError
 from cellseg.export.onnx_from_keras import onnx_from_keras
 from cellseg.export.passes import run_passes
+from cellseg.export.passes.blocks_by_depth import BlocksByDepth
 from cellseg.export.passes.conv_transpose import ConvTransposeToDepthToSpace
 from cellseg.export.passes.fold_batchnorm import FoldBatchNorm
 from cellseg.export.passes.fold_input_scale import FoldInputScale
@@ -69,6 +70,7 @@ def tidied(graph: onnx.ModelProto) -> onnx.ModelProto:
         FoldPadding(),
         FoldBatchNorm(),
         FoldInputScale(),
+        BlocksByDepth(),
         ConvTransposeToDepthToSpace(),
         SinkDepthToSpace(),
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import pytest
 
-from cellseg.errors import ExportError
+from cellseg.errors import ExportError, SlideError
 from cellseg.export.export import ExportOptions, export_run
+from cellseg.export.judging import Judging
 from cellseg.export.quantize import last_convolutions
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundle import Agreement, Bundle, Variant
 from cellseg.runtime.engines import open_engine
 from tests.export.graphs import noise
 from tests.export.images import write_labelled
@@ -146,10 +148,10 @@ def test_same_export_gives_the_same_bytes(options: ExportOptions) -> None:
     [
         ({"precisions": ("fp32", "fp8")}, r"precision must be one of.*fp8"),
         ({"representative": ()}, "int8 needs representative images"),
-        ({"min_quality": 2.0}, "int8 must keep 2.000 of the fp32 quality"),
+        ({"min_quality": 99.0}, "a share of fp32, 0 to 1"),
         ({"keep_channels": ("interior",)}, "must cover every class"),
     ],
-    ids=["precision", "no images", "quality", "channels"],
+    ids=["precision", "no images", "percent", "channels"],
 )
 def test_export_that_fails_leaves_no_file(
     options: ExportOptions, changes: dict[str, Any], message: str
@@ -164,6 +166,14 @@ def test_representative_images_that_are_all_held_out_are_refused(
 ) -> None:
     with pytest.raises(ExportError, match="none left"):
         export_run(replace(options, representative=(run / "test",)))
+
+
+def test_representative_images_that_are_not_there_are_said_before_work_is_done(
+    options: ExportOptions, run: Path
+) -> None:
+    with pytest.raises(SlideError, match="no such file or folder") as raised:
+        export_run(replace(options, representative=(run / "trayn",)))
+    assert "train" in str(raised.value.hint)
 
 
 def test_images_that_choose_must_not_report(options: ExportOptions, run: Path) -> None:
@@ -189,6 +199,11 @@ def test_card_that_does_not_fit_the_network_is_refused(
         export_run(replace(options, run=tmp_path))
 
 
+def test_a_run_knows_the_order_of_its_channels(options: ExportOptions) -> None:
+    with pytest.raises(ExportError, match=r"knows what its network is fed.*bgr"):
+        export_run(replace(options, channel_order="bgr"))
+
+
 def test_file_that_is_no_keras_model_is_refused(options: ExportOptions, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(card()))
     (tmp_path / "best.keras").write_bytes(b"no model")
@@ -209,10 +224,9 @@ def test_tensorrt_gets_a_file_of_its_own_with_its_quality(options: ExportOptions
 def test_layers_are_given_back_until_enough_is_kept(
     options: ExportOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellseg.export import int8
-
-    told = iter([0.5, 0.6, 0.995])
-    monkeypatch.setattr(int8, "_judge", lambda *_: lambda runner: next(told))
+    told = chain([0.5, 0.6], repeat(0.995))  # what is enough is asked of every engine
+    monkeypatch.setattr(Judging, "judge", lambda *_: lambda runner: next(told))
+    monkeypatch.setattr(Variant, "retained", property(lambda self: 0.995))
     few = replace(options, methods=("minmax",), min_quality=0.99, evaluate=())
     choice = export_run(few).int8
     assert choice is not None
@@ -228,15 +242,65 @@ def test_layers_are_given_back_until_enough_is_kept(
 def test_search_that_fails_leaves_a_report_and_no_bundle(
     options: ExportOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cellseg.export import export, int8
-
-    monkeypatch.setattr(int8, "_judge", lambda *_: lambda runner: 0.5)
-    monkeypatch.setattr(export.Variant, "retained", property(lambda self: 0.5))
+    monkeypatch.setattr(Judging, "judge", lambda *_: lambda runner: 0.5)
+    monkeypatch.setattr(Variant, "retained", property(lambda self: 0.5))
     with pytest.raises(ExportError, match="given back to float") as raised:
         export_run(replace(options, methods=("minmax",), min_quality=0.99))
     assert "report.html" in str(raised.value.hint)
     assert options.output.with_suffix(".report.html").is_file()
     assert not options.output.exists()
+
+
+def test_without_labels_the_manifest_holds_agreement_and_no_quality(options: ExportOptions) -> None:
+    report = export_run(replace(options, evaluate=(), precisions=("fp32", "fp16", "int8")))
+    assert report.int8 is not None
+    assert report.int8.scored_on == "agreement with fp32"
+    fp32, fp16, int8 = Bundle.open(options.output).variants
+    assert not any(item.quality or item.vs_fp32 for item in (fp32, fp16, int8))
+    assert not fp32.agreement
+    assert {item.engine for item in int8.agreement} >= {"onnxruntime"}
+    assert 0.9 < fp16.agreement[0].kept <= 1.0
+    by_ort = next(item for item in int8.agreement if item.engine == "onnxruntime")
+    assert by_ort.kept == pytest.approx(report.int8.kept, abs=1e-4)  # one mechanism
+    page = options.output.with_suffix(".report.html").read_text(encoding="utf-8")
+    assert "They are no measure of quality" in page
+    assert f"{by_ort.kept:.4f}" in page
+
+
+def test_floor_that_agreement_cannot_reach_leaves_a_report_and_no_bundle(
+    options: ExportOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Agreement, "kept", property(lambda self: 0.9998))
+    hard = replace(options, methods=("minmax",), min_quality=0.9999, evaluate=())
+    with pytest.raises(ExportError, match=r"agree .* to 0.9999 on .*: 0.9998 by") as raised:
+        export_run(hard)
+    assert "--test" in str(raised.value.hint)
+    assert "given back to float" in options.output.with_suffix(".report.html").read_text("utf-8")
+    assert not options.output.exists()
+
+
+def test_a_floor_that_nobody_asked_for_warns_of_agreement(
+    options: ExportOptions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Agreement, "kept", property(lambda self: 0.95))
+    with caplog.at_level("WARNING", "cellseg"):
+        export_run(replace(options, methods=("minmax",), min_quality=None, evaluate=()))
+    assert "agrees with fp32 to 0.9500 only" in caplog.text
+    assert Bundle.open(options.output).variants[1].retained == 0.95
+
+
+def test_nothing_found_fails_only_where_a_floor_is_asked(options: ExportOptions) -> None:
+    card_that_sees_nothing = card() | {"threshold": 1.0}
+    (options.output.parent / "model.json").write_text(json.dumps(card_that_sees_nothing))
+    (options.output.parent / "best.keras").write_bytes((options.run / "best.keras").read_bytes())
+    blind = replace(options, run=options.output.parent, evaluate=(), methods=("minmax",))
+    with pytest.raises(ExportError, match="finds nothing on any of"):
+        export_run(replace(blind, min_quality=0.9))
+    export_run(replace(blind, min_quality=None))
+    variants = Bundle.open(options.output).variants
+    assert [variant.retained for variant in variants] == [1.0, None]
+    page = options.output.with_suffix(".report.html").read_text(encoding="utf-8")
+    assert "was not measured: judged by nothing (fp32 finds nothing on any of" in page
 
 
 def test_engines_without_the_file_they_are_built_from_are_refused(options: ExportOptions) -> None:

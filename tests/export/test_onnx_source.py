@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,98 @@ def test_bytes_stay_bytes(tmp_path: Path) -> None:
 
 
 def test_scale_and_offset_are_those_that_were_named(tmp_path: Path) -> None:
-    options = replace(written(own_model(), tmp_path), input_scale=1 / 127.5, input_offset=-1.0)
+    options = replace(
+        written(own_model(), tmp_path), input_scale=(1 / 127.5,), input_offset=(-1.0,)
+    )
     assert export_run(options).parity.max_difference < 1e-4
+
+
+def test_each_colour_has_its_scale_and_offset(tmp_path: Path) -> None:
+    model = own_model(ending="Softmax")
+    scale, offset = (0.02, 0.01, 0.03), (-2.0, 0.5, 1.0)
+    export_run(replace(written(model, tmp_path), input_scale=scale, input_offset=offset))
+    (image,) = noise(1, 64, 48)
+    bundle = Bundle.open(tmp_path / "own.cellseg")
+    found = open_engine(bundle, "onnxruntime", "fp32", (64, 48), threads=1).infer(image)
+    fed = (image * np.array(scale) + np.array(offset)).astype(np.float32)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"image": fed.transpose(2, 0, 1)[np.newaxis]})
+    np.testing.assert_allclose(found, expected[0].transpose(1, 2, 0), atol=1e-5)
+
+
+def test_a_range_that_nobody_named_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = written(own_model(), tmp_path)
+    with caplog.at_level(logging.WARNING, "cellseg"):
+        export_run(options)
+        assert "gets bytes as 0 .. 1; if it was trained on other values" in caplog.text
+        caplog.clear()
+        export_run(replace(options, input_scale=(1.0,)))
+        assert "trained on other values" not in caplog.text
+
+
+@pytest.mark.parametrize("planar", [True, False], ids=["NCHW", "NHWC"])
+def test_a_network_trained_on_bgr_takes_rgb(tmp_path: Path, planar: bool) -> None:
+    model = own_model(planar=planar)
+    report = export_run(replace(written(model, tmp_path), channel_order="bgr"))
+    assert report.parity.max_difference < 1e-4
+    bundle = Bundle.open(tmp_path / "own.cellseg")
+    (image,) = noise(1, 64, 48)
+    found = open_engine(bundle, "onnxruntime", "fp32", (64, 48), threads=1).infer(image)
+    expected = probabilities(model, image[..., ::-1], planar)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - probabilities(model, image, planar)).max() > 1e-3  # it matters
+    operators = {
+        node.op_type
+        for node in onnx.load_from_string(bundle.read_variant("model.fp32.onnx")).graph.node
+    }
+    assert "Gather" not in operators
+
+
+def test_a_channel_order_is_rgb_or_bgr(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="channel_order must be one of"):
+        export_run(replace(written(own_model(), tmp_path), channel_order="brg"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [((1.0, 2.0), (0.0,)), ((0.0,), (0.0,)), ((1.0,), (float("nan"),))]
+)
+def test_a_range_that_is_none_is_refused(
+    scale: tuple[float, ...], offset: tuple[float, ...], tmp_path: Path
+) -> None:
+    options = replace(written(own_model(), tmp_path), input_scale=scale, input_offset=offset)
+    with pytest.raises(ExportError, match="input_(scale|offset) must"):
+        export_run(options)
+
+
+@pytest.mark.parametrize("bytes_first", [True, False])
+def test_an_image_in_nhwc_may_be_scaled_before_it_is_turned(
+    bytes_first: bool, tmp_path: Path
+) -> None:
+    model = own_model(planar=False)
+    lead = [helper.make_node("Mul", ["cast" if bytes_first else "image", "by"], ["scaled"])]
+    if bytes_first:
+        lead.insert(0, helper.make_node("Cast", ["image"], ["cast"], to=TensorProto.FLOAT))
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    model.graph.node[0].input[0] = "scaled"
+    for place, node in enumerate(lead):
+        model.graph.node.insert(place, node)
+    by = numpy_helper.from_array(np.array([0.01, 0.02, 0.03], np.float32), "by")
+    model.graph.initializer.append(by)
+    assert export_run(written(model, tmp_path)).parity.max_difference < 1e-4
+
+
+def test_whole_tile_layers_may_be_allowed(tmp_path: Path) -> None:
+    norm = helper.make_node("GlobalAveragePool", ["x1"], ["mean"], "mean")
+    model = own_model(replaced={"relu": helper.make_node("Sub", ["x1", "mean"], ["x2"])})
+    model.graph.node.insert(1, norm)
+    options = written(model, tmp_path)
+    with pytest.raises(ExportError, match="seams") as caught:
+        export_run(options)
+    assert "--halo-tolerance" in (caught.value.hint or "")
+    export_run(replace(options, halo_tolerance=0.9))
+    assert Bundle.open(options.output).manifest.halo_tolerance == 0.9
 
 
 def input_named(name: str) -> Any:
@@ -174,6 +265,18 @@ def test_model_that_cannot_be_adapted_is_refused_by_name(name: str, tmp_path: Pa
     assert not (tmp_path / "own.cellseg").exists()
 
 
+def test_a_batch_of_a_fixed_size_is_refused(tmp_path: Path) -> None:
+    model = own_model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    with pytest.raises(ExportError, match="one image, or any number. Received: 4"):
+        export_run(written(model, tmp_path))
+
+
+def test_a_height_that_is_fixed_beside_a_free_width_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="images of any size"):
+        export_run(written(own_model(hw=(48, "W")), tmp_path))
+
+
 def test_size_that_is_fixed_inside_is_refused(tmp_path: Path) -> None:
     model = own_model(
         hw=(64, 64), replaced={"relu": helper.make_node("Add", ["x1", "fix"], ["x2"])}
@@ -207,6 +310,7 @@ def test_lone_keras_file_needs_only_its_classes(tmp_path: Path) -> None:
     export_run(options)
     manifest = Bundle.open(tmp_path / "mine.cellseg").manifest
     assert (manifest.name, manifest.stride, manifest.mpp) == ("mine", 4, None)
+    assert export_run(replace(options, channel_order="bgr")).parity.max_difference < 1e-4
     with pytest.raises(ExportError, match="5 classes"):
         export_run(replace(options, classes=("background", "a", "b", "c", "d")))
 

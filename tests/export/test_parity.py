@@ -22,7 +22,7 @@ def test_largest_and_mean_difference_over_all_tiles() -> None:
 @pytest.mark.parametrize("error", [2e-4, np.nan], ids=str)
 def test_difference_above_the_limit_is_refused(error: float) -> None:
     parity = measure_parity(np.zeros_like, lambda tile: np.full(tile.shape, error), TILES)
-    with pytest.raises(ExportError, match="must agree with Keras"):
+    with pytest.raises(ExportError, match="must agree with its source"):
         parity.check()
 
 

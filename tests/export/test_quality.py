@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellseg.export.quality import agreement, versus_fp32
+from cellseg.export.quality import versus_fp32
 from cellseg.runtime.bundle import ModelCard, Quality
 from cellseg.runtime.labelled import LabelledImage
 from cellseg.runtime.quality import ModelRunner, Prediction, Score, score_images
@@ -26,7 +26,7 @@ class Oracle(ModelRunner):
     """Knows the truth: bright pixels are nuclei."""
 
     def __init__(self, miss: int = 0) -> None:
-        self.engine_name, self.miss = "oracle", miss
+        self.engine_name, self.miss, self._engine = "oracle", miss, None
 
     def __call__(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         bright = (image[..., 0] > 100).astype(np.float32)
@@ -122,13 +122,6 @@ def test_comparison_takes_the_worst_engine() -> None:
 def test_comparison_without_objects_or_with_nothing_to_lose_is_defined() -> None:
     kept = versus_fp32([score(0.0, None, 0)], [score(0.0, None, 0)])
     assert (kept.dice_ratio, kept.object_f1_ratio, kept.count_drift) == (1.0, None, None)
-
-
-def test_agreement_is_one_with_itself_and_less_with_another() -> None:
-    images = [labelled(0).image, labelled(7).image]
-    truths = [Prediction.from_probabilities(Oracle()(image), CARD) for image in images]
-    assert agreement(Oracle(), truths, images, CARD) == 1.0
-    assert agreement(Oracle(miss=20), truths, images, CARD) == pytest.approx(0.8)
 
 
 def test_runner_takes_any_size_and_gives_the_same_size() -> None:

@@ -25,7 +25,7 @@ from cellseg.export.ranges import RANGE_METHODS, collect_distributions
 from cellseg.export.tflite import float_tflite, int8_tflite, require_tensorflow
 from cellseg.export.translate import plain_graph
 from tests.bundles import TINY_TFLITE, tiny_onnx
-from tests.export.graphs import noise
+from tests.export.graphs import Sketch, noise, run_onnx
 from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, run_keras, single, unet
 
@@ -45,6 +45,27 @@ def run_litert(data: bytes, image: np.ndarray[Any, Any]) -> Any:
     values = interpreter.get_tensor(result["index"])[0]
     scale, zero = result["quantization"]
     return values if values.dtype == np.float32 else (values.astype(np.float32) - zero) * scale
+
+
+@pytest.mark.parametrize("op", ["HardSigmoid", "HardSwish", "PRelu", "Exp", "Abs", "Neg"])
+def test_operators_of_other_frameworks_are_told(op: str) -> None:
+    sketch = Sketch().by_constant("Mul", 1 / 255).conv(2, 3).by_constant("Add", [-1.5, -2.0])
+    slope = [sketch.constant(np.array([[[0.25]], [[0.5]]]), "slope")] if op == "PRelu" else []
+    model = sketch.node(op, [sketch.value, *slope]).conv(2, 1).model()
+    (image,) = images = noise(1, 16, 24)
+    found = run_litert(float_tflite(model), image)
+    np.testing.assert_allclose(found, run_onnx(model, images)[0], atol=1e-4)
+
+
+def test_a_stem_that_pads_its_pooling_is_told_in_integers() -> None:
+    sketch = Sketch().by_constant("Mul", 1 / 255).conv(4, 3).by_constant("Add", -1.0).node("Relu")
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    model = sketch.node("MaxPool", **window).conv_transpose(2).node("Sigmoid").model()
+    distributions = collect_distributions(model, TILES)
+    expected = run_onnx(model, TILES[0][np.newaxis])[0]
+    np.testing.assert_allclose(run_litert(float_tflite(model), TILES[0]), expected, atol=1e-5)
+    found = run_litert(int8_tflite(model, distributions, "minmax"), TILES[0])
+    assert np.abs(found - expected).max() < 0.03
 
 
 @pytest.mark.parametrize(

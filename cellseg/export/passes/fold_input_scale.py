@@ -50,9 +50,8 @@ class FoldInputScale:
 
     def requires(self, graph: Graph) -> None:
         """Need one Cast of the input to float."""
-        count = len([*graph.of_type("Cast")])
-        if count != 1:
-            raise ExportError(f"The input must be cast to float once. Received: {count} Cast.")
+        if graph.image_cast is None:
+            raise ExportError("The image must be cast to float once. Received: another beginning.")
 
     def apply(self, graph: Graph) -> int:
         """Fold if only convolutions read the scaled image."""
@@ -101,7 +100,7 @@ class FoldInputScale:
 
 def _find_scaling(graph: Graph) -> _Scaling | None:
     """Follow Mul and Add by constants from the Cast on."""
-    cast = next(graph.of_type("Cast"), None)
+    cast = graph.image_cast
     if cast is None:
         return None
     source = result = cast.output[0]

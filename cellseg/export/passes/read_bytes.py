@@ -33,10 +33,7 @@ class ReadBytes:
     name = "read bytes"
 
     def requires(self, graph: Graph) -> None:
-        """Need at most one Cast, the one of the image."""
-        count = len([*graph.of_type("Cast")])
-        if count > 1:
-            raise ExportError(f"The input must be cast to float once. Received: {count} Cast.")
+        """Need nothing."""
 
     def apply(self, graph: Graph) -> int:
         """Rewrite if the cast image is quantized at once; an image that is shifted first is not."""
@@ -63,10 +60,10 @@ class ReadBytes:
 
 
 def _find(graph: Graph) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-    for cast in graph.of_type("Cast"):
-        quantize = graph.sole_consumer(cast.output[0])
-        if quantize is not None and quantize.op_type == "QuantizeLinear":
-            dequantize = graph.sole_consumer(quantize.output[0])
-            if dequantize is not None and dequantize.op_type == "DequantizeLinear":
-                return cast, dequantize
+    cast = graph.image_cast
+    quantize = None if cast is None else graph.sole_consumer(cast.output[0])
+    if cast is not None and quantize is not None and quantize.op_type == "QuantizeLinear":
+        dequantize = graph.sole_consumer(quantize.output[0])
+        if dequantize is not None and dequantize.op_type == "DequantizeLinear":
+            return cast, dequantize
     return None
