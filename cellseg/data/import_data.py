@@ -44,6 +44,7 @@ _JSON_FORMS = {"coco": is_coco, "labelme": is_labelme, "qupath": is_geojson}
 FORMS = ("auto", *MASK_FORMS, "folders", *_JSON_FORMS)
 _JSON_ENDS = (".json", ".geojson", ".json.gz", ".geojson.gz")
 _MOST_JSON_BYTES = 1 << 30
+_MOSTLY = 0.6
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ def import_data(
 
 def _recognize(source: Path, options: ImportOptions) -> Annotated:
     names = options.masks.class_names
-    root = source if source.is_dir() else source.parent
+    root = source if source.is_dir() else _root_of(source)
     form, files = options.form, [] if source.is_file() else find_files(source)
     has_masks = any(item.part != "image" for item in files)
     if form in _JSON_FORMS or (form == "auto" and not has_masks):
-        kinds = _annotation_files(source)
+        kinds = _annotations(source)
         form = form if form != "auto" else next((kind for kind in kinds if kinds[kind]), "auto")
         if form in _JSON_FORMS and not kinds[form]:
             raise DataError(f"--form {form} needs annotation files. Received: none in {source}.")
@@ -152,10 +153,16 @@ def _recognize(source: Path, options: ImportOptions) -> Annotated:
     return read_mask_files(pair_files(files, root), root, form, options.masks)
 
 
-def _annotation_files(source: Path) -> dict[str, list[Path]]:
-    """Annotation files by form."""
+def _root_of(file: Path) -> Path:
+    """Folder of an annotation file with its images; ``annotations/`` lies beside ``images/``."""
+    is_part = file.parent.name.lower() in ("annotations", "annotation", "labels", "json")
+    return file.parent.parent if is_part else file.parent
+
+
+def _annotations(source: Path) -> dict[str, dict[Path, Any]]:
+    """Return what annotation files hold, by form."""
     files = [source] if source.is_file() else sorted(source.rglob("*"))
-    found: dict[str, list[Path]] = {kind: [] for kind in _JSON_FORMS}
+    found: dict[str, dict[Path, Any]] = {kind: {} for kind in _JSON_FORMS}
     for path in files:
         named = path.name.lower().endswith(_JSON_ENDS) and path.name != CLASS_FILE
         if not named or not path.is_file():
@@ -163,7 +170,7 @@ def _annotation_files(source: Path) -> dict[str, list[Path]]:
         tree = _json(path)
         kind = next((kind for kind, test in _JSON_FORMS.items() if test(tree)), None)
         if kind is not None:
-            found[kind].append(path)
+            found[kind][path] = tree
     return found
 
 
@@ -178,7 +185,7 @@ def _json(path: Path) -> Any:
             raise DataError(
                 f"An annotation file has at most {_MOST_JSON_BYTES >> 20} MiB. Received: {path}."
             )
-        return json.loads(data)
+        return json.loads(data.decode("utf-8-sig") if data.startswith(b"\xef\xbb\xbf") else data)
     except (OSError, EOFError, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
@@ -191,13 +198,23 @@ def _only_folder(folder: Path) -> Path:
     return _only_folder(inside[0]) if len(inside) == 1 and inside[0].is_dir() else folder
 
 
+def _doubts(writer: DatasetWriter) -> list[str]:
+    """Name what looks as if it were not meant."""
+    if not any(writer.pixels.values()):
+        return ["no mask shows an object"]
+    full = sum(row.foreground_fraction > _MOSTLY for row in writer.rows)
+    if full <= len(writer.rows) / 2:
+        return []
+    return [f"more than {_MOSTLY:.0%} of {full} images is foreground: are the masks inverted?"]
+
+
 def _report(annotated: Annotated, writer: DatasetWriter) -> ImportReport:
     return ImportReport(
         form=annotated.form,
         images=dict(Counter(row.split for row in writer.rows)),
         objects=sum(row.objects for row in writer.rows),
         classes=dict(writer.pixels),
-        notes=annotated.notes,
+        notes=annotated.notes + _doubts(writer),
         changes={
             text.format(n=f"{writer.changes[text]:,}"): count
             for text, count in writer.changed_images.items()

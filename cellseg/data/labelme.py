@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.drawing import Drawing, inside_source
+from cellseg.data.drawing import Drawing, check_stated_size, inside_source, unlisted
 from cellseg.data.mask_files import default_classes, image_or_pixels
 from cellseg.data.pairs import split_of, unique_stems
+from cellseg.data.pixels import check_upright
 from cellseg.data.polygons import ellipse_ring
 from cellseg.data.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,13 +33,13 @@ def is_labelme(tree: Any) -> bool:
     return isinstance(tree, dict) and {"shapes", "imagePath"} <= tree.keys()
 
 
-def read_labelme(files: Sequence[Path], root: Path, names: Sequence[str]) -> Annotated:
+def read_labelme(trees: Mapping[Path, Any], root: Path, names: Sequence[str]) -> Annotated:
     """Read LabelMe files.
 
     Parameters
     ----------
-    files : sequence of Path
-        One an image.
+    trees : mapping of Path to JSON
+        A file an image. An image that is not there is taken from the file itself if it holds it.
     root : Path
         The source, which holds the images.
     names : sequence of str
@@ -50,9 +50,8 @@ def read_labelme(files: Sequence[Path], root: Path, names: Sequence[str]) -> Ann
     DataError
         If a file names an image that is not there, or a label that ``names`` lacks.
     """
-    trees = {path: json.loads(path.read_text(encoding="utf-8")) for path in files}
     shapes = [shape for tree in trees.values() for shape in tree["shapes"]]
-    found = {str(shape["label"]) for shape in shapes if _kind(shape) in _AREAS}
+    found = {str(shape.get("label")) for shape in shapes if _kind(shape) in _AREAS}
     order = tuple(names) or tuple(sorted(found))
     if found - set(order):
         raise DataError(
@@ -64,31 +63,70 @@ def read_labelme(files: Sequence[Path], root: Path, names: Sequence[str]) -> Ann
         f"{count} shapes of kind {kind} have no area and are left out"
         for kind, count in others.items()
     ]
-    images = {
-        path: inside_source(root, path.parent, str(tree["imagePath"]))
-        for path, tree in trees.items()
+    images = {path: _image_of(path, tree, root) for path, tree in trees.items()}
+    notes += unlisted([image for image in images.values() if image is not None])
+    keys = {
+        path: (image or path).relative_to(root).with_suffix("").parts
+        for path, image in images.items()
     }
-    keys = {path: image.relative_to(root).with_suffix("").parts for path, image in images.items()}
     stems = unique_stems(list(keys.values()))
 
     def samples() -> Iterator[Sample]:
         for path, tree in trees.items():
             key = keys[path]
-            yield _sample(tree, images[path], stems[key], split_of(key[:-1]), order, root)
+            split = split_of(key[:-1])
+            yield _sample(path, tree, images[path], stems[key], split, order, root)
 
     return Annotated("labelme", default_classes(len(order), order), len(trees), samples, notes)
 
 
+def _image_of(path: Path, tree: dict[str, Any], root: Path) -> Path | None:
+    """Image that a file names; None where it is not there, but in the file."""
+    try:
+        return inside_source(root, path.parent, str(tree["imagePath"]))
+    except DataError:
+        if tree.get("imageData"):
+            return None
+        raise
+
+
 def _sample(
-    tree: dict[str, Any], path: Path, stem: str, split: str, order: Sequence[str], root: Path
+    file: Path,
+    tree: dict[str, Any],
+    path: Path | None,
+    stem: str,
+    split: str,
+    order: Sequence[str],
+    root: Path,
 ) -> Sample:
-    image, pixels = image_or_pixels(path)
+    if path is not None:
+        check_upright(path)
+    image, pixels = image_or_pixels(path) if path is not None else _embedded(file, tree)
+    sizes = tree.get("imageWidth"), tree.get("imageHeight")
+    check_stated_size(file, (path or file).name, pixels, *sizes)
     drawing = Drawing((pixels.shape[0], pixels.shape[1]))
     for shape in tree["shapes"]:
-        _draw_checked(drawing, shape, order, path.name)
-    origin = path.relative_to(root).as_posix()
-    changes = (Change("{n} shapes drawn", len(tree["shapes"])), *drawing.changes())
-    return Sample(stem, split, image, drawing.classes, drawing.labels, origin, changes)
+        _draw_checked(drawing, shape, order, file.name)
+    origin = (path or file).relative_to(root).as_posix()
+    drawn = sum(_kind(shape) in _AREAS for shape in tree["shapes"])
+    changes = [Change("{n} shapes drawn", drawn), *drawing.changes()]
+    changes += [Change("image taken from the annotation file")] * (path is None)
+    return Sample(stem, split, image, drawing.classes, drawing.labels, origin, tuple(changes))
+
+
+def _embedded(file: Path, tree: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Image within an annotation file, RGB, twice: what is written, and its pixels."""
+    import cv2
+
+    try:
+        data = np.frombuffer(base64.b64decode(tree["imageData"]), np.uint8)
+    except (binascii.Error, TypeError, ValueError):
+        data = np.empty(0, np.uint8)
+    found = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if found is None:
+        raise DataError(f"imageData of LabelMe is an image. Received: {file}, where it is not.")
+    pixels = np.ascontiguousarray(found[..., ::-1])
+    return pixels, pixels
 
 
 def _draw_checked(drawing: Drawing, shape: dict[str, Any], order: Sequence[str], name: str) -> None:
@@ -108,7 +146,7 @@ def _draw(drawing: Drawing, shape: dict[str, Any], order: Sequence[str]) -> None
     index = list(order).index(str(shape["label"])) + 1
     points: NDArray[np.float64] = np.asarray(shape["points"], np.float64).reshape(-1, 2)
     if kind == "mask":
-        drawing.add_mask(_pixel_mask(shape, points, drawing), index)
+        drawing.add_mask(_pixel_mask(shape, points, drawing), index, _group(shape))
         return
     if kind == "rectangle":
         (x0, y0), (x1, y1) = points[:2]
@@ -116,7 +154,13 @@ def _draw(drawing: Drawing, shape: dict[str, Any], order: Sequence[str]) -> None
     elif kind == "circle":
         points = ellipse_ring(points[0].tolist(), points[1].tolist())
     if len(points) >= 3:
-        drawing.add_polygons([[points]], index)
+        drawing.add_polygons([[points]], index, _group(shape))
+
+
+def _group(shape: dict[str, Any]) -> tuple[str, str] | None:
+    """LabelMe joins shapes of one label and number to one object."""
+    number = shape.get("group_id")
+    return None if number is None else (str(shape["label"]), str(number))
 
 
 def _pixel_mask(shape: dict[str, Any], points: Any, drawing: Drawing) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from cellseg.data.alike import alike_pairs, thumbs_of
 from cellseg.data.borders import borders_of, neighbour_pairs
 from cellseg.data.overlaps import overlapping_pairs, points_of
+from cellseg.data.padding import without_padding
+from cellseg.data.turned import circles_of, turned_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,8 +33,8 @@ class Leak:
     two: int
     """Index of the second, above the first."""
     kind: str
-    """"copy" (turned, mirrored, resized, saved again), "overlap" (crops that share a part of a
-    field, also turned or mirrored) or "neighbour" (crops of one field, side by side)."""
+    """"copy" (turned by any angle, mirrored, resized, saved again), "overlap" (crops that share a
+    part of a field, also turned or mirrored) or "neighbour" (crops of one field, side by side)."""
     likeness: float
     """Correlation."""
 
@@ -49,18 +51,22 @@ def find_leaks(
     progress : callable, optional
         Called with images read and images in all.
     """
-    thumbs, borders, points = [], [], []
+    thumbs, borders, points, circles = [], [], [], []
     for done, item in enumerate(items, start=1):
-        image = item.read_rgb()
+        image = without_padding(item.read_rgb())
         thumbs.append(thumbs_of(image))
         borders.append(borders_of(image))
         points.append(points_of(image))
+        circles.append(circles_of(image))
         if progress is not None:
             progress(done, len(items))
-    copies = [Leak(a, b, "copy", round(c, 3)) for a, b, c in alike_pairs(thumbs)]
+    pairs = [*alike_pairs(thumbs), *turned_pairs(circles)]
+    copies = [Leak(a, b, "copy", round(c, 3)) for a, b, c in pairs]
     overlaps = [
         Leak(found.one, found.two, "overlap", round(found.likeness, 3))
-        for found in overlapping_pairs(points, lambda index: items[index].read_rgb())
+        for found in overlapping_pairs(
+            points, lambda index: without_padding(items[index].read_rgb())
+        )
     ]
     neighbours = [Leak(a, b, "neighbour", round(c, 3)) for a, b, c in neighbour_pairs(borders)]
     kept: dict[tuple[int, int], Leak] = {}

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.data.mask_decoders import Colours, Decoder, Numbers, Objects, Threshold, black_of
 from cellseg.data.pairs import split_of, unique_stems
-from cellseg.data.palette import DEFAULT_TOLERANCE, decode, parse_palette
+from cellseg.data.palette import DEFAULT_TOLERANCE, parse_palette
 from cellseg.data.pixels import is_lossy, png_palette, read_image, read_mask
 from cellseg.data.sample import Annotated, Change, Sample
-from cellseg.data.survey import MaskFacts, detect_form, find_palette, look_at
+from cellseg.data.survey import (
+    MaskFacts,
+    detect_form,
+    find_palette,
+    form_of_labels,
+    look_at,
+    look_like_instances,
+)
 from cellseg.errors import DataError
 from cellseg.runtime.class_file import MaskClass, find_class_file
 
@@ -30,8 +38,9 @@ MASK_FORMS = ("binary", "index", "palette", "cutout", "instances")
 
 _CUTOUT_DIFFERENCE = 12.0
 """Mean difference, of 255, between a cut-out and its image where the cut-out is not black."""
-_MAX_OFF = 0.05
-_JPEG_BLACK = 24
+_MANY_CLASSES = 10
+_MANY_VALUES = 16
+"""With more values or colours than this a mask may be a picture."""
 _COLOURS = (
     (255, 80, 80), (60, 200, 90), (70, 130, 255), (255, 210, 60), (200, 90, 255),
     (60, 220, 220), (255, 140, 40), (255, 120, 200), (140, 200, 40), (160, 160, 160),
@@ -75,23 +84,32 @@ def read_mask_files(
         If the masks contradict each other or the options.
     """
     with_mask = [pair for pair in pairs if pair.mask is not None]
-    if not with_mask:  # labels/ only: objects of one class
-        decoder: _Decoder = _Labels(default_classes(1, options.class_names))
-        return _annotated("instances", pairs, root, decoder)
-    if len(with_mask) < len(pairs):
+    if with_mask and len(with_mask) < len(pairs):
         lacking = next(pair for pair in pairs if pair.mask is None)
         raise DataError(
             "Either all images have masks, or all have labels only. "
             f"Received: no mask for {'/'.join(lacking.key)}."
         )
+    if not with_mask:
+        return _read_labels_only(pairs, root, form, options)
     facts = [look_at(pair.mask) for pair in with_mask if pair.mask is not None]
     known = find_class_file(root)
     told = "index" if known is not None and known.encoding == "index" else None
-    found = form if form != "auto" else told or detect_form(facts)
-    if found in ("colour", "palette") and form == "auto":
-        found = _cutout_or_palette(found, with_mask, facts, options)
-    decoder = _decoder(found, facts, known, options)
-    return _annotated(found, pairs, root, decoder)
+    found = form if form != "auto" else told or _recognized(with_mask, facts, options)
+    return _annotated(found, pairs, root, _decoder(found, facts, known, options))
+
+
+def _read_labels_only(
+    pairs: Sequence[Pair], root: Path, form: str, options: MaskOptions
+) -> Annotated:
+    """Read ``labels/`` without ``masks/``: objects as a rule, but some name their masks so."""
+    facts = [look_at(pair.labels) for pair in pairs if pair.labels is not None]
+    found = form if form != "auto" else form_of_labels(facts)
+    decoder = _decoder(found, facts, None, options)
+    if form == "auto" and found != "instances":
+        decoder.notes.append(f"labels/ hold masks: taken as {found}, not as objects")
+    as_masks = [replace(pair, mask=pair.labels, labels=None) for pair in pairs]
+    return _annotated(found, as_masks, root, decoder)
 
 
 def default_classes(count: int, names: Sequence[str]) -> tuple[MaskClass, ...]:
@@ -119,115 +137,12 @@ def image_or_pixels(path: Path) -> tuple[Path | NDArray[Any], NDArray[Any]]:
     return (path if path.suffix.lower() in _PLAIN_SUFFIXES else pixels), pixels
 
 
-class _Decoder:
-    """Turns one mask into class indices; knows its classes."""
-
-    def __init__(self, classes: tuple[MaskClass, ...], notes: Sequence[str] = ()) -> None:
-        self.classes, self.notes = classes, list(notes)
-
-    def __call__(
-        self, mask: NDArray[Any], pair: Pair
-    ) -> tuple[NDArray[np.uint8], NDArray[Any] | None, list[Change]]:
-        """Classes, instance ids if the mask has them, and what was changed."""
-        raise NotImplementedError
-
-
-class _Labels(_Decoder):
-    """Every value above 0 is an object of the only class."""
-
-    def __call__(
-        self, mask: NDArray[Any], pair: Pair
-    ) -> tuple[NDArray[np.uint8], NDArray[Any] | None, list[Change]]:
-        if mask.ndim == 3:  # ids in three bytes, as some programs colour them
-            wide = mask.astype(np.int64)
-            mask = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-        return (mask > 0).astype(np.uint8), mask, []
-
-
-class _Threshold(_Decoder):
-    """Above the threshold is foreground; masks of 0 and 1 are taken as they are."""
-
-    def __init__(
-        self, classes: tuple[MaskClass, ...], threshold: int, top: int, cutout: bool
-    ) -> None:
-        super().__init__(classes)
-        # A mask of 0 and 1, or 0 and 128, has no grey: its only value above 0 is foreground.
-        self._threshold = 0 if top <= threshold else threshold
-        self._cutout = cutout
-
-    def __call__(
-        self, mask: NDArray[Any], pair: Pair
-    ) -> tuple[NDArray[np.uint8], NDArray[Any] | None, list[Change]]:
-        grey = mask.max(-1) if mask.ndim == 3 else mask
-        if self._cutout:
-            assert pair.mask is not None
-            said = Change("outline taken from a cut-out")
-            return _cut_out(grey, is_lossy(pair.mask)), None, [said]
-        classes = (grey > self._threshold).astype(np.uint8)
-        between = int(np.count_nonzero((grey > 0) & (grey < grey.max())))
-        said = Change(f"thresholded at {self._threshold}: {{n}} px between", between)
-        return classes, None, [said] * bool(between)
-
-
-class _Index(_Decoder):
-    """Values are classes, by a table."""
-
-    def __init__(self, classes: tuple[MaskClass, ...], values: Sequence[int]) -> None:
-        super().__init__(classes)
-        self._table = np.zeros(256, np.uint8)
-        for index, value in enumerate(values, start=1):
-            self._table[value] = index
-        self._known = {0, *values}
-        if list(values) != list(range(1, len(values) + 1)):
-            self.notes.append(f"values {list(values)} became 1..{len(values)}")
-
-    def __call__(
-        self, mask: NDArray[Any], pair: Pair
-    ) -> tuple[NDArray[np.uint8], NDArray[Any] | None, list[Change]]:
-        strange = sorted(set(np.unique(mask).tolist()) - self._known)
-        if strange or mask.ndim != 2:
-            raise DataError(
-                f"A mask holds the values of its classes, {sorted(self._known)}. "
-                f"Received: {strange[:8]} in {pair.mask}.",
-                hint="Its classes.json, or --form, does not fit.",
-            )
-        return self._table[mask], None, []
-
-
-class _Palette(_Decoder):
-    """Colours are classes, the nearest one."""
-
-    def __init__(
-        self, classes: tuple[MaskClass, ...], background: tuple[int, int, int], tolerance: float,
-        notes: Sequence[str],
-    ) -> None:  # fmt: skip
-        super().__init__(classes, notes)
-        self._palette = [background, *(item.color for item in classes)]
-        self._tolerance = tolerance
-
-    def __call__(
-        self, mask: NDArray[Any], pair: Pair
-    ) -> tuple[NDArray[np.uint8], NDArray[Any] | None, list[Change]]:
-        colour = mask if mask.ndim == 3 else np.repeat(mask[..., None], 3, -1)
-        found = decode(colour, self._palette, self._tolerance)
-        if found.off > _MAX_OFF * found.classes.size:
-            raise DataError(
-                f"A mask has the colours of its palette, {self._palette}. Received: {pair.mask} "
-                f"with {found.off / found.classes.size:.0%} of its pixels farther than "
-                f"{self._tolerance:g} from any: a second palette?",
-                hint="Import it apart, name its colours with --palette, or raise --tolerance.",
-            )
-        near = Change("{n} px near a palette colour, taken for it", found.near)
-        off = Change("{n} px off the palette, given to the nearest class", found.off)
-        return found.classes, None, [near] * bool(found.near) + [off] * bool(found.off)
-
-
 def _decoder(
     form: str, facts: Sequence[MaskFacts], known: ClassFile | None, options: MaskOptions
-) -> _Decoder:
+) -> Decoder:
     names = options.class_names
     if form == "instances":
-        decoder: _Decoder = _Labels(default_classes(1, names))
+        decoder: Decoder = Objects(default_classes(1, names))
     elif form in ("binary", "cutout"):
         named = [c for c in known.classes if c.value > 0] if known and form == "binary" else []
         classes = default_classes(1, names)
@@ -236,20 +151,26 @@ def _decoder(
         top = max((item.largest for item in facts), default=255)
         if form == "cutout":
             top = 255
-        decoder = _Threshold(classes, options.threshold, top, form == "cutout")
+        decoder = Threshold(classes, options.threshold, top, form == "cutout")
     elif form == "palette":
         decoder = _palette_decoder(facts, options)
     elif known is not None and known.encoding == "index":
         named = [c for c in known.classes if c.value > 0]
-        decoder = _Index(tuple(named), [c.value for c in named])
+        decoder = Numbers(tuple(named), [c.value for c in named])
         decoder.classes = tuple(replace(c, value=i) for i, c in enumerate(named, start=1))
     else:
+        if any(item.lossy for item in facts):
+            raise DataError(
+                "Class numbers do not survive JPEG. Received: --form index for "
+                f"{facts[0].path.name}.",
+                hint="Export the masks as PNG.",
+            )
         values = sorted({value for item in facts for value in item.values} - {0})
-        decoder = _Index(default_classes(len(values), names), values)
+        decoder = Numbers(default_classes(len(values), names), values)
     return decoder
 
 
-def _palette_decoder(facts: Sequence[MaskFacts], options: MaskOptions) -> _Palette:
+def _palette_decoder(facts: Sequence[MaskFacts], options: MaskOptions) -> Colours:
     if options.palette:
         named = parse_palette(options.palette)
         background = named.pop("background", (0, 0, 0))
@@ -264,10 +185,14 @@ def _palette_decoder(facts: Sequence[MaskFacts], options: MaskOptions) -> _Palet
             )
         colours, notes = find_palette(facts)
         colours = _in_file_order(facts, colours)
+        if len(colours) > _MANY_CLASSES:
+            notes.append(
+                f"{len(colours) - 1} colours became classes; if each is an object, --form instances"
+            )
         names = options.class_names
     classes = default_classes(len(colours) - 1, names)
     painted = tuple(replace(c, color=rgb) for c, rgb in zip(classes, colours[1:], strict=True))
-    return _Palette(painted, colours[0], options.tolerance, notes)
+    return Colours(painted, colours[0], options.tolerance, notes)
 
 
 def _in_file_order(
@@ -280,19 +205,22 @@ def _in_file_order(
     return [colours[0], *dict.fromkeys(listed), *rest]
 
 
-def _cutout_or_palette(
-    found: str, pairs: Sequence[Pair], facts: Sequence[MaskFacts], options: MaskOptions
-) -> str:
-    """Tell a cut-out from a palette: a cut-out shows its image where it is not black."""
-    step = max(1, len(pairs) // 8)
-    shown = [_is_cutout(pair, options.threshold) for pair in pairs[::step]]
-    if sum(shown) > len(shown) / 2:
-        return "cutout"
-    if found == "palette" or options.palette:
+def _recognized(pairs: Sequence[Pair], facts: Sequence[MaskFacts], options: MaskOptions) -> str:
+    """Name the form; a cut-out shows its image where it is not black."""
+    if options.palette:
         return "palette"
+    step = max(1, len(pairs) // 8)
+    many = max(item.distinct for item in facts) > _MANY_VALUES
+    grey = [item for item in facts if not item.is_colour]
+    if many and not look_like_instances(grey):
+        shown = [_is_cutout(pair) for pair in pairs[::step]]
+        if sum(shown) > len(shown) / 2:
+            return "cutout"
+    found = detect_form(facts)
+    if found != "colour":
+        return found
     if all(item.lossy for item in facts):
-        grey = [_is_nearly_grey(pair) for pair in pairs[::step]]
-        return "binary" if all(grey) else "palette"
+        return "binary" if all(map(_is_nearly_grey, pairs[::step])) else "palette"
     raise DataError(
         "Coloured masks have few colours, or show their image on black. "
         f"Received: {facts[0].distinct} colours in {facts[0].path.name}.",
@@ -300,16 +228,22 @@ def _cutout_or_palette(
     )
 
 
-def _is_cutout(pair: Pair, threshold: int) -> bool:
+def _is_cutout(pair: Pair) -> bool:
     assert pair.mask is not None
     mask, image = read_mask(pair.mask), read_image(pair.image)
-    if mask.shape != image.shape or image.dtype != np.uint8:
+    if mask.shape[:2] != image.shape[:2] or image.dtype != np.uint8 or mask.dtype != np.uint8:
         return False
-    shown = mask.max(-1) > min(threshold, 60)
+    lossy, is_grey = is_lossy(pair.mask), mask.ndim == 2
+    if is_grey:
+        image = image.max(-1)
+    grey = mask if is_grey else mask.max(-1)
+    shown = grey > (black_of(grey) if lossy else 0)
     if not shown.any() or shown.all():
         return False
     difference = np.abs(mask[shown].astype(np.int16) - image[shown])
-    return float(difference.mean()) < _CUTOUT_DIFFERENCE
+    # Numbers of objects, too, can be near the values of a dark image, but not the same.
+    most = _CUTOUT_DIFFERENCE if lossy or not is_grey else 1.0
+    return float(difference.mean()) < most
 
 
 def _is_nearly_grey(pair: Pair) -> bool:
@@ -318,19 +252,7 @@ def _is_nearly_grey(pair: Pair) -> bool:
     return mask.ndim == 2 or float(np.ptp(mask.astype(np.int16), axis=-1).mean()) < 8
 
 
-def _cut_out(grey: NDArray[Any], lossy: bool) -> NDArray[np.uint8]:
-    """Foreground of a cut-out: what is not black; in a JPEG black is noisy, and cells are whole."""
-    import cv2
-
-    if not lossy:
-        return (grey > 0).astype(np.uint8)
-    shown = (grey > _JPEG_BLACK).astype(np.uint8)
-    opened = cv2.morphologyEx(shown, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    outlines, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.zeros_like(opened), outlines, -1, 1, cv2.FILLED))
-
-
-def _annotated(form: str, pairs: Sequence[Pair], root: Path, decoder: _Decoder) -> Annotated:
+def _annotated(form: str, pairs: Sequence[Pair], root: Path, decoder: Decoder) -> Annotated:
     stems = unique_stems([pair.key for pair in pairs])
 
     def samples() -> Iterator[Sample]:
@@ -340,7 +262,7 @@ def _annotated(form: str, pairs: Sequence[Pair], root: Path, decoder: _Decoder) 
     return Annotated(form, decoder.classes, len(pairs), samples, decoder.notes)
 
 
-def _sample(pair: Pair, stem: str, root: Path, decoder: _Decoder) -> Sample:
+def _sample(pair: Pair, stem: str, root: Path, decoder: Decoder) -> Sample:
     image, pixels = image_or_pixels(pair.image)
     source = pair.mask or pair.labels
     assert source is not None

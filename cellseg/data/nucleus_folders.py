@@ -4,6 +4,8 @@
 
     SOURCE/<id>/images/<id>.png
     SOURCE/<id>/masks/<one file a nucleus>.png
+
+or ``SOURCE/images/<id>.png`` with ``SOURCE/masks/<id>/<one file a nucleus>.png``.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def read_nucleus_folders(files: Sequence[Found], root: Path, names: Sequence[str
             raise DataError(
                 "Each folder holds one image and a mask for each object. Received: "
                 f"{'/'.join(folder)} with {len(images.get(folder, ()))} images and "
-                f"{len(masks.get(folder, ()))} masks."
+                f"{len(masks.get(folder, ()))} masks.",
+                hint="An image without objects has one mask that is black.",
             )
     stems = unique_stems(sorted(images))
 
@@ -68,7 +71,12 @@ def _by_folder(files: Sequence[Found]) -> tuple[dict[Key, list[Path]], dict[Key,
     images: dict[Key, list[Path]] = {}
     masks: dict[Key, list[Path]] = {}
     for item in files:
-        (images if item.part == "image" else masks).setdefault(item.folder, []).append(item.path)
+        if item.part != "image":
+            masks.setdefault(item.folder, []).append(item.path)
+    for item in files:
+        if item.part == "image":
+            folder = item.key if item.key in masks else item.folder
+            images.setdefault(folder, []).append(item.path)
     images.pop((), None)
     return images, masks
 

@@ -19,9 +19,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_TOLERANCE", "Decoded", "colour_counts", "decode", "parse_palette", "rgb_of"]
+__all__ = [
+    "DEFAULT_TOLERANCE",
+    "Decoded",
+    "colour_counts",
+    "decode",
+    "packed",
+    "parse_palette",
+    "rgb_of",
+]
 
 DEFAULT_TOLERANCE = 24.0
+_EDGE_PX = 5
+"""Blends at edges are narrower than this, also in JPEGs that halve the resolution of colours."""
+
 Colour = tuple[int, int, int]
 
 
@@ -37,6 +48,8 @@ class Decoded:
     """Pixels within the tolerance, but not exact."""
     off: int
     """Pixels beyond it, which took their neighbour's class."""
+    strange: int
+    """Those of them with nothing but such around: no blend at an edge, but another colour."""
 
 
 def decode(mask: NDArray[np.uint8], palette: Sequence[Colour], tolerance: float) -> Decoded:
@@ -57,7 +70,7 @@ def decode(mask: NDArray[np.uint8], palette: Sequence[Colour], tolerance: float)
     """
     import cv2
 
-    colours, inverse = np.unique(_packed(mask), return_inverse=True)
+    colours, inverse = np.unique(packed(mask), return_inverse=True)
     points = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.float64)
     distances = np.linalg.norm(points[:, None] - np.array(palette, float)[None], axis=-1)
     nearest, distance = distances.argmin(1), distances.min(1)
@@ -65,6 +78,7 @@ def decode(mask: NDArray[np.uint8], palette: Sequence[Colour], tolerance: float)
     classes = nearest.astype(np.uint8)[inverse]
     sure = (distance <= tolerance)[inverse]
     off = int(sure.size - np.count_nonzero(sure))
+    apart = cv2.erode((~sure).astype(np.uint8), np.ones((_EDGE_PX, _EDGE_PX), np.uint8))
     if 0 < off < sure.size:
         source = (~sure).astype(np.uint8)
         _, zones = cv2.distanceTransformWithLabels(
@@ -74,13 +88,19 @@ def decode(mask: NDArray[np.uint8], palette: Sequence[Colour], tolerance: float)
         of_zone[zones[sure]] = classes[sure]
         classes = np.where(sure, classes, of_zone[zones])
     exact = int(np.count_nonzero((distance == 0)[inverse]))
-    return Decoded(classes, exact, int(sure.size) - off - exact, off)
+    return Decoded(classes, exact, int(sure.size) - off - exact, off, int(apart.sum()))
 
 
 def colour_counts(mask: NDArray[np.uint8]) -> dict[Colour, int]:
     """Pixels of each colour of an RGB mask."""
-    values, counts = np.unique(_packed(mask), return_counts=True)
+    values, counts = np.unique(packed(mask), return_counts=True)
     return {rgb_of(int(v)): int(n) for v, n in zip(values, counts, strict=True)}
+
+
+def packed(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Pack RGB (H, W, 3) to 0xRRGGBB, shape (H, W)."""
+    red, green, blue = (mask[..., channel].astype(np.int32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue, np.int32)
 
 
 def rgb_of(packed: int) -> Colour:
@@ -109,8 +129,3 @@ def parse_palette(text: str) -> dict[str, Colour]:
                 f"A palette looks like nucleus=#a000c8,cytoplasm=#00a0ff. Received: {part!r}."
             ) from None
     return palette
-
-
-def _packed(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
-    red, green, blue = (mask[..., channel].astype(np.int32) for channel in range(3))
-    return np.asarray(red << 16 | green << 8 | blue, np.int32)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["is_lossy", "png_palette", "read_image", "read_mask"]
+__all__ = ["check_upright", "is_lossy", "png_palette", "read_image", "read_mask"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -38,26 +38,53 @@ def read_image(path: Path) -> NDArray[Any]:
 
 
 def read_mask(path: Path) -> NDArray[Any]:
-    """Read a mask as it is: grey (H, W) or RGB (H, W, 3); equal channels become one, alpha goes.
+    """Read a mask as it is: grey (H, W) or RGB (H, W, 3); equal channels become one.
+
+    Transparent pixels are black, for they show nothing; where nothing but the transparency differs
+    it is the mask.
 
     Raises
     ------
     DataError
-        If it cannot be decoded.
+        If it cannot be decoded, or holds more than one picture.
     """
-    import cv2
-
-    found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None and path.suffix.lower() in {".tif", ".tiff"}:
+    suffix = path.suffix.lower()
+    if suffix in {".npy", ".npz"}:
+        return _read_numpy(path)
+    if suffix in {".tif", ".tiff"}:
+        _check_one_page(path)
+    found = _decoded(path)
+    if found is None and suffix in {".tif", ".tiff"}:
         found = _read_tiff(path)
     if found is None:
         raise DataError(f"A mask must be an image that can be decoded. Received: {path}.")
     if found.ndim == 3:
-        colour = found[..., :3]
+        colour = _without_transparency(found)
         if (colour == colour[..., :1]).all():
             return np.ascontiguousarray(colour[..., 0])
         return np.ascontiguousarray(colour[..., ::-1])
     return np.asarray(found)
+
+
+def check_upright(path: Path) -> None:
+    """Refuse an image that asks to be turned: outlines lie on what their program showed.
+
+    Raises
+    ------
+    DataError
+        If it has an EXIF orientation other than upright.
+    """
+    from cellseg.runtime.orientation import UPRIGHT, exif_orientation
+
+    tag = exif_orientation(path.read_bytes())
+    if tag != UPRIGHT:
+        raise DataError(
+            "An image with outlines must be stored upright: some programs draw on the turned "
+            f"picture, others on the stored one. Received: orientation tag {tag} of {path}.",
+            hint="LabelMe and CVAT draw on the turned one: turn the pixels to it, magick mogrify "
+            "-auto-orient FILE. If yours drew on the stored one, drop the tag: exiftool "
+            "-Orientation= FILE.",
+        )
 
 
 def is_lossy(path: Path) -> bool:
@@ -90,3 +117,59 @@ def _read_tiff(path: Path) -> NDArray[Any] | None:
     except (OSError, ValueError, tifffile.TiffFileError):
         return None
     return found[..., ::-1] if found.ndim == 3 else found
+
+
+def _decoded(path: Path) -> NDArray[Any] | None:
+    import cv2
+
+    data = np.fromfile(path, np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+
+
+def _without_transparency(found: NDArray[Any]) -> NDArray[Any]:
+    """Colours of (H, W, 3) or (H, W, 4), shape (H, W, 3)."""
+    colour = found[..., :3]
+    if found.shape[2] < 4 or found[..., 3].min() == found[..., 3].max():
+        return colour
+    if (colour == colour[:1, :1]).all():
+        return np.repeat(found[..., 3:], 3, -1)
+    return np.where(found[..., 3:] > 0, colour, 0)
+
+
+def _read_numpy(path: Path) -> NDArray[Any]:
+    """Read classes or instance ids, shape (H, W), from ``.npy``, or from ``.npz`` of one array."""
+    try:
+        found = np.load(path)  # never pickled objects, which can run code
+        if not isinstance(found, np.ndarray):
+            with found:
+                (name,) = found.files
+                found = found[name]
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"A mask in a NumPy file is one array of numbers. Received: {path} ({error}).",
+            hint="A program's own file (Cellpose's _seg.npy): save its masks as PNG or TIFF.",
+        ) from error
+    whole = np.asarray(found).astype(np.int64)
+    if found.ndim != 2 or (whole != found).any() or not 0 <= whole.min(initial=0) < 2**31:
+        raise DataError(
+            "A mask in a NumPy file has shape (H, W) and whole numbers from 0 on. "
+            f"Received: {path} with shape={found.shape}, dtype={found.dtype}."
+        )
+    return whole.astype(np.uint8 if whole.max(initial=0) < 256 else np.int32)
+
+
+def _check_one_page(path: Path) -> None:
+    """Refuse stacks: the first page alone would be taken, silently."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = len(file.series[0].pages) if file.series else 1
+            shapes = {page.shape for page in file.pages}
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return  # whoever decodes it says what is wrong
+    if pages > 1 and len(shapes) == 1:
+        raise DataError(
+            f"A mask is one picture. Received: {path} with {pages} pages.",
+            hint="Save the page that belongs to the image, or classes as numbers in one picture.",
+        )

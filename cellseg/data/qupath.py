@@ -9,8 +9,8 @@ and no others.
 
 from __future__ import annotations
 
-import gzip
-import json
+import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from cellseg.runtime.class_file import MaskClass
 from cellseg.runtime.geojson import parse_regions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +39,9 @@ _SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".ome.tif", ".ome.tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".dcm",
     ".png", ".jpg", ".jpeg", ".bmp",
 )  # fmt: skip
+
+
+_MOST_NAMES = 10
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,14 @@ def is_geojson(tree: Any) -> bool:
 
 
 def read_qupath(
-    files: Sequence[Path], root: Path, names: Sequence[str], options: QuPathOptions
+    trees: Mapping[Path, Any], root: Path, names: Sequence[str], options: QuPathOptions
 ) -> Annotated:
     """Read annotations and cut their slides into tiles.
 
     Parameters
     ----------
-    files : sequence of Path
-        GeoJSON, each with its slide.
+    trees : mapping of Path to JSON
+        GeoJSON files, each with its slide.
     root : Path
         The source.
     names : sequence of str
@@ -105,8 +108,13 @@ def read_qupath(
             "Tiles overlap by less than their side. "
             f"Received: tile={options.tile_px}, overlap={options.overlap_px}."
         )
-    drawn = {path: _read_drawn(path) for path in files}
-    slides = {path: _slide_of(path, options.slide) for path in files}
+    drawn = {path: items for path, tree in trees.items() if (items := _read_drawn(path, tree))}
+    if not drawn:
+        raise DataError(
+            f"Annotations are polygons. Received: none in {', '.join(map(str, trees))}."
+        )
+    files = list(drawn)
+    slides = {path: _slide_of(path, options.slide, root) for path in files}
     everything = [item for items in drawn.values() for item in items if not _is_region(item)]
     found = sorted({item.name for item in everything})
     order = tuple(names) or tuple(found)
@@ -130,6 +138,8 @@ def read_qupath(
             yield from _samples(slides[path], drawn[path], tiles, order, options)
 
     notes = [f"{len(work)} tiles of {options.tile_px} px hold annotations"]
+    empty = sorted(path.name for path in trees.keys() - drawn.keys())
+    notes += [f"no polygon in {name}" for name in empty]
     return Annotated("qupath", classes, len(work), samples, notes)
 
 
@@ -225,30 +235,40 @@ def _view(slide: Any, options: QuPathOptions) -> WorkingView:
     return WorkingView(slide, options.mpp)
 
 
-def _read_drawn(path: Path) -> list[_Drawn]:
-    data = path.read_bytes()
-    tree = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+def _read_drawn(path: Path, tree: Any) -> list[_Drawn]:
     features = tree["features"] if isinstance(tree, dict) and "features" in tree else tree
-    found = []
+    found: list[tuple[dict[str, Any], Any]] = []
     for feature in features if isinstance(features, list) else [features]:
         geometry = feature.get("geometry") or {}
-        if geometry.get("type") not in ("Polygon", "MultiPolygon", "GeometryCollection"):
-            continue
-        (region,) = parse_regions(geometry, str(path))[:1]
-        found.append(_Drawn(*_class_of(feature.get("properties") or {}), region.polygons))
-    if not found:
-        raise DataError(f"Annotations are polygons. Received: none in {path}.")
-    return found
+        if geometry.get("type") in ("Polygon", "MultiPolygon", "GeometryCollection"):
+            (region,) = parse_regions(geometry, str(path))[:1]
+            found.append((feature.get("properties") or {}, region.polygons))
+    by_name = _are_named_by_class([properties for properties, _ in found])
+    return [_Drawn(*_class_of(properties, by_name), shape) for properties, shape in found]
 
 
-def _class_of(properties: dict[str, Any]) -> tuple[str, tuple[int, int, int] | None]:
+def _are_named_by_class(objects: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether objects without any classification carry their class as their name.
+
+    Names that count (``Annotation 3``), or that nearly every object has for itself, are no classes.
+    """
+    names = {str(entry["name"]) for entry in objects if entry.get("name")}
+    counted = any(re.search(r"(^|[ _-])\d+$", name) for name in names)
+    classified = any(entry.get("classification") for entry in objects)
+    return not classified and not counted and len(names) <= _MOST_NAMES
+
+
+def _class_of(properties: dict[str, Any], by_name: bool) -> tuple[str, tuple[int, int, int] | None]:
     """Class and colour of a QuPath object; one without a class is a cell."""
     found = properties.get("classification") or {}
+    found = {"name": found} if isinstance(found, str) else found
     color = found.get("color") or properties.get("color")
     if isinstance(found.get("colorRGB"), int):  # older versions: a signed 32-bit number
         packed = found["colorRGB"]
         color = [packed >> 16 & 255, packed >> 8 & 255, packed & 255]
-    name = str(found.get("name") or "cell")
+    names = found.get("names")  # of a derived class, as "Tumor: Positive"
+    joined = ": ".join(map(str, names)) if isinstance(names, list) else ""
+    name = str(found.get("name") or joined or (by_name and properties.get("name")) or "cell")
     if not isinstance(color, list) or len(color) != 3:
         return name, None
     red, green, blue = (int(value) for value in color)
@@ -259,7 +279,7 @@ def _is_region(item: _Drawn) -> bool:
     return item.name.lower() in _REGIONS
 
 
-def _slide_of(path: Path, given: Path | None) -> Path:
+def _slide_of(path: Path, given: Path | None, root: Path) -> Path:
     if given is not None:
         return given
     stem = path.name.removesuffix(".gz").removesuffix(".geojson").removesuffix(".json")
@@ -269,6 +289,11 @@ def _slide_of(path: Path, given: Path | None) -> Path:
         for suffix in _SLIDE_SUFFIXES:
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"
+    names = {stem, *(f"{stem}{suffix}" for suffix in _SLIDE_SUFFIXES)}
+    elsewhere = [found for found in root.rglob(f"{glob.escape(stem)}*") if found.name in names]
+    slides = [found for found in elsewhere if found.is_file() and found.suffix]
+    if len(slides) == 1:
+        return slides[0]
     raise DataError(
         f"Annotations lie beside their slide under the same name. Received: no slide for {path}.",
         hint="Name it with --slide FILE.",

@@ -1,14 +1,12 @@
 """``data split``: train, valid and test by source group, stratified by class, without leaks.
 
-A group (a patient, a slide, a field) goes to one split as a whole. Groups are dealt out one after
-the other, the largest first, each to the split whose shares of images and of every class it brings
-nearest to what was asked for. The seed decides ties.
+A group (a patient, a slide, a field) goes to one split as a whole: `cellseg.data.groups` says what
+belongs to one, `cellseg.data.leaks` joins those that are alike, `cellseg.data.deal` deals them out.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.data.dataset import Dataset, Item, open_dataset
+from cellseg.data.deal import deal
+from cellseg.data.groups import groups_by_folder, groups_by_pattern, read_groups
 from cellseg.data.leaks import Leak, across_splits, find_leaks, join_groups
 from cellseg.data.sample import SPLITS
 from cellseg.data.writer import MANIFEST, staged
@@ -106,7 +106,7 @@ def split_data(
     groups = join_groups(groups, leaks)
     _check_given(groups, given, joined, dataset.items)
     present = _presence(dataset)
-    splits = _deal(groups, given, present, options)
+    splits = deal(groups, given, present, options.shares, options.seed)
     with staged(out) as stage:
         _copy(dataset, splits, groups, stage)
     report = _report(dataset, groups, splits, present)
@@ -115,10 +115,21 @@ def split_data(
 
 
 def check_leaks(
-    source: Path, progress: Callable[[int, int], None] | None = None
+    source: Path,
+    progress: Callable[[int, int], None] | None = None,
+    options: SplitOptions | None = None,
 ) -> tuple[Dataset, list[Leak]]:
-    """Find the images of a split data set that belong together but lie in different splits."""
+    """Find the images of a split data set that belong together but lie in different splits.
+
+    Raises
+    ------
+    DataError
+        If a group that the options name lies in two splits.
+    """
     dataset = open_dataset(source)
+    if options is not None and (options.pattern or options.by_folder or options.table):
+        groups, _ = _groups(dataset, options)
+        _check_given(groups, [item.split for item in dataset.items])
     leaks = find_leaks(dataset.items, progress)
     return dataset, across_splits(leaks, [item.split for item in dataset.items])
 
@@ -142,59 +153,13 @@ def _groups(dataset: Dataset, options: SplitOptions) -> tuple[list[str], list[st
             "Groups come from one place: a pattern, folders or a table. Received: more."
         )
     if options.pattern is not None:
-        return [_match(options.pattern, stem) for stem in stems], [""] * len(stems)
+        return groups_by_pattern(options.pattern, stems), [""] * len(stems)
     if options.by_folder:
-        origins = _origins(dataset.root)
-        return [origins.get(stem, "").rpartition("/")[0] for stem in stems], [""] * len(stems)
+        return groups_by_folder(dataset.root, stems), [""] * len(stems)
     if options.table is not None:
-        rows = _table(options.table, stems)
+        rows = read_groups(options.table, stems)
         return [rows[s][0] for s in stems], [rows[s][1] for s in stems]
     return stems, [""] * len(stems)
-
-
-def _match(pattern: str, stem: str) -> str:
-    try:
-        found = re.search(pattern, stem)
-    except re.error as error:
-        raise DataError(
-            f"A pattern is a regular expression. Received: {pattern!r} ({error})."
-        ) from error
-    if found is None:
-        raise DataError(
-            f"The pattern of a group matches every name. Received: {pattern!r}, not in {stem!r}.",
-            hint="e.g. '^([^_]+)_' for what comes before the first underscore.",
-        )
-    return found.group(1) if found.groups() else found.group(0)
-
-
-def _origins(root: Path) -> dict[str, str]:
-    path = root / MANIFEST
-    if not path.is_file():
-        raise DataError(f"Groups by folder need manifest.csv. Received: none in {root}.")
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["stem"]: row["origin"] for row in csv.DictReader(file)}
-
-
-def _table(path: Path, stems: Sequence[str]) -> dict[str, tuple[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        found = {row["stem"]: (row["group"], (row.get("split") or "").strip()) for row in rows}
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"A table of groups must be readable. Received: {path} ({error})."
-        ) from error
-    except KeyError as error:
-        raise DataError(
-            f"A table of groups has columns stem and group. Received: {path} without {error}.",
-            hint="group is the patient, slide or field that an image comes from.",
-        ) from error
-    missing = sorted(set(stems) - found.keys())
-    wrong = sorted({split for _, split in found.values()} - {"", *SPLITS})
-    if missing or wrong:
-        said = f"no row for {', '.join(missing[:_SHOWN])}" if missing else f"split {wrong[0]!r}"
-        raise DataError(f"A table of groups names every image once. Received: {path}, {said}.")
-    return found
 
 
 def _check_given(
@@ -215,7 +180,8 @@ def _check_given(
         why = f" ({items[leak.one].stem} and {items[leak.two].stem}: {leak.kind})"
     raise DataError(
         f"A group lies in one split. Received: group {divided[0]!r} in {both}{why}.",
-        hint="Mend the table; --no-leak-check leaves what only looks alike apart.",
+        hint="Mend the table, or divide the set anew; --no-leak-check leaves what only looks alike "
+        "apart.",
     )
 
 
@@ -226,92 +192,6 @@ def _presence(dataset: Dataset) -> NDArray[np.bool_]:
         indices = np.unique(dataset.read_classes(item))
         row[indices[indices > 0] - 1] = True
     return found
-
-
-def _deal(
-    groups: Sequence[str], given: Sequence[str], present: NDArray[np.bool_], options: SplitOptions
-) -> list[str]:
-    """Split of each image."""
-    shares = np.array(options.shares, float)
-    if shares.shape != (3,) or (shares < 0).any() or shares[0] == 0:
-        raise DataError(
-            "Shares are three numbers from 0 on, train's above 0. "
-            f"Received: {list(options.shares)}."
-        )
-    shares /= shares.sum()
-    names = list(dict.fromkeys(groups))
-    wanted = int(np.count_nonzero(shares))
-    if len(names) < wanted:
-        raise DataError(
-            f"Each split needs a group of its own. Received: {len(names)} groups for {wanted} "
-            "splits.",
-            hint="Use finer groups, or fewer splits: --shares 0.8,0.2,0.",
-        )
-    index = np.array([names.index(group) for group in groups])
-    weights = np.column_stack([np.ones(len(groups)), present]).astype(float)
-    totals = np.zeros((len(names), weights.shape[1]))
-    np.add.at(totals, index, weights)
-    fixed = {group: split for group, split in zip(groups, given, strict=True) if split}
-    chosen = _deal_groups(names, totals, shares, fixed, options.seed)
-    return [chosen[group] for group in groups]
-
-
-def _deal_groups(
-    names: Sequence[str],
-    totals: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    fixed: dict[str, str],
-    seed: int,
-) -> dict[str, str]:
-    want = shares[:, None] * totals.sum(0)
-    scale = np.maximum(totals.sum(0), 1.0)
-    have = np.zeros_like(want)
-    left = (totals > 0).sum(0)
-    rarity = np.where(totals > 0, left, len(names) + 1).min(1)
-    shuffled = np.random.default_rng(seed).permutation(len(names)).tolist()
-    order = sorted(shuffled, key=lambda i: (names[i] not in fixed, rarity[i], -totals[i, 0]))
-    chosen: dict[str, str] = {}
-    for group in order:
-        if names[group] in fixed:
-            split = SPLITS.index(fixed[names[group]])
-        else:
-            allowed = _allowed(have, left, totals[group], np.flatnonzero(shares).tolist())
-            costs = [_cost(have, want, scale, s, totals[group]) for s in allowed]
-            split = allowed[int(np.argmin(costs))]
-        have[split] += totals[group]
-        left = left - (totals[group] > 0)
-        chosen[names[group]] = SPLITS[split]
-    return chosen
-
-
-def _allowed(
-    have: NDArray[np.float64], left: NDArray[np.intp], group: NDArray[np.float64], splits: list[int]
-) -> list[int]:
-    """Return the splits that may take a group: where a class runs out, those that lack it.
-
-    Train comes first among them.
-
-    Column 0 counts images, so that no split stays empty.
-    """
-    classes = np.flatnonzero(group > 0)
-    for column in sorted(classes.tolist(), key=lambda c: (left[c], c)):
-        lacking = [split for split in splits if have[split, column] == 0]
-        if lacking and left[column] <= len(lacking):
-            return [0] if 0 in lacking else lacking
-    return splits
-
-
-def _cost(
-    have: NDArray[np.float64],
-    want: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    split: int,
-    group: NDArray[np.float64],
-) -> float:
-    """By how much giving a group to a split moves it away from what was asked for."""
-    before = ((have[split] - want[split]) / scale) ** 2
-    after = ((have[split] + group - want[split]) / scale) ** 2
-    return float((after - before).sum())
 
 
 def _copy(dataset: Dataset, splits: Sequence[str], groups: Sequence[str], stage: Path) -> None:

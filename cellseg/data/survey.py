@@ -7,12 +7,12 @@ palettes, grey beside colour) are refused here, before anything is converted.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.palette import colour_counts
+from cellseg.data.palette import DEFAULT_TOLERANCE, colour_counts, decode, packed
 from cellseg.data.pixels import is_lossy, read_mask
 from cellseg.errors import DataError
 
@@ -22,13 +22,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MaskFacts", "detect_form", "find_palette", "look_at"]
+__all__ = [
+    "MaskFacts",
+    "detect_form",
+    "find_palette",
+    "form_of_labels",
+    "look_at",
+    "look_like_instances",
+]
 
 _FEW = 64
 _MAX_INDEX = 32
 _COLOUR_SHARE = 0.002
-"""Part of one mask from which a colour counts as meant, not as a blend."""
+"""Part of one mask from which a thin line's colour counts as meant, not as a blend."""
+_SOLID_PX, _SOLID_SHARE = 4, 0.05
+"""A colour that is meant fills areas: so many of its pixels lie among their like."""
+_BLEND = 8.0
+"""Colours this near to the line between two others are their blend."""
 _COVERED = 0.9
+_GREY_ENDS = 48
+"""JPEG noise on black and on white stays within this."""
+_THIRD_GREY = 0.02
 _SAME_COLOUR = 6.0
 """Colours nearer than this are one, written by two programs (250,190,190 and 251,190,190)."""
 _ONE_PIECE = 1.25
@@ -50,43 +64,69 @@ class MaskFacts:
     """Grey masks: value to pixels, the most frequent ones."""
     colours: dict[Colour, int]
     """Colour masks: colour to pixels, the most frequent ones."""
+    solid: dict[Any, int]
+    """Value or colour to pixels that have nothing but their like around."""
     distinct: int
     """Different values or colours."""
     pieces: float
-    """Grey masks: mean number of connected pieces of a value; 0 where none."""
+    """Mean number of connected pieces of a value or colour; 0 where none."""
     largest: int
     """Grey masks: largest value."""
+    strange: int = 0
+    """Colour masks: pixels of areas that have none of the colours that are meant."""
 
     @property
-    def ends_share(self) -> float:
-        """Part of the pixels that is 0 or 255."""
-        return (self.values.get(0, 0) + self.values.get(255, 0)) / self.pixels
+    def is_blended_binary(self) -> bool:
+        """Whether areas are 0 or 255, and other values only lie between them."""
+        solid = sum(self.solid.values())
+        return self.solid.get(0, 0) + self.solid.get(255, 0) >= 0.98 * solid > 0
 
     @property
-    def covered(self) -> float:
-        """Part of the pixels whose colour is frequent enough to be meant."""
-        return sum(self.meant.values()) / self.pixels
+    def third_grey(self) -> int | None:
+        """Value of areas of a JPEG mask that are neither black nor white, if any."""
+        between = {v: n for v, n in self.solid.items() if _GREY_ENDS < v < 255 - _GREY_ENDS}
+        if sum(between.values()) < _THIRD_GREY * self.pixels:
+            return None
+        return int(max(between, key=lambda value: between[value]))
 
     @property
     def meant(self) -> dict[Colour, int]:
-        """Colours frequent enough to be meant."""
-        return {c: n for c, n in self.colours.items() if n >= _COLOUR_SHARE * self.pixels}
+        """Colours that fill areas, or are lines of no blend."""
+        areas = {c: n for c, n in self.colours.items() if self._is_area(c)} or self.colours
+        lines = {
+            c: n
+            for c, n in self.colours.items()
+            if c not in areas and n >= _COLOUR_SHARE * self.pixels and not _is_blend(c, list(areas))
+        }
+        return areas | lines
+
+    def _is_area(self, colour: Colour) -> bool:
+        return self.solid.get(colour, 0) >= max(_SOLID_PX, _SOLID_SHARE * self.colours[colour])
+
+    @property
+    def covered(self) -> float:
+        """Part of the pixels whose colour is meant, blends at their edges taken for theirs."""
+        return 1 - self.strange / self.pixels
 
 
 def look_at(path: Path) -> MaskFacts:
     """Read one mask and remember what tells its kind."""
     mask = read_mask(path)
     lossy, pixels = is_lossy(path), mask.shape[0] * mask.shape[1]
+    solid = _solid(mask, 6 if lossy else 0)
     if mask.ndim == 3:
         colours = Counter(colour_counts(mask))
-        frequent = dict(colours.most_common(_FEW))
-        return MaskFacts(path, lossy, True, pixels, {}, frequent, len(colours), 0.0, 0)
-    values, counts = np.unique(mask, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:_FEW]
-    frequent_values = {int(values[i]): int(counts[i]) for i in order}
-    pieces = 0.0 if lossy or len(values) > 4096 else _pieces_per_value(mask, values)
+        areas = colour_counts(mask[solid][None])
+        frequent = _most(colours) | {c: colours[c] for c in _most(Counter(areas))}
+        pieces = 0.0 if lossy or len(colours) > 4096 else _pieces_per_value(packed(mask))
+        facts = MaskFacts(path, lossy, True, pixels, {}, frequent, areas, len(colours), pieces, 0)
+        return replace(facts, strange=decode(mask, list(facts.meant), DEFAULT_TOLERANCE).strange)
+    values = _counted(mask)
+    pieces = 0.0 if lossy or len(values) > 4096 else _pieces_per_value(mask)
+    largest = max(values)
+    areas_of = dict(_counted(mask[solid]))
     return MaskFacts(
-        path, lossy, False, pixels, frequent_values, {}, len(values), pieces, int(values.max())
+        path, lossy, False, pixels, _most(values), {}, areas_of, len(values), pieces, largest
     )
 
 
@@ -114,9 +154,36 @@ def detect_form(masks: Sequence[MaskFacts]) -> str:
             hint="Import them one by one, each with its --form.",
         )
     if colour:
+        if _are_coloured_objects(colour):
+            return "instances"
         is_palette = all(item.covered >= _COVERED and not item.lossy for item in colour)
         return "palette" if is_palette else "colour"
     return _grey_form(grey)
+
+
+def look_like_instances(masks: Sequence[MaskFacts]) -> bool:
+    """Tell objects from classes: an object is one piece, and there are many."""
+    several = [item for item in masks if item.distinct > 3 and not item.lossy]
+    if not several:
+        return False
+    in_one_piece = sum(item.pieces <= _ONE_PIECE for item in several) >= 0.8 * len(several)
+    counted = sum(item.largest == item.distinct - 1 for item in several) >= 0.8 * len(several)
+    most = max(item.distinct for item in several)
+    return in_one_piece and (most > _MAX_INDEX or (counted and most > 8))
+
+
+def form_of_labels(masks: Sequence[MaskFacts]) -> str:
+    """Name the form of files that are called labels: instances, unless they cannot be.
+
+    Values in several pieces are classes; so are values that are the same in each of many files.
+    """
+    if any(item.is_colour or item.lossy for item in masks):
+        return detect_form(masks)
+    sets = {frozenset(item.values) for item in masks if item.distinct > 1}
+    scattered = sum(item.pieces > _ONE_PIECE for item in masks) > len(masks) / 2
+    always_same = len(sets) == 1 and len(masks) >= 3 and len(*sets) > 2
+    few = max(item.distinct for item in masks) <= _MAX_INDEX
+    return detect_form(masks) if few and (scattered or always_same) else "instances"
 
 
 def find_palette(masks: Sequence[MaskFacts]) -> tuple[list[Colour], list[str]]:
@@ -152,6 +219,7 @@ def find_palette(masks: Sequence[MaskFacts]) -> tuple[list[Colour], list[str]]:
 def _grey_form(masks: Sequence[MaskFacts]) -> str:
     values = {value for item in masks for value in item.values}
     if not masks or any(item.lossy for item in masks):
+        _refuse_third_grey(masks)
         return "binary"
     if max(item.largest for item in masks) > 255:
         return "instances"
@@ -159,10 +227,10 @@ def _grey_form(masks: Sequence[MaskFacts]) -> str:
         return "binary"
     if len(values) <= 2 and all(item.distinct <= 2 for item in masks):
         return "binary"
-    if len(values) > 16 and all(item.ends_share >= _COVERED for item in masks):
-        return "binary"
-    if _look_like_instances(masks):
+    if look_like_instances(masks):
         return "instances"
+    if len(values) > 16 and all(item.is_blended_binary for item in masks):
+        return "binary"
     if len(values) <= _MAX_INDEX and max(item.distinct for item in masks) <= _MAX_INDEX:
         return "index"
     first = max(masks, key=lambda item: item.distinct)
@@ -173,20 +241,61 @@ def _grey_form(masks: Sequence[MaskFacts]) -> str:
     )
 
 
-def _look_like_instances(masks: Sequence[MaskFacts]) -> bool:
-    """Tell objects from classes: an object is one piece, and there are many."""
-    several = [item for item in masks if item.distinct > 3]
-    if not several:
-        return False
-    in_one_piece = sum(item.pieces <= _ONE_PIECE for item in several) >= 0.8 * len(several)
-    counted = sum(item.largest == item.distinct - 1 for item in several) >= 0.8 * len(several)
-    most = max(item.distinct for item in several)
-    return in_one_piece and (most > _MAX_INDEX or (counted and most > 8))
+def _are_coloured_objects(masks: Sequence[MaskFacts]) -> bool:
+    """Tell objects painted in colours of their own: each in one piece, ever new ones."""
+    several = [item for item in masks if len(item.meant) > 3 and not item.lossy]
+    known = {colour for item in several for colour in item.meant}
+    in_one_piece = sum(item.pieces <= _ONE_PIECE for item in several)
+    return len(known) > 16 and in_one_piece >= 0.8 * len(masks)
 
 
-def _pieces_per_value(mask: NDArray[np.integer], values: NDArray[np.integer]) -> float:
+def _refuse_third_grey(masks: Sequence[MaskFacts]) -> None:
+    for item in masks:
+        if item.lossy and item.third_grey is not None:
+            raise DataError(
+                "A JPEG mask is black and white. "
+                f"Received: {item.path.name} with areas of grey {item.third_grey}.",
+                hint="Several classes: export PNG. Else --form binary with --threshold: all above "
+                "it is foreground.",
+            )
+
+
+def _solid(mask: NDArray[Any], spread: int) -> NDArray[np.bool_]:
+    """Pixels whose neighbours differ from them by no more than ``spread``, shape (H, W)."""
     import cv2
 
+    plain = mask if mask.dtype in (np.uint8, np.uint16) else mask.astype(np.float32)
+    square = np.ones((3, 3), np.uint8)
+    high, low = cv2.dilate(plain, square), cv2.erode(plain, square)
+    flat = high.astype(np.float32) - low <= spread
+    return np.asarray(flat.all(-1) if flat.ndim == 3 else flat, bool)
+
+
+def _counted(values: NDArray[Any]) -> Counter[int]:
+    found, counts = np.unique(values, return_counts=True)
+    return Counter(dict(zip(map(int, found), counts.tolist(), strict=True)))
+
+
+def _most(counts: Counter[Any]) -> dict[Any, int]:
+    return dict(counts.most_common(_FEW))
+
+
+def _is_blend(colour: Colour, areas: Sequence[Colour]) -> bool:
+    """Tell whether a colour lies between two others."""
+    point, ends = np.array(colour, float), np.array(areas, float)
+    for start in ends:
+        along = ends - start
+        length = np.maximum((along**2).sum(-1), 1e-9)
+        part = np.clip(((point - start) * along).sum(-1) / length, 0, 1)[:, None]
+        if np.linalg.norm(start + part * along - point, axis=-1).min() <= _BLEND:
+            return True
+    return False
+
+
+def _pieces_per_value(mask: NDArray[Any]) -> float:
+    import cv2
+
+    values = np.unique(mask)
     foreground = values[values > 0][:_FEW]
     counts = [cv2.connectedComponents((mask == v).astype(np.uint8))[0] - 1 for v in foreground]
     return float(np.mean(counts)) if counts else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cellseg.data.mask_files import MaskOptions
 from cellseg.data.qupath import QuPathOptions
 from cellseg.errors import DataError
 from tests.data.made import classes_of, load, save, scene, write_source
+from tests.slides import exif, write_jpeg
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -274,6 +276,19 @@ def test_labelme_shapes_become_classes_and_objects(tmp_path: Path) -> None:
     assert report.notes == ["1 shapes of kind point have no area and are left out"]
 
 
+def test_outlines_on_a_turned_photo_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_jpeg(tmp_path / "in" / "a.jpg", scene()[0], exif(6))
+    shapes = [{"label": "wbc", "points": [[2, 2], [6, 2], [6, 6]], "shape_type": "polygon"}]
+    tree = {"shapes": shapes, "imagePath": "a.jpg", "imageData": None}
+    (tmp_path / "in" / "a.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"orientation tag 6 of .*a\.jpg") as caught:
+        import_data(tmp_path / "in", tmp_path / "out")
+    assert "-auto-orient" in str(caught.value.hint)
+    write_jpeg(tmp_path / "in" / "a.jpg", scene()[0], exif(1))
+    assert import_data(tmp_path / "in", tmp_path / "out").objects == 1
+
+
 def feature(rings: list, name: str, color: list[int] | None = None) -> dict:
     kind = {"name": name} | ({"color": color} if color else {})
     geometry = {"type": "Polygon", "coordinates": rings}
@@ -335,3 +350,246 @@ def test_the_command_says_what_it_changed(tmp_path: Path) -> None:
     assert again.exit_code == 1
     assert "new or empty folder" in again.stderr
     assert "hint:" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["#ff0000", "white"])
+def test_blends_at_the_edges_of_colours_are_no_classes(name: str, tmp_path: Path) -> None:
+    ground = (255, 255, 255) if name == "white" else (0, 0, 0)
+    colours = np.array([ground, (0, 0, 255), (255, 0, 0)], np.uint8)
+    for index in range(3):
+        image, labels = scene(index)
+        save(tmp_path / "in" / "images" / f"{index}.png", image)
+        sharp = cv2.resize(colours[classes_of(labels)], None, fx=4, fy=4, interpolation=0)
+        soft = cv2.resize(cv2.GaussianBlur(sharp, (0, 0), 2.5), (64, 64), interpolation=3)
+        save(tmp_path / "in" / "masks" / f"{index}.png", soft)
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert len(report.classes) == 2
+    mask = load(tmp_path / "out" / "masks" / "0.png")
+    assert np.count_nonzero(mask != classes_of(scene(0)[1])) < 0.01 * mask.size
+
+
+def test_the_soft_edges_of_small_cells_do_not_hide_a_binary_mask(tmp_path: Path) -> None:
+    for index in range(3):
+        image, labels = scene(index)
+        save(tmp_path / "in" / "images" / f"{index}.png", image)
+        soft = cv2.GaussianBlur((labels > 0).astype(np.uint8) * 255, (0, 0), 1.2)
+        save(tmp_path / "in" / "masks" / f"{index}.png", soft)
+    assert import_data(tmp_path / "in", tmp_path / "out").form == "binary"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_dark_grey_cut_out_keeps_its_cells(suffix: str, tmp_path: Path) -> None:
+    for index in range(3):
+        image, labels = scene(index)
+        grey = image.max(-1) // 4 + np.arange(64, dtype=np.uint8)[:, None] // 4
+        save(tmp_path / "in" / "images" / f"{index}.png", grey)
+        save(tmp_path / "in" / "masks" / f"{index}{suffix}", np.where(labels > 0, grey, 0))
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert report.form == "cutout"
+    mask = load(tmp_path / "out" / "masks" / "0.png") > 0
+    assert np.count_nonzero(mask != (scene(0)[1] > 0)) < 0.01 * mask.size
+
+
+def test_a_jpeg_of_several_greys_is_refused(tmp_path: Path) -> None:
+    for index in range(3):
+        image, labels = scene(index)
+        save(tmp_path / "in" / "images" / f"{index}.png", image)
+        greys = np.array([0, 128, 255], np.uint8)[classes_of(labels)]
+        greys[10:40, 10:40] = 128
+        save(tmp_path / "in" / "masks" / f"{index}.jpg", greys)
+    with pytest.raises(DataError, match="black and white"):
+        import_data(tmp_path / "in", tmp_path / "out")
+
+
+def test_transparent_pixels_of_a_mask_are_background(tmp_path: Path) -> None:
+    image, labels = scene()
+    inside = (labels > 0).astype(np.uint8)[..., None] * 255
+    for name, colour in (("cutout", image), ("plain", np.zeros_like(image))):
+        save(tmp_path / name / "images" / "a.png", image)
+        bgra = np.concatenate([colour[..., ::-1], inside], -1)
+        (tmp_path / name / "masks").mkdir()
+        assert cv2.imwrite(str(tmp_path / name / "masks" / "a.png"), bgra)
+        import_data(tmp_path / name, tmp_path / f"{name}-out")
+        assert (load(tmp_path / f"{name}-out" / "masks" / "a.png") == inside[..., 0]).all()
+
+
+def test_numpy_masks_are_read_and_pickled_ones_refused(tmp_path: Path) -> None:
+    image, labels = scene()
+    save(tmp_path / "in" / "images" / "a.png", image)
+    (tmp_path / "in" / "masks").mkdir()
+    np.save(tmp_path / "in" / "masks" / "a.npy", labels.astype(np.int64) + 300 * (labels > 0))
+    assert import_data(tmp_path / "in", tmp_path / "out").form == "instances"
+    assert (load(tmp_path / "out" / "labels" / "a.png") == labels).all()
+    np.save(tmp_path / "in" / "masks" / "a.npy", np.array({"masks": labels}), allow_pickle=True)
+    with pytest.raises(DataError, match="one array of numbers"):
+        import_data(tmp_path / "in", tmp_path / "out2")
+
+
+def test_a_stack_is_no_mask(tmp_path: Path) -> None:
+    import tifffile
+
+    image, labels = scene()
+    save(tmp_path / "in" / "images" / "a.png", image)
+    (tmp_path / "in" / "masks").mkdir()
+    pages = np.stack([labels == 1, labels == 2]).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "in" / "masks" / "a.tif", pages, photometric="minisblack")
+    with pytest.raises(DataError, match="2 pages"):
+        import_data(tmp_path / "in", tmp_path / "out")
+
+
+def test_labels_that_hold_classes_are_not_taken_for_objects(tmp_path: Path) -> None:
+    for index in range(3):
+        image, labels = scene(index)
+        save(tmp_path / "in" / "image" / f"{index}.png", image)
+        save(tmp_path / "in" / "label" / f"{index}.png", classes_of(labels))
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert (report.form, len(report.classes)) == ("index", 2)
+    assert report.notes == ["labels/ hold masks: taken as index, not as objects"]
+
+
+def test_objects_painted_in_colours_of_their_own_stay_objects(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        image, labels = scene(index, 128, 14)
+        save(tmp_path / "in" / "images" / f"{index}.png", image)
+        colours = rng.integers(40, 255, (15, 3)).astype(np.uint8) * (np.arange(15) > 0)[:, None]
+        save(tmp_path / "in" / "masks" / f"{index}.png", colours.astype(np.uint8)[labels])
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert (report.form, len(report.classes)) == ("instances", 1)
+    assert report.objects == sum(int(scene(index, 128, 14)[1].max()) for index in range(3))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a_img.png", "a_masks.png"),
+        ("a.png", "mask_a.png"),
+        ("a.png", "a_cp_masks.png"),
+        ("images/img_a.png", "masks/mask_a.png"),
+        ("train_images/a.png", "train_masks/a.png"),
+        ("Cell Images/a.png", "Cell Masks/a.png"),
+        ("images/a.png", "images/a_mask.png"),
+        ("JPEGImages/a.png", "SegmentationClass/a.png"),
+        ("images/a.ome.tif", "masks/a.png"),
+    ],
+    ids=str,
+)
+def test_images_and_masks_pair_however_they_are_named(
+    image: str, mask: str, tmp_path: Path
+) -> None:
+    save(tmp_path / "in" / image, scene()[0])
+    save(tmp_path / "in" / mask, (scene()[1] > 0).astype(np.uint8) * 255)
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert report.images == {"train" if "train" in image else "": 1}
+
+
+def test_a_folder_that_is_merely_called_masks_of_something_keeps_its_images(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path / "in" / "my segmentation" / "a.png", scene()[0])
+    save(tmp_path / "in" / "my segmentation" / "a_mask.png", (scene()[1] > 0).astype(np.uint8))
+    assert import_data(tmp_path / "in", tmp_path / "out").images == {"": 1}
+
+
+def test_masks_of_an_object_each_may_lie_in_a_folder_of_the_images_name(tmp_path: Path) -> None:
+    image, labels = scene(1)
+    save(tmp_path / "in" / "images" / "abc.png", image)
+    for label in range(1, 5):
+        path = tmp_path / "in" / "masks" / "abc" / f"{label}.png"
+        save(path, (labels == label).astype(np.uint8) * 255)
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert (report.form, report.objects) == ("folders", 4)
+    assert (load(tmp_path / "out" / "labels" / "abc.png") == labels).all()
+
+
+def changed(root: Path, change: object) -> Path:
+    """Write a COCO source and change its tree."""
+    coco(root, [[10, 20, 14, 20, 14, 23, 10, 23]])
+    tree = json.loads((root / "instances.json").read_text())
+    change(tree)  # type: ignore[operator]
+    (root / "instances.json").write_text(json.dumps(tree))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tree: tree["images"][0].pop("file_name"), "without file_name"),
+        (lambda tree: tree.pop("categories"), "a list 'categories'"),
+        (lambda tree: tree["images"][0].update(width=640), "says 640 x 64"),
+        (lambda tree: tree["annotations"][0].update(segmentation=[]), "1 boxes"),
+        (lambda tree: tree["annotations"][0].update(category_id=9), "not among the categories"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_coco_that_does_not_fit_is_refused(change: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        import_data(changed(tmp_path / "in", change), tmp_path / "out")
+
+
+def test_an_image_with_brackets_in_its_name_is_found_in_another_folder(tmp_path: Path) -> None:
+    root = changed(tmp_path / "in", lambda tree: tree["images"][0].update(file_name="x/a [1].png"))
+    (root / "pictures").mkdir()
+    (root / "images" / "a.png").rename(root / "pictures" / "a [1].png")
+    assert import_data(root, tmp_path / "out").objects == 1
+
+
+def test_coco_is_read_with_a_byte_order_mark_compressed_or_by_its_file(tmp_path: Path) -> None:
+    root = changed(tmp_path / "in", lambda tree: tree["annotations"][0].update(iscrowd=1))
+    save(root / "images" / "b.png", scene(1)[0])
+    data = b"\xef\xbb\xbf" + (root / "instances.json").read_bytes()
+    (root / "instances.json").unlink()
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_val2017.json.gz").write_bytes(gzip.compress(data))
+    for source in (root, root / "annotations" / "instances_val2017.json.gz"):
+        report = import_data(source, tmp_path / f"out-{source.suffix}")
+        assert report.images == {"valid": 1}
+        assert report.notes == [
+            "1 crowds (iscrowd) count as one object each",
+            "1 images that no annotation names are left out (b.png)",
+        ]
+
+
+def test_labelme_may_hold_its_image_and_joins_shapes_of_a_group(tmp_path: Path) -> None:
+    done, data = cv2.imencode(".png", scene()[0][..., ::-1])
+    assert done
+    squares = [[[x, 2], [x + 4, 2], [x + 4, 6], [x, 6]] for x in (2, 12, 22)]
+    shapes = [
+        {"label": "wbc", "points": points, "shape_type": "polygon", "group_id": group}
+        for points, group in zip(squares, (7, 7, None), strict=True)
+    ]
+    tree = {"shapes": shapes, "imagePath": "C:\\pictures\\gone.png"}
+    tree["imageData"] = base64.b64encode(data.tobytes()).decode()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text(json.dumps(tree))
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert report.objects == 2
+    assert (load(tmp_path / "out" / "images" / "a.png") == scene()[0]).all()
+
+
+def test_qupath_classes_may_be_derived_or_names_of_objects(tmp_path: Path) -> None:
+    derived = feature([square(2, 2, 8)], "x")
+    derived["properties"]["classification"] = {"names": ["Tumor", "Positive"]}
+    named = feature([square(2, 2, 8)], "x")
+    named["properties"] = {"name": "Gland"}
+    counted = feature([square(2, 2, 8)], "x")
+    counted["properties"] = {"name": "Annotation 3"}
+    for entry, name in ((derived, "Tumor: Positive"), (named, "Gland"), (counted, "cell")):
+        root = tmp_path / name.partition(":")[0]
+        save(root / "slides" / "s.png", scene()[0])
+        (root / "annotations").mkdir()
+        (root / "annotations" / "s.geojson").write_text(json.dumps([entry]))
+        (root / "annotations" / "t.geojson").write_text('{"type": "FeatureCollection"}')
+        report = import_data(root, tmp_path / f"out-{name[:4]}")
+        assert report.classes == {name: 64}
+
+
+def test_masks_that_show_nothing_or_nearly_everything_are_doubted(tmp_path: Path) -> None:
+    for name, value in (("black", 0), ("white", 255)):
+        save(tmp_path / name / "images" / "a.png", scene()[0])
+        save(tmp_path / name / "masks" / "a.png", np.full((64, 64), value, np.uint8))
+    black, white = (
+        import_data(tmp_path / name, tmp_path / f"{name}-out") for name in ("black", "white")
+    )
+    assert black.notes == ["no mask shows an object"]
+    assert "inverted" in white.notes[0]

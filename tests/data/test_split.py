@@ -17,6 +17,7 @@ from cellseg.data.alike import alike_pairs, thumbs_of
 from cellseg.data.borders import borders_of, neighbour_pairs
 from cellseg.data.dataset import open_dataset
 from cellseg.data.leaks import Leak, join_groups
+from cellseg.data.padding import without_padding
 from cellseg.data.split import SplitOptions, check_leaks, split_data
 from cellseg.errors import DataError
 from tests.data.made import load, save, scene
@@ -222,3 +223,51 @@ def test_the_command_checks_a_split(tmp_path: Path) -> None:
     clean = write_set(tmp_path / "clean", images)
     assert CliRunner().invoke(app, ["data", "split", str(clean), "--check"]).exit_code == 0
     assert CliRunner().invoke(app, ["data", "split", str(clean)]).exit_code == 2
+
+
+def test_a_table_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
+    source = write_set(tmp_path / "in", scenes(12))
+    stems = sorted(path.stem for path in (source / "images").iterdir())
+    rows = [
+        f"{stem}.png;p{index % 4};{'Train' if index % 4 else ''}"
+        for index, stem in enumerate(stems)
+    ]
+    table = tmp_path / "groups.csv"
+    table.write_text("\ufeffStem;Group;Split\r\n" + "\r\n".join(rows), encoding="utf-8")
+    split_data(
+        source, tmp_path / "out", SplitOptions(table=table, join_leaks=False, shares=(8, 2, 0))
+    )
+    table.write_text(table.read_text() + f"\r\n{stems[0]};p9;Test")
+    with pytest.raises(DataError, match="an image in one group"):
+        split_data(source, tmp_path / "out2", SplitOptions(table=table))
+
+
+def test_black_corners_of_turned_images_do_not_make_them_alike() -> None:
+    rng = np.random.default_rng(0)
+    corners = np.zeros((120, 120), np.uint8)
+    cv2.fillConvexPoly(corners, np.array([[60, -20], [140, 60], [60, 140], [-20, 60]]), 1)
+    fields = []
+    for _ in range(6):
+        noise = cv2.GaussianBlur(rng.normal(0, 1, (120, 120, 3)), (0, 0), 3)
+        fields.append(np.clip(200 + 100 * noise, 90, 255).astype(np.uint8) * corners[..., None])
+    cleaned = [without_padding(field) for field in fields]
+    assert alike_pairs([thumbs_of(field) for field in fields])
+    assert alike_pairs([thumbs_of(field) for field in cleaned]) == []
+    assert min(field.min() for field in cleaned) > 60
+
+
+def test_a_dark_ground_is_no_padding() -> None:
+    image, _ = scene()
+    dark = np.where(image > 100, image, 0).astype(np.uint8)
+    assert without_padding(dark) is dark
+    assert without_padding(image) is image
+
+
+def test_a_group_in_two_splits_of_a_set_that_is_split_is_refused(tmp_path: Path) -> None:
+    for index, (stem, image) in enumerate(scenes(6, groups=2).items()):
+        write_set(tmp_path / "in" / ("train" if index < 4 else "test"), {stem: image})
+    arguments = ["data", "split", str(tmp_path / "in"), "--check"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    ran = CliRunner().invoke(app, [*arguments, "--group-pattern", "^(g[0-9]+)_"])
+    assert ran.exit_code == 1
+    assert "A group lies in one split" in ran.stderr

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from cellseg.data.smear.plan import Background, ImagePlan, plan_smears
 from cellseg.data.writer import MANIFEST, ManifestRow, class_file, staged, write_manifest, write_png
 from cellseg.errors import DataError
 from cellseg.runtime.class_file import CLASS_FILE
+from cellseg.runtime.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,7 @@ class SmearOptions:
     """Part of the pasted cells that the border cuts."""
     vary_ground: float = 0.0
     """Largest change of each channel of a field's ground, +-, relative; matched cells follow."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=usable_cores)
     """Processes."""
 
 
@@ -220,7 +220,18 @@ def _compose(
         box = canvas.paste(part, centre, cell.class_index, number)
         if box is not None:
             pasted.append(Placed(cell.name, cell.class_index, number, centre, box, clipped))
-    return canvas, _visible_red(ground, (x0, y0), side, pasted) + pasted
+    placed = _visible_red(ground, (x0, y0), side, pasted) + pasted
+    return canvas, [item for cell in placed if (item := _as_seen(cell, canvas.ids)) is not None]
+
+
+def _as_seen(cell: Placed, ids: NDArray[np.uint16]) -> Placed | None:
+    """Draw a cell's box around what later cells left of it; None where that is nothing."""
+    left, top, right, bottom = cell.box
+    ys, xs = np.nonzero(ids[top:bottom, left:right] == cell.number)
+    if not ys.size:
+        return None
+    box = (left + int(xs.min()), top + int(ys.min()), left + int(xs.max()) + 1)
+    return replace(cell, box=(*box, top + int(ys.max()) + 1))
 
 
 def _centre(
