@@ -14,8 +14,9 @@ import numpy as np
 
 from cellseg.errors import DataError
 from cellseg.runtime.labelled import LabelledImage as LabelledImage  # what `load_source` gives
-from cellseg.runtime.normalize import apply_lut, build_lut, full_range, percentile_range
+from cellseg.runtime.normalize import Normalize, measure_image
 from cellseg.train.augment import jitter_intensity, random_affine
+from cellseg.train.masks import read_image
 from cellseg.train.pairs import IMAGE_SUFFIXES, selected_stems
 from cellseg.train.stain import dim_nuclei, is_bright_field, restain
 from cellseg.train.targets import contact_weights, interior_border, normalized_distance
@@ -80,32 +81,29 @@ def load_labelled(
     path: Path, labels_dir: Path, source: str, normalize: NormalizeRecipe
 ) -> LabelledImage:
     """Read one image and its label map, and bring its intensities to 0..255."""
-    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    labels = _read(labels_dir / f"{path.stem}.png", cv2.IMREAD_UNCHANGED)
+    image = read_image(path)
+    labels = _read_labels(labels_dir / f"{path.stem}.png")
     if labels.ndim != 2 or labels.shape != image.shape[:2]:
         raise DataError(
             "a label map has one channel and its image's size. "
             f"Received: image={image.shape}, labels={labels.shape}, file={path.name}.",
             hint="export the labels again from the same image.",
         )
-    rgb = np.ascontiguousarray(image[..., ::-1])
-    return LabelledImage(source, path.stem, normalized(rgb, normalize), labels.astype(np.uint16))
+    rgb = normalized(image, normalize)
+    return LabelledImage(source, path.stem, rgb, labels.astype(np.uint16))
 
 
 def normalized(
     image: NDArray[np.uint8] | NDArray[np.uint16], normalize: NormalizeRecipe
 ) -> NDArray[np.uint8]:
     """Bring a whole image's intensities to 0..255, as inference does for a whole slide."""
-    if normalize.kind == "none":
-        found = full_range(image.dtype)
-    else:
-        found = percentile_range(image, normalize.low, normalize.high)
-    return apply_lut(image, build_lut(found, image.dtype))
+    wanted = Normalize(normalize.kind, normalize.low, normalize.high)
+    return measure_image(image, wanted).seen(image)
 
 
 def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.float32]:
     """Class, weight and, if asked for, distance as the loss reads them, shape (H, W, 2 or 3)."""
-    classes = interior_border(labels, target.border_px, target.gap_px)
+    classes = interior_border(labels, *target.widths)
     weights = contact_weights(labels, target.contact_weight, target.gap_px)
     channels = [classes.astype(np.float32), weights]
     channels += [normalized_distance(labels)] if target.distance else []
@@ -203,10 +201,10 @@ def padded_to(array: NDArray[Any], stride: int) -> NDArray[Any]:
     return np.pad(array, margins, mode="edge")
 
 
-def _read(path: Path, flags: int) -> NDArray[Any]:
+def _read_labels(path: Path) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(f"every image needs a label map of its name. Received: {path} is missing.")
-    array = cv2.imread(str(path), flags)
+    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if array is None:
-        raise DataError(f"an image or label map cannot be decoded. Received: {path}.")
+        raise DataError(f"a label map cannot be decoded. Received: {path}.")
     return array

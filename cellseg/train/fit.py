@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from cellseg.errors import RecipeError
+from cellseg.runtime.malloc import freed_memory_kept
 from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.models import build_network, kflop_per_pixel, load_network, take_over
 from cellseg.train.run_state import RunState
@@ -92,7 +93,8 @@ def train(
     )
     write_model_facts(task, best, folder)
     if state.epoch < recipe.fit.epochs:
-        _fit(task, model, best, state, crops, folder, progress)
+        with freed_memory_kept():
+            _fit(task, model, best, state, crops, folder, progress)
     task.show(load_network(folder / "best.keras"), folder / "contact.jpg")
     return folder
 

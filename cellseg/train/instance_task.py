@@ -94,7 +94,7 @@ class InstanceTask:
     def show(self, model: keras.Model, picture: Path) -> None:
         """Write validation images, their truth and what the model says, side by side."""
         predicted = [predict(model, item.image) for item in self._validation]
-        save_contact_sheet(self._validation, predicted, picture)
+        save_contact_sheet(self._validation, predicted, self.recipe.target, picture)
 
     def watched(self) -> list[NDArray[np.uint8]]:
         """Return the validation images."""

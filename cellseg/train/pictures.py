@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.train.data import LabelledImage
+    from cellseg.train.sections import TargetRecipe
 
 THUMB_PX = 256
 CLASS_COLOURS = np.array([(0, 0, 0), (60, 160, 60), (250, 220, 60)], np.uint8)
@@ -44,14 +45,17 @@ def plot_metrics(table: Path, picture: Path) -> None:
 
 
 def save_contact_sheet(
-    images: list[LabelledImage], predicted: list[NDArray[np.float32]], picture: Path
+    images: list[LabelledImage],
+    predicted: list[NDArray[np.float32]],
+    target: TargetRecipe,
+    picture: Path,
 ) -> None:
     """Write image, truth and predicted classes side by side, one image a row of three."""
     from cellseg.train.targets import interior_border
 
     rows = []
     for item, probabilities in zip(images, predicted, strict=True):
-        truth = CLASS_COLOURS[interior_border(item.labels)]
+        truth = CLASS_COLOURS[interior_border(item.labels, *target.widths)]
         found = CLASS_COLOURS[probabilities[..., :3].argmax(-1)]
         rows.append(np.hstack([_thumb(part) for part in (item.image, truth, found)]))
     while len(rows) % 3:

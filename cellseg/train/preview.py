@@ -80,9 +80,7 @@ def training_pairs(
         images, _ = crops[step]
         ids = crops.labels_of(step)
         for name, image, labels in zip(crops.names(step), images, ids, strict=True):
-            mask = CLASS_COLOURS[
-                interior_border(labels, recipe.target.border_px, recipe.target.gap_px)
-            ]
+            mask = CLASS_COLOURS[interior_border(labels, *recipe.target.widths)]
             pairs.append((name, image.astype(np.uint8), mask))
     return pairs[:count]
 

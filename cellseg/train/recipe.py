@@ -188,7 +188,8 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _explain(path: Path, error: ValidationError, tree: dict[str, Any]) -> RecipeError:
-    first = error.errors()[0]
+    # A misspelled key comes first: it may be the one that is missing.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     location = tuple(part for part in first["loc"] if part not in FAMILY_MODELS)
     where = ".".join(str(part) for part in location)
     if first["type"] == "union_tag_invalid":
@@ -198,6 +199,11 @@ def _explain(path: Path, error: ValidationError, tree: dict[str, Any]) -> Recipe
         known = ", ".join(FAMILY_MODELS)
         return RecipeError(
             f"{path}: model.family must be one of {known}. Received: family={family!r}.", hint=hint
+        )
+    if first["type"] == "missing":
+        return RecipeError(
+            f"{path}: a recipe must state {where}.",
+            hint="cellseg-cli recipe list names recipes to start from.",
         )
     if first["type"] != "extra_forbidden":
         place = f"{path}: {where}: " if where else f"{path}: "

@@ -83,8 +83,12 @@ def test_a_backend_without_class_activation_says_so_before_it_scores(
 
 
 def test_a_seeds_file_infers_as_it_is(project: Path) -> None:
-    answer = run("infer", str(project))
+    answer = run("infer", str(project), "--json")
     assert answer.exit_code == 0, answer.output
+    folders = [Path(folder) for folder in json.loads(answer.stdout)["folders"]]
+    assert {project.parent / "mini_test_output", project.parent / "tiled_mini_test_output"} <= {
+        *folders
+    }
     for folder in ("mini_test_output", "tiled_mini_test_output"):
         mask = cv2.imread(str(project.parent / folder / "0.png"), cv2.IMREAD_UNCHANGED)
         assert mask.shape == (70, 90)

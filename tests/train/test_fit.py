@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from cellseg.train.schedule import rate_schedule  # noqa: E402
 from cellseg.train.sections import Recipe, WatchRecipe  # noqa: E402
 from tests.export.graphs import run_onnx  # noqa: E402
 from tests.export.networks import run_keras  # noqa: E402
+from tests.slides import exif, write_jpeg  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -67,6 +70,23 @@ def tiny(model: dict[str, Any] | None = None, **fit: Any) -> Recipe:
             "fit": values | fit,
         }
     )
+
+
+def test_all_steps_of_a_run_keep_freed_memory(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        told.append("kept")
+        yield
+        told.append("returned")
+
+    monkeypatch.setattr("cellseg.train.fit.freed_memory_kept", kept)
+    train(tiny(epochs=1), discs, tmp_path, progress=lambda *_: told.append("step"))
+    assert "step" in told
+    assert (told[0], told[-1]) == ("kept", "returned")
 
 
 def test_a_run_writes_everything_a_bundle_needs(discs: Path, tmp_path: Path) -> None:
@@ -188,6 +208,18 @@ def test_a_label_map_of_another_size_is_named(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "discs" / "train" / "labels" / "0.png"), np.zeros((9, 9), np.uint8))
     with pytest.raises(DataError, match=r"its image's size.*0\.png"):
         load_source(tiny().sources[0], tmp_path, "train", tiny().normalize)
+
+
+def test_a_photo_is_learned_from_as_it_is_stored_like_its_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "discs" / "train"
+    write_discs(folder, 1)
+    (folder / "images" / "0.png").unlink()
+    left = np.zeros((64, 64, 3), np.uint8)
+    left[:, :20] = 200
+    write_jpeg(folder / "images" / "0.jpg", left, exif(6))
+    (found,) = load_source(tiny().sources[0], tmp_path, "train", tiny().normalize)
+    assert found.image[:, :10].min() > 150
+    assert found.image[:, 40:].max() < 50
 
 
 def test_a_missing_label_map_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,21 @@ def test_overrides_replace_values() -> None:
     assert load_recipe("nuclei", {"fit.epochs": 3}).fit.epochs == 3
 
 
+def test_a_misspelled_key_goes_before_the_one_that_is_missing_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("nmae = 'r'\n")
+    with pytest.raises(RecipeError, match="unknown key 'nmae'") as caught:
+        load_recipe(str(path))
+    assert caught.value.hint == "did you mean 'name'?"
+
+
+def test_a_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL.replace("name =", "# name =", 1))
+    with pytest.raises(RecipeError, match=r"r\.toml: a recipe must state name\.$"):
+        load_recipe(str(path))
+
+
 def test_a_misspelled_key_names_the_nearest_one(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(MINIMAL + "[fit]\nlearning_rat = 0.1\n")

@@ -13,7 +13,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 from cellseg.runtime.manifest import ModelCard  # noqa: E402
-from cellseg.runtime.normalize import Normalize, measure_range  # noqa: E402
+from cellseg.runtime.normalize import Normalize, measure_slide  # noqa: E402
 from cellseg.runtime.readers import open_slide  # noqa: E402
 from cellseg.runtime.working import WorkingView  # noqa: E402
 from cellseg.train.class_task import ClassTask  # noqa: E402
@@ -62,8 +62,8 @@ def test_training_sees_the_bytes_that_inference_sees(
     item = first(tmp_path, hw, recipe(kind=kind))
     slide = open_slide(item.pair.image)
     spec: Any = recipe(kind=kind).normalize
-    values = measure_range(slide, Normalize(spec.kind, spec.low, spec.high))
-    view = WorkingView(slide, None, values, fit_hw=(32, 64))
+    seen = measure_slide(slide, Normalize(spec.kind, spec.low, spec.high))
+    view = WorkingView(slide, None, fit_hw=(32, 64)).in_range(seen)
     assert np.array_equal(item.image, view.read(0, 0, *view.hw))
     slide.close()
 

@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellseg.train.data import pack_target
+from cellseg.train.sections.learn import TargetRecipe
 from cellseg.train.targets import (
     BACKGROUND,
     BORDER,
@@ -34,6 +36,46 @@ def test_a_thin_gap_between_two_nuclei_is_border() -> None:
 def test_an_object_cut_by_the_crop_has_no_border_there() -> None:
     labels = np.ones((8, 8), np.uint16)
     assert (interior_border(labels) == INTERIOR).all()
+
+
+def disc(radius_px: int) -> np.ndarray:
+    y, x = np.ogrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
+    return np.asarray(y * y + x * x <= radius_px * radius_px)
+
+
+def test_a_border_that_grows_leaves_a_small_nucleus_its_interior() -> None:
+    labels = np.zeros((16, 16), np.uint16)
+    labels[6:10, 6:10] = 1
+    assert (interior_border(labels) != INTERIOR).all()
+    grown = interior_border(labels, border_share=0.12)
+    assert (grown[7:9, 7:9] == INTERIOR).all()
+    assert (grown == INTERIOR).sum() == 4
+
+
+def test_a_border_that_grows_stays_as_wide_as_ever_between_small_nuclei() -> None:
+    labels = np.zeros((12, 16), np.uint16)
+    labels[2:10, 2:8], labels[2:10, 8:14] = 1, 2
+    row = interior_border(labels, border_share=0.12)[5]
+    assert "".join(map(str, row)) == "0021112222111200"
+
+
+def test_the_recipes_border_is_what_the_loss_reads() -> None:
+    labels = np.zeros((16, 16), np.uint16)
+    labels[6:10, 6:10] = 1
+    for share in (0.0, 0.12):
+        classes = pack_target(labels, TargetRecipe(border_share=share))[..., 0]
+        np.testing.assert_array_equal(classes, interior_border(labels, border_share=share))
+
+
+def test_a_border_that_grows_is_wide_only_where_large_nuclei_touch() -> None:
+    labels = np.zeros((61, 121), np.uint16)
+    labels[:, :61][disc(30)], labels[:, 60:][disc(30)] = 1, 2
+    row = interior_border(labels, border_share=0.12)[30]
+    usual = interior_border(labels)[30]
+    assert (row[:50] == usual[:50]).all()  # towards the background
+    assert (row[54:67] == BORDER).all()  # 0.12 of 60 px, on each side of the contact
+    assert (row[52], row[68]) == (INTERIOR, INTERIOR)
+    assert (usual[54:57] == INTERIOR).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))

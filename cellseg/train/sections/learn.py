@@ -26,7 +26,19 @@ class TargetRecipe(Section):
     contact_weight: float = Field(
         3.0, gt=0, description="weight in the loss of pixels within gap_px of two nuclei"
     )
+    border_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.25,
+        description="the border grows with the nucleus: this share of its diameter, 1 px to "
+        "border_px towards the background, border_px to 8 px towards another nucleus; 0: border_px",
+    )
     distance: bool = Field(False, description="add a channel: distance to the border, 0..1")
+
+    @property
+    def widths(self) -> tuple[int, int, float]:
+        """What `cellseg.train.targets.interior_border` asks for beside labels."""
+        return self.border_px, self.gap_px, self.border_share
 
 
 class LossRecipe(Section):
