@@ -6,6 +6,7 @@ up to 2048 px a side; larger ones are tiled, with the halo that the bundle asks 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -17,11 +18,13 @@ from cellseg.errors import SlideError
 from cellseg.live.frame_cells import CellFinder, measure
 from cellseg.live.frame_view import FrameView
 from cellseg.live.pools import ResultPool
-from cellseg.live.stream_range import StreamRange
+from cellseg.live.stream_intensities import StreamIntensities
 from cellseg.runtime.bundle import Bundle
 from cellseg.runtime.engines.select import open_engine
 from cellseg.runtime.job import open_view, prepare
 from cellseg.runtime.kernels.frame import gather, laplacian_sums
+from cellseg.runtime.normalize import Intensities, Normalize
+from cellseg.runtime.painted_stain import painted_note
 from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.segmenter import infer_options, nearest
 from cellseg.runtime.slide import ArraySlide
@@ -38,10 +41,11 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job
     from cellseg.runtime.options import InferOptions
 
-    RangeOf = Callable[[NDArray[Any]], tuple[float, float]]
+    IntensitiesOf = Callable[[NDArray[Any]], Intensities]
 
 __all__ = ["FrameSegmenter", "Seen"]
 
+_LOG = logging.getLogger(__name__)
 _SHAPES_KEPT = 2
 _LARGEST_TILE_PX = 2048
 _GREEN = 1
@@ -58,6 +62,7 @@ class Seen:
     cells: NDArray[Any] | None
     focus: float
     engine_ms: float
+    intensities: Intensities
 
 
 class FrameSegmenter:
@@ -74,7 +79,12 @@ class FrameSegmenter:
     value_range : (float, float), optional
         Values that the model sees as 0 and 255; None: measured, as the bundle asks.
     range_frames : int
-        Frames that they are measured in; see `StreamRange`.
+        Frames that they are measured in; see `StreamIntensities`.
+
+    Attributes
+    ----------
+    seen : Intensities or None
+        What is seen of the newest frame's values; None before the first.
     """
 
     def __init__(
@@ -87,7 +97,9 @@ class FrameSegmenter:
     ) -> None:
         self._bundle, self._options, self._range = bundle, options, value_range
         self._range_frames = range_frames
-        self._ranges: dict[tuple[Any, str | None], StreamRange] = {}
+        self._streams: dict[tuple[Any, str | None], StreamIntensities] = {}
+        self._told: dict[str | None, int | None] = {}
+        self.seen: Intensities | None = None
         self._open_engine = open_engine or open_for_frames
         self._shapes: OrderedDict[tuple[Any, ...], _FrameRun] = OrderedDict()
         card = bundle.manifest
@@ -122,7 +134,7 @@ class FrameSegmenter:
         image : array
             The frame.
         channel : str, optional
-            Frames of one channel share their range of intensities.
+            Frames of one channel share their range of intensities, and are painted or not.
 
         Raises
         ------
@@ -132,29 +144,43 @@ class FrameSegmenter:
             If the engine fails.
         """
         run = self._run_for(image)
-        return run(image, self._range_of(image, channel))
+        found = run(image, self._stream_of(image, channel).add)
+        self._tell(found.intensities, channel)
+        return found
 
     def warm_up(self, image: NDArray[Any]) -> None:
         """Open what frames like this one need; it leaves no trace in what follows."""
-        self._run_for(image)(image, lambda _: (0.0, 255.0))
+        run = self._run_for(image)
+        run.show(image, lambda _: Intensities((0.0, 255.0), channel=0))
+        run(image, lambda _: Intensities((0.0, 255.0)))
 
     def close(self) -> None:
         """Release engines and buffers."""
         while self._shapes:
             self._shapes.popitem()[1].engine.close()
 
-    def _range_of(self, image: NDArray[Any], channel: str | None) -> RangeOf:
-        """Return what measures a frame's range: a stream's, or nothing where it is given."""
-        known = self._range
-        if known is not None:
-            return lambda _: known
+    def _stream_of(self, image: NDArray[Any], channel: str | None) -> StreamIntensities:
+        """Return what frames of one dtype and channel share."""
         dtype = np.dtype(np.uint8) if image.dtype == bool else image.dtype
-        stream = self._ranges.get((dtype, channel))
+        stream = self._streams.get((dtype, channel))
         if stream is None:
-            wanted = self._bundle.manifest.input.normalize
-            stream = StreamRange(wanted, dtype, self._range_frames)
-            self._ranges[dtype, channel] = stream
-        return stream.add
+            asked = self._bundle.manifest.input.normalize
+            wanted = Normalize(asked.kind, asked.low, asked.high)
+            stream = StreamIntensities(wanted, dtype, self._range_frames, self._range)
+            self._streams[dtype, channel] = stream
+        return stream
+
+    def _tell(self, found: Intensities, channel: str | None) -> None:
+        """Keep what is seen; say once where that is a painted stain, and where no longer."""
+        self.seen = found
+        if found.channel == self._told.get(channel):
+            return
+        self._told[channel] = found.channel
+        frames = "frames" if channel is None else f"frames of {channel}"
+        now = found.channel
+        _LOG.info(
+            "%s: %s", frames, "colours are seen as they are" if now is None else painted_note(now)
+        )
 
     def _run_for(self, image: Any) -> _FrameRun:
         if not isinstance(image, np.ndarray):
@@ -212,8 +238,12 @@ class _FrameRun:
             self._wl_classes = np.empty(job.view.hw, np.uint8)
             self._wl_labels = np.empty(job.view.hw, np.uint32)
 
-    def __call__(self, image: NDArray[Any], range_of: RangeOf) -> Seen:
-        self._view.show(image, range_of)
+    def show(self, image: NDArray[Any], intensities_of: IntensitiesOf) -> Intensities:
+        """Bring a frame before the model; return what is seen of its values."""
+        return self._view.show(image, intensities_of)
+
+    def __call__(self, image: NDArray[Any], intensities_of: IntensitiesOf) -> Seen:
+        intensities = self.show(image, intensities_of)
         started_s = time.perf_counter()
         self._infer()
         engine_ms = (time.perf_counter() - started_s) * 1e3
@@ -228,7 +258,8 @@ class _FrameRun:
             gather(wl_classes, self._rows, self._columns, classes)
             if labels is not None:
                 gather(self._wl_labels, self._rows, self._columns, labels)
-        return Seen(classes, labels, self._counts(cells), cells, self._focus(), engine_ms)
+        counts, focus = self._counts(cells), self._focus()
+        return Seen(classes, labels, counts, cells, focus, engine_ms, intensities)
 
     def _infer(self) -> None:
         """Run all tiles of the plan, one after the other, into the canvas."""

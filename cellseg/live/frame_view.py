@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.job import Job
+    from cellseg.runtime.normalize import Intensities
 
 __all__ = ["FrameView"]
 
@@ -50,6 +51,7 @@ class FrameView:
         self._frame_hw, self._wl_hw, self._scale = shape[:2], job.view.hw, job.view.scale
         self.pixels = np.empty((*job.plan.rounded_hw, 3), np.uint8)
         self._samples: NDArray[Any] | None = None
+        self._stain: NDArray[Any] | None = None
         self._grey = np.empty(self._frame_hw, np.uint8) if len(shape) == 2 else None
         self._whole: NDArray[np.uint8] | None = None
         self._axes: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
@@ -61,19 +63,27 @@ class FrameView:
         self._lut: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def show(
-        self, image: NDArray[Any], range_of: Callable[[NDArray[Any]], tuple[float, float]]
-    ) -> None:
+        self, image: NDArray[Any], intensities_of: Callable[[NDArray[Any]], Intensities]
+    ) -> Intensities:
         """Fill ``pixels`` from a frame.
 
         Parameters
         ----------
         image : NDArray
             Of the shape and dtype that the view was made for.
-        range_of : callable
-            From its samples to the values that become 0 and 255.
+        intensities_of : callable
+            From its samples to what is seen of their values.
+
+        Returns
+        -------
+        Intensities
+            What was seen.
         """
         samples = self._contiguous(image)
-        lut = self._table(samples, range_of)
+        found = intensities_of(samples)
+        lut = self._table(found.value_range)
+        if found.channel is not None and samples.ndim == 3:
+            samples = self._one_channel(samples, found.channel)
         inner = self.pixels[: self._wl_hw[0], : self._wl_hw[1]]
         if self._whole is None:
             self._map(samples, lut, inner)
@@ -82,6 +92,14 @@ class FrameView:
             (y_first, y_weights), (x_first, x_weights) = self._axes
             resample(self._whole, y_first, y_weights, x_first, x_weights, inner)
         self._repeat_edges()
+        return found
+
+    def _one_channel(self, samples: NDArray[Any], channel: int) -> NDArray[Any]:
+        """Return what shows a painted stain: a grey frame."""
+        if self._stain is None:
+            self._stain = np.empty(self._frame_hw, self._dtype)
+        cv2.extractChannel(samples, channel, dst=self._stain)
+        return self._stain
 
     def _contiguous(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return samples that OpenCV can look at: (H, W) or (H, W, 3)."""
@@ -98,11 +116,8 @@ class FrameView:
         np.copyto(self._samples, image)
         return self._samples
 
-    def _table(
-        self, samples: NDArray[Any], range_of: Callable[[NDArray[Any]], tuple[float, float]]
-    ) -> NDArray[np.uint8]:
-        """Return the table of the frame's range, made anew only where the range changed."""
-        found = range_of(samples)
+    def _table(self, found: tuple[float, float]) -> NDArray[np.uint8]:
+        """Return the table of a range, made anew only where the range changed."""
         if found != self._lut_range:
             self._lut_range, self._lut = found, build_lut(found, self._dtype)
         return self._lut

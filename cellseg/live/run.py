@@ -237,6 +237,7 @@ class LiveRun:
             "source": self._source.name,
             "model": state.model,
             "engine": state.engine,
+            "normalize": None if state.intensities is None else state.intensities.as_dict(),
             **counters.as_dict(),
             "latency_ms": state.latency.as_dict(),
             "counts": dict(state.counts),

@@ -65,7 +65,8 @@ class LiveSession:
     mpp : float, optional
         Microns per pixel of the frames. None: they are at the model's.
     value_range : (float, float), optional
-        Values that the model sees as 0 and 255; None: measured, as the bundle asks.
+        Values that the model sees as 0 and 255; None: measured, as the bundle asks. Whether a
+        stain is painted in one colour, and seen as grey, is found in any case.
     range_frames : int
         In how many of the newest frames of a channel: few follow a changing lamp, many keep an
         empty field from being stretched until noise looks like cells. 1: in each frame alone.
@@ -213,6 +214,7 @@ class LiveSession:
             engine=self._segmenter.engine_name,
             palette=self.palette,
             class_names=self._segmenter.class_names,
+            intensities=self._segmenter.seen,
         )
 
     # --- stopping ---

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cellseg.live.counters import Counters
     from cellseg.live.latency import LatencyStats
     from cellseg.live.result import FrameResult
+    from cellseg.runtime.normalize import Intensities
 
 __all__ = ["LiveSnapshot"]
 
@@ -52,6 +53,9 @@ class LiveSnapshot:
     class_names: tuple[str, ...]
     """Name of each class, background first."""
 
+    intensities: Intensities | None = None
+    """What the model sees of the newest frame's values; None before the first frame."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON values; without pixels."""
         last = self.last
@@ -64,6 +68,7 @@ class LiveSnapshot:
             "counts": dict(self.counts),
             "model": self.model,
             "engine": self.engine,
+            "normalize": None if self.intensities is None else self.intensities.as_dict(),
             "frame": None if last is None else _frame_dict(last),
         }
 

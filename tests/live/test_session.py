@@ -15,6 +15,7 @@ import pytest
 from cellseg import CellsegError, LiveSession, Segmenter
 from cellseg.live.counters import DropReason, FrameDropped
 from cellseg.live.frame import FrameMeta
+from cellseg.live.painter import paint_result
 from cellseg.runtime.options import InferOptions
 from tests.fakes import (
     CELL_HEAD,
@@ -52,6 +53,19 @@ def bundle(tmp_path: Path) -> Any:
     return fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD)
 
 
+@pytest.fixture
+def stretching(tmp_path: Path) -> Any:
+    """Return a bundle that measures the range of what it sees."""
+    normalize = {"kind": "slide-percentile", "low": 1, "high": 99}
+    return fake_bundle(
+        tmp_path / "s.cellseg", mpp=0.5, input={"normalize": normalize}, head=CELL_HEAD
+    )
+
+
+def named(channel: str) -> FrameMeta:
+    return FrameMeta.now(0, channel=channel)
+
+
 def make(bundle: Any, engine: type[FakeEngine] = IdentityEngine, **options: Any) -> LiveSession:
     return LiveSession(bundle, open_engine=lambda _, __, hw: engine(hw), **options)
 
@@ -69,18 +83,12 @@ FRAME = nuclei_picture(64, 48)
 @pytest.mark.parametrize("shape", [(64, 48), (65, 47), (300, 331)], ids=str)
 @pytest.mark.parametrize("mpp", [None, 0.25], ids="mpp={}".format)
 def test_a_frame_gives_what_the_segmenter_gives(
-    tmp_path: Path, shape: tuple[int, int], mpp: float | None
+    stretching: Any, shape: tuple[int, int], mpp: float | None
 ) -> None:
-    bundle = fake_bundle(
-        tmp_path / "m.cellseg",
-        mpp=0.5,
-        input={"normalize": {"kind": "slide-percentile", "low": 1, "high": 99}},
-        head=CELL_HEAD,
-    )
     frame = nuclei_picture(*shape)
-    with Segmenter(bundle, InferOptions(tile_px=64), lambda _, __, hw: ConvEngine(hw)) as whole:
+    with Segmenter(stretching, InferOptions(tile_px=64), lambda _, __, hw: ConvEngine(hw)) as whole:
         expected = whole(frame, mpp)
-    with make(bundle, ConvEngine, mpp=mpp, tile_px=64) as session:
+    with make(stretching, ConvEngine, mpp=mpp, tile_px=64) as session:
         result = session.submit(frame).result(10)
     np.testing.assert_array_equal(result.classes, expected.classes)
     np.testing.assert_array_equal(result.labels, expected.labels)
@@ -107,6 +115,50 @@ def test_frames_of_every_kind_are_taken_as_the_segmenter_takes_them(
     with make(bundle, ConvEngine) as session:
         result = session.submit(frame).result(10)
     np.testing.assert_array_equal(result.classes, expected.classes)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("mpp", [None, 0.25], ids="mpp={}".format)
+@pytest.mark.parametrize("paint", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0.9, 1)], ids=str)
+def test_a_stain_painted_in_one_colour_is_seen_as_in_grey(
+    stretching: Any, paint: Any, mpp: float | None, dtype: Any
+) -> None:
+    frame = np.rint(FRAME * np.array(paint)).astype(dtype)
+    clear = np.dstack([frame, np.full(FRAME.shape[:2], np.iinfo(dtype).max, dtype)])
+    kept = frame.copy()
+    with make(stretching, ConvEngine, mpp=mpp) as session:
+        grey = session.submit(frame.max(axis=2), named("grey")).result(10)
+        shown = session.submit(frame, named("painted")).result(10)
+        with_alpha = session.submit(clear, named("painted")).result(10)
+        state = session.snapshot().as_dict()
+    for found in (shown, with_alpha):
+        np.testing.assert_array_equal(found.labels, grey.labels)
+        assert found.focus == grey.focus
+    assert grey.counts["nucleus"] > 0
+    colour = ("red", "green", "blue")[int(np.argmax(paint))]
+    assert state["normalize"]["channel"] == colour
+    np.testing.assert_array_equal(shown.frame.array, kept)
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(paint_result(shown, session.palette, "frame"), kept)
+
+
+def test_each_channel_of_a_microscope_has_its_own_colour(
+    stretching: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    colours = []
+    with make(stretching, policy="block", value_range=(0, 200)) as session:
+        for number in range(6):
+            name, channel = (("DAPI", 2), ("GFP", 1))[number % 2]
+            frame = np.zeros_like(FRAME)
+            frame[..., channel] = FRAME[..., channel]
+            session.submit(frame, FrameMeta.now(number, channel=name)).result(10)
+            seen = session.snapshot().as_dict()["normalize"]
+            assert (seen["low"], seen["high"]) == (0, 200)
+            colours.append(seen["channel"])
+    assert colours == ["blue", "green"] * 3
+    assert caplog.text.count("frames of DAPI: a stain painted in one colour: its blue") == 1
+    assert caplog.text.count("is seen as grey") == 2
 
 
 def test_a_frame_may_be_smaller_than_the_halo(tmp_path: Path) -> None:
@@ -321,10 +373,13 @@ def test_dlpack_goes_in_and_out_without_a_copy(bundle: Any) -> None:
     np.testing.assert_array_equal(out, kept)
 
 
-def test_nothing_of_a_frames_size_is_allocated_after_the_first_frames(bundle: Any) -> None:
-    frame = nuclei_picture(768, 768)
+@pytest.mark.parametrize("paint", [(1, 1, 1), (0, 0, 1)], ids=["grey", "blue"])
+def test_nothing_of_a_frames_size_is_allocated_after_the_first_frames(
+    stretching: Any, paint: Any
+) -> None:
+    frame = nuclei_picture(768, 768) * np.array(paint, np.uint8)
     grown = []
-    with make(bundle, QuietEngine, policy="block", tile_px=256) as session:
+    with make(stretching, QuietEngine, policy="block", tile_px=256) as session:
         for _ in range(4):
             session.submit(frame).result(10)
         tracemalloc.start()

@@ -19,7 +19,9 @@ from cellseg.live.mosaic.kept import KEPT_FOLDER, KeptFrames
 from cellseg.live.mosaic.placement import Link, settle_loose, solve_places
 from cellseg.live.mosaic.register import find_shift
 from cellseg.live.mosaic.slide import MosaicSlide, PlacedFrame
+from cellseg.runtime.painted_stain import empty_channels
 from cellseg.runtime.slide import rgb_from_samples
+from cellseg.runtime.value_counts import count_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ _WAITING = 16
 _GREYS_KEPT = 64
 _MEAN = np.full((1, 3), 1 / 3)
 _STAGE_WEIGHT = 0.05
+_EVERY = 8  # one in so many rows and columns says how bright a frame is
 
 
 @dataclass(eq=False)
@@ -158,7 +161,7 @@ class Mosaic:
     def _place(self, frame: Frame) -> None:
         index, path = len(self._known), self._kept.keep(frame)
         grey = _grey(frame.array)
-        self._medians.append(float(np.median(grey[::8, ::8])) / 255)
+        self._medians.append(float(np.median(grey[::_EVERY, ::_EVERY])) / 255)
         stage_yx = self._in_px(frame)
         links = self._register(index, grey, stage_yx)
         hw = (grey.shape[0], grey.shape[1])
@@ -213,9 +216,20 @@ class Mosaic:
             self._greys.popitem(last=False)
 
 
+def _one_channel(rgb: NDArray[Any]) -> NDArray[Any]:
+    """Return the mean of the channels: some dyes show in one of them only.
+
+    Of painted stains, the largest: empty channels would take the contrast out of dim fields.
+    """
+    if not empty_channels(count_image(rgb[::_EVERY, ::_EVERY])):
+        return np.asarray(cv2.transform(rgb, _MEAN))
+    red, green, blue = cv2.split(rgb)
+    return np.asarray(cv2.max(cv2.max(red, green), blue))
+
+
 def _grey(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the mean of the channels in 8 bits: some dyes show in one of them only."""
-    grey = image if image.ndim == 2 else cv2.transform(rgb_from_samples(image), _MEAN)
+    """Return one channel in 8 bits, in which frames are compared."""
+    grey = image if image.ndim == 2 else _one_channel(rgb_from_samples(image))
     if grey.dtype == np.uint8:
         return np.ascontiguousarray(grey)
     return np.asarray(cv2.normalize(grey, None, 0, 255, cv2.NORM_MINMAX), np.uint8)

@@ -31,9 +31,9 @@ PALETTE = ((0, 0, 0), (0, 255, 0))
 PICTURE = nuclei_picture(620, 700, seed=4)
 
 
-def play(jitter: float = 8, **options: Any) -> SlideCamera:
+def play(jitter: float = 8, picture: Any = PICTURE, **options: Any) -> SlideCamera:
     known = SlideCameraOptions((256, 256), overlap=0.15, jitter_px=jitter, **options)
-    return SlideCamera(ArraySlide(PICTURE, 0.5), known)
+    return SlideCamera(ArraySlide(picture, 0.5), known)
 
 
 def mosaic_of(camera: SlideCamera, path: Path) -> Any:
@@ -52,6 +52,16 @@ def test_frames_of_a_stage_that_misses_are_placed_to_the_pixel(tmp_path: Path) -
     assert (off == off[0]).all()
     missed = np.array(camera.path_yx) - truth
     assert np.abs(missed).max() > 2
+
+
+def test_a_dim_stain_that_is_painted_is_registered_as_in_grey(tmp_path: Path) -> None:
+    dim = PICTURE // 64  # a third of that has next to no contrast
+    pairs = []
+    for name, paint in (("grey", (1, 1, 1)), ("blue", (0, 0, 1)), ("cyan", (0, 1, 1))):
+        mosaic = mosaic_of(play(picture=dim * np.array(paint, np.uint8)), tmp_path / name / "x")
+        mosaic.finish()
+        pairs.append(mosaic.link_count)
+    assert pairs[0] == pairs[1] == pairs[2] > 0
 
 
 def test_the_mosaic_is_the_slide(tmp_path: Path) -> None:
