@@ -27,7 +27,8 @@ from cellseg.errors import (
 if TYPE_CHECKING:
     from cellseg.live.session import LiveSession
     from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.segmenter import Segmentation, Segmenter, segment
+    from cellseg.runtime.segmentation import Segmentation
+    from cellseg.runtime.segmenter import Segmenter, segment
 
 __version__ = "0.1.0"
 
@@ -52,7 +53,7 @@ __all__ = [
 _LAZY = {  # name: module that holds it
     "Bundle": "cellseg.runtime.bundle",
     "LiveSession": "cellseg.live.session",
-    "Segmentation": "cellseg.runtime.segmenter",
+    "Segmentation": "cellseg.runtime.segmentation",
     "Segmenter": "cellseg.runtime.segmenter",
     "segment": "cellseg.runtime.segmenter",
 }

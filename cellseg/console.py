@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.batch import Outcome
     from cellseg.runtime.options import Progress
-    from cellseg.runtime.verify import VerifyReport, WayCheck
+    from cellseg.runtime.verify_report import VerifyReport, WayCheck
 
 __all__ = [
     "BenchDisplay",

@@ -94,3 +94,20 @@ def loop_pages(path: Path) -> None:
         if offset == 0:
             overwrite(path, link, struct.pack("<I", first))
             return
+
+
+def exif(orientation: int, order: str = "<") -> bytes:
+    """Return an EXIF block that holds an orientation and nothing else."""
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    entry = struct.pack(order + "HHIHH", 274, 3, 1, orientation, 0)
+    return head + struct.pack(order + "IH", 8, 1) + entry + struct.pack(order + "I", 0)
+
+
+def write_jpeg(path: Path, image: NDArray[Any], block: bytes) -> Path:
+    """Write a JPEG with an EXIF block."""
+    import imagecodecs
+
+    data = imagecodecs.jpeg_encode(image, level=95)
+    body = b"Exif\0\0" + block
+    path.write_bytes(data[:2] + struct.pack(">HH", 0xFFE1, len(body) + 2) + body + data[2:])
+    return path

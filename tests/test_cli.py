@@ -77,8 +77,16 @@ def test_wrong_usage_exits_with_2(args: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("args", "message", "hint"),
     [
-        (("infer", "absent.svs"), "absent.svs: no such file or folder.", None),
-        (("inspect", "absent.svs"), "absent.svs: no such file or folder.", None),
+        (
+            ("infer", "absent.svs"),
+            "absent.svs: no such file or folder.",
+            "Check its path.",
+        ),
+        (
+            ("inspect", "absent.svs"),
+            "absent.svs: no such file or folder.",
+            "Check its path.",
+        ),
         (("inspect", "absent.cellseg"), "name of a shipped model", "Shipped models:"),
         (("inspect", "absent.toml"), "a recipe is a TOML file", "shipped recipes: "),
         (("infer", ".", "--threshold", "1.5"), "A threshold lies between 0 and 1.", None),
@@ -143,7 +151,7 @@ def test_inspect_describes_a_recipe(repository: Path) -> None:
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cellseg.export.export", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    result = run("export", "runs/x", "-o", "x.cellseg")
+    result = run("export", __file__, "-o", "x.cellseg", "--precision", "fp32")
     assert result.exit_code == 1
     assert "hint: pip install 'cellseg[export]'" in result.stderr
 

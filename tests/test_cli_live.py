@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -86,6 +87,27 @@ def test_a_folder_of_images_of_all_sizes_is_segmented(work: Path) -> None:
         cv2.imwrite(str(work / "in" / f"{n}.png"), nuclei_picture(h, w))
     found = closing(live("folder:in", "--frames", "3", "--json"))
     assert (found["done"], found["dropped"]) == (3, 0)
+
+
+def test_a_scan_of_a_painted_stain_finds_what_it_finds_in_grey(work: Path) -> None:
+    normalize = {"kind": "slide-percentile", "low": 1, "high": 99}
+    make_bundle(work / "tiny.cellseg", input={"normalize": normalize})
+    grey = nuclei_picture(150, 200)
+    found = {}
+    for name, paint in (("grey", (1, 1, 1)), ("green", (0, 1, 0))):
+        cv2.imwrite(str(work / f"{name}.png"), grey * np.array(paint, np.uint8))
+        scan = closing(live(f"slide:{name}.png", "--frame-size", "64", "-o", "out", "--json"))
+        report = json.loads((work / "out" / name / "run.json").read_text())
+        assert scan["normalize"]["channel"] == report["normalize"]["channel"]
+        found[name] = (report["normalize"]["channel"], report["classes"])
+    assert found["grey"][0] is None
+    assert found["green"] == ("green", found["grey"][1])
+    assert found["green"][1]["nucleus"]["pixels"] > 0
+    blue, green, red = cv2.imread(str(work / "out" / "green" / "green.ome.tif")).max(axis=(0, 1))
+    assert (blue, red) == (0, 0)
+    assert green == grey.max()
+    people = live("slide:green.png", "--frame-size", "64", "--headless").stdout
+    assert "green, as grey" in people
 
 
 @pytest.mark.parametrize(

@@ -107,14 +107,14 @@ def made_slide(folder: Path) -> Path:
 def open_view(slide_path: str | os.PathLike[str], bundle: Bundle) -> WorkingView:
     """Open a slide as the model sees it; the caller closes ``view.slide``."""
     from cellseg.runtime import job
-    from cellseg.runtime.normalize import Normalize, measure_range
+    from cellseg.runtime.normalize import Normalize, measure_slide
     from cellseg.runtime.options import InferOptions
     from cellseg.runtime.readers import open_slide
 
     spec = bundle.manifest.input.normalize
     slide = open_slide(slide_path)
-    limits = measure_range(slide, Normalize(spec.kind, spec.low, spec.high))
-    return job.open_view(slide, bundle, InferOptions()).in_range(limits)
+    seen = measure_slide(slide, Normalize(spec.kind, spec.low, spec.high))
+    return job.open_view(slide, bundle, InferOptions()).in_range(seen)
 
 
 def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:

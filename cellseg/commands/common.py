@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
+_HELP_HINT = "The command with --help says what may be given."
 
 __all__ = [
     "counted",
@@ -30,6 +32,7 @@ __all__ = [
     "progress_bar",
     "reports_errors",
     "show_logs",
+    "stopped_by_sigterm",
 ]
 
 
@@ -50,11 +53,27 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let a service manager or a job queue stop a run as Ctrl-C does, while this lasts."""
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours there
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def print_error(error: CellsegError) -> None:
-    """Print an error and its hint to stderr."""
+    """Print an error and its hint to stderr; there is always a hint: programs wait for it."""
     typer.echo(f"error: {error}", err=True)
-    if error.hint:
-        typer.echo(f"\nhint: {error.hint}", err=True)
+    typer.echo(f"\nhint: {error.hint or _HELP_HINT}", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cellseg.data.import_data import ImportReport
     from cellseg.data.smear.cutouts import Cutout
     from cellseg.data.smear.synthesize import SmearReport
-    from cellseg.data.split import SplitReport
+    from cellseg.data.split import SplitOptions, SplitReport
 
 __all__ = ["import_annotated", "make_slide", "preview", "split", "synthesize", "tile"]
 
@@ -143,7 +143,8 @@ def split(
 
     Images of one source (patient, slide, field) stay together; so do images that are copies of
     each other, turned or mirrored, and crops that overlap or continue each other. --check looks
-    at a set that is split already and exits with 1 if it leaks.
+    at a set that is split already and exits with 1 if it leaks, or if a group of --group-... lies
+    in two splits.
 
     Examples
     --------
@@ -151,14 +152,14 @@ def split(
       cellseg-cli data split data/mine -o data/mine-split --group-pattern "^([^_]+)_"
       cellseg-cli data split data/theirs --check
     """
-    if check:
-        _check_split(source)
-        return
-    if out is None:
-        raise typer.BadParameter("--out is needed, or --check.")
     from cellseg.data.split import SplitOptions, split_data
 
     options = SplitOptions(shares, group_pattern, group_folder, group_csv, seed, leak_check)
+    if check:
+        _check_split(source, options)
+        return
+    if out is None:
+        raise typer.BadParameter("--out is needed, or --check.")
     with counted("comparing") as progress:
         report = split_data(source, out, options, progress)
     if as_json:
@@ -167,12 +168,12 @@ def split(
         _print_split(out, report)
 
 
-def _check_split(source: Path) -> None:
+def _check_split(source: Path, options: SplitOptions) -> None:
     """List the pairs of images that splits share, and refuse the set if there are any."""
     from cellseg.data.split import check_leaks
 
     with counted("comparing") as progress:
-        dataset, leaks = check_leaks(source, progress)
+        dataset, leaks = check_leaks(source, progress, options)
     if not leaks:
         typer.echo(f"no leaks among {len(dataset.items)} images")
         return
@@ -257,12 +258,11 @@ def synthesize(
       cellseg-cli data synthesize -o smears --cutouts my-cells --count 65350 --workers 2
       cellseg-cli data synthesize -o smears --cutouts my-cells --vary-ground 0.2
     """
-    import os
-
     from cellseg.data.smear.synthesize import SmearOptions, synthesize_smears
+    from cellseg.runtime.machine import usable_cores
 
     cells = _cut_cells(white, red, cutouts)
-    found = workers or os.cpu_count() or 1
+    found = workers or usable_cores()
     options = SmearOptions(
         count, size, seed, feather, match_colours, clipped, vary_ground, workers=found
     )

@@ -9,7 +9,12 @@ import typer
 
 from cellseg.commands import options as opt
 from cellseg.commands import pixels as pix
-from cellseg.commands.common import print_error, print_json, reports_errors
+from cellseg.commands.common import (
+    print_error,
+    print_json,
+    reports_errors,
+    stopped_by_sigterm,
+)
 
 if TYPE_CHECKING:
     from cellseg.runtime.batch import Outcome
@@ -66,7 +71,7 @@ def infer(
     if len(inputs) == 1 and pix.is_recipe_file(inputs[0]):
         chosen = None if model == "nuclei" else model
         folder = None if out == DEFAULT_OUT else out
-        pix.infer_recipe(inputs[0], chosen, folder, engine, precision, verbose)
+        pix.infer_recipe(inputs[0], chosen, folder, engine, precision, as_json, verbose)
         return
     from cellseg.runtime.inputs import expand_inputs
     from cellseg.runtime.options import InferOptions
@@ -112,12 +117,13 @@ def _infer_all(
     show_logs(console, verbose)
     outcomes = []
     try:
-        for outcome in infer_batch(slides, out, options, lambda s: RunDisplay(console, s.name)):
-            outcomes.append(outcome)
-            if outcome.error is not None:
-                print_error(outcome.error)
-            elif outcome.result is not None and not as_json:
-                typer.echo(report_text(outcome.result.folder, outcome.result.report))
+        with stopped_by_sigterm():
+            for outcome in infer_batch(slides, out, options, lambda s: RunDisplay(console, s.name)):
+                outcomes.append(outcome)
+                if outcome.error is not None:
+                    print_error(outcome.error)
+                elif outcome.result is not None and not as_json:
+                    typer.echo(report_text(outcome.result.folder, outcome.result.report))
     except KeyboardInterrupt:
         typer.echo("interrupted; finished tiles are kept", err=True)
         typer.echo("\nhint: the same command goes on from there.", err=True)

@@ -66,6 +66,8 @@ def state_table(title: str, state: LiveSnapshot) -> Table:
     table.add_row("frames", f"{counters.done} done of {counters.sent}, {state.fps:.1f} a second")
     table.add_row("latency", f"{_latency_text(state)}  [dim]exposure to result[/dim]")
     table.add_row("dropped", Text(_drop_text(state), style="yellow" if counters.dropped else ""))
+    if state.intensities is not None and (colour := state.intensities.as_dict()["channel"]):
+        table.add_row("seen", f"{colour}, as grey")
     last = state.last
     if last is not None:
         shown = f"{_count_text(last.counts)} in this frame, {_count_text(state.counts)} in all"
@@ -87,6 +89,8 @@ def closing_text(closing: dict[str, Any]) -> str:
     reasons = {name: n for name, n in closing["dropped_by_reason"].items() if n}
     if reasons:
         lines.append(f"  {'dropped':<12}{_count_text(reasons)}")
+    if closing["normalize"] is not None and (colour := closing["normalize"]["channel"]):
+        lines.append(f"  {'seen':<12}{colour}, as grey: a stain painted in one colour")
     if closing["counts"]:
         lines.append(f"  {'cells':<12}{_count_text(closing['counts'])}")
     if closing["events"]:

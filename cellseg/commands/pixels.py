@@ -92,7 +92,13 @@ def is_recipe_file(text: str) -> bool:
 
 
 def infer_recipe(
-    name: str, model: str | None, out: Path | None, engine: str, precision: str, verbose: bool
+    name: str,
+    model: str | None,
+    out: Path | None,
+    engine: str,
+    precision: str,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
     """Segment the folders that a recipe names, and print where the masks are."""
     recipe = load_recipe(name, None, verbose)
@@ -102,8 +108,11 @@ def infer_recipe(
     ask = Request(root, root, "test", model, False, False, out, engine, precision)
     recipe, predictor, _ = _open(recipe, ask)
     with progress_bar() as progress:
-        for folder in apply_recipe(recipe, root, predictor, progress, out):
-            typer.echo(folder)
+        folders = [str(made) for made in apply_recipe(recipe, root, predictor, progress, out)]
+    if as_json:
+        print_json({"folders": folders})
+    else:
+        typer.echo("\n".join(folders))
 
 
 def _open(recipe: Recipe, ask: Request) -> tuple[Recipe, Predictor, Path | None]:
