@@ -11,6 +11,7 @@ from cellseg.commands import instances as inst
 from cellseg.commands import options as opt
 from cellseg.commands import pixels as pix
 from cellseg.commands import train_options as own
+from cellseg.commands.begin import begin_file
 from cellseg.commands.common import (
     load_recipe,
     needs_extra,
@@ -34,6 +35,7 @@ def train(
     recipe: opt.RecipeName,
     data: opt.Data = None,
     out: own.RunFolder = None,
+    begin: own.Begin = None,
     resume: own.Resume = False,
     settings: opt.Settings = None,
     verbose: opt.Verbose = False,
@@ -44,6 +46,9 @@ def train(
     images, and the checkpoints that --resume and export use. A file named STOP in it
     ends the run after the epoch. No folder is ever deleted.
 
+    With --from nuclei the shipped model learns your stain from a few images of yours: fewer
+    epochs and a smaller fit.learning_rate are enough then.
+
     A seed project's train_eval_infer.config is a recipe as it is.
 
     Examples
@@ -52,15 +57,19 @@ def train(
       cellseg-cli train nuclei --data DATA -o runs/nuclei
       cellseg-cli train nuclei --data DATA -o runs/nuclei --resume
       cellseg-cli train my-recipe.toml --data . --set fit.epochs=5
+      cellseg-cli train my-recipe.toml --from nuclei --set fit.learning_rate=5e-4
     """
+    if begin is not None:
+        settings = [*(settings or ()), f"fit.init={begin}"]
     resolved = load_recipe(recipe, settings, verbose)
     with needs_extra("train"):
         from cellseg.train.fit import train as train_model
         from cellseg.train.recipe import data_folder, recipe_path, run_folder
     root = data_folder(recipe, data)
     folder = run_folder(resolved, recipe_path(recipe).parent, out)
+    keras_file = begin_file(resolved, folder, resume)
     with progress_bar() as progress:
-        typer.echo(train_model(resolved, root, folder, resume, progress))
+        typer.echo(train_model(resolved, root, folder, resume, progress, keras_file))
 
 
 @reports_errors

@@ -16,6 +16,15 @@ RunFolder = Annotated[
         help="The run's folder; by default runs/<name>, or a .config file's model_dir.",
     ),
 ]
+Begin = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME|PATH",
+        help="Begin with the weights of a bundle (nuclei), run folder or .keras file; the same as "
+        "--set fit.init=...",
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")]
 
 ScoredRecipe = Annotated[

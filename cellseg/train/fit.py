@@ -24,6 +24,7 @@ from cellseg.errors import RecipeError
 from cellseg.runtime.malloc import freed_memory_kept
 from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.models import build_network, kflop_per_pixel, load_network, take_over
+from cellseg.train.norms import settle_norms
 from cellseg.train.run_state import RunState
 from cellseg.train.schedule import make_optimizer, rate_schedule
 from cellseg.train.task import open_task
@@ -41,6 +42,8 @@ __all__ = ["check_folder", "train", "write_model_facts"]
 
 log = logging.getLogger("cellseg.train")
 
+_SETTLING_STEPS = 25  # batches that the norms of a bundle's network are measured on
+
 
 def train(
     recipe: Recipe,
@@ -48,6 +51,7 @@ def train(
     folder: Path,
     resume: bool = False,
     progress: Progress | None = None,
+    begin: Path | None = None,
 ) -> Path:
     """Train a model and return the run's folder.
 
@@ -63,6 +67,8 @@ def train(
         Go on from ``last.keras`` in ``folder``.
     progress : callable, optional
         Called with what is going on, how far it is, and how far it goes.
+    begin : Path, optional
+        Keras file to begin with, in place of the one that ``fit.init`` names.
 
     Raises
     ------
@@ -82,7 +88,7 @@ def train(
     _prepare_folder(recipe, folder)
     keras.utils.set_random_seed(recipe.fit.seed)
     steps = task.crops(0).steps_per_epoch
-    model, state = _model_and_state(task, folder, resume, steps)
+    model, state = _model_and_state(task, folder, resume, begin)
     crops = task.crops(state.epoch * steps)
     best = _network(recipe, "float32")
     log.info(
@@ -198,9 +204,10 @@ def _prepare_folder(recipe: Recipe, folder: Path) -> None:
 
 
 def _model_and_state(
-    task: Task, folder: Path, resume: bool, steps: int
+    task: Task, folder: Path, resume: bool, begin: Path | None
 ) -> tuple[keras.Model, RunState]:
-    recipe = task.recipe
+    recipe, crops = task.recipe, task.crops(0)
+    steps = crops.steps_per_epoch
     if resume and (folder / "state.npz").exists():
         log.info("going on from %s", folder / "last.keras")
         with _policy(recipe.fit.precision):  # or a loss scale that was saved finds no place
@@ -210,8 +217,10 @@ def _model_and_state(
         return model, RunState.load(folder)
     model = _network(recipe, recipe.fit.precision)
     if recipe.fit.init is not None:
-        taken, whole = take_over(model, load_network(_path(recipe.fit.init)))
+        taken, whole = take_over(model, load_network(begin or _path(recipe.fit.init)))
         log.info("begun with %d of %d weights of %s", taken, whole, recipe.fit.init)
+        seen = range(min(_SETTLING_STEPS, len(crops)))
+        settle_norms(model, (crops[step][0] for step in seen))
     model.compile(make_optimizer(recipe.fit, steps), task.loss())
     return model, RunState()
 

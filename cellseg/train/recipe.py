@@ -12,11 +12,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from cellseg.errors import RecipeError
+from cellseg.errors import DataError, RecipeError
 from cellseg.train.sections import FAMILY_MODELS, Recipe
 from cellseg.train.seed.convert import convert_config, is_config
 
@@ -25,11 +25,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+if TYPE_CHECKING:
+    from cellseg.runtime.bundle import Bundle
+
 __all__ = [
     "check_recipe",
     "data_folder",
     "describe_recipe",
     "load_recipe",
+    "recipe_of_bundle",
     "recipe_of_run",
     "recipe_path",
     "recipe_schema",
@@ -149,6 +153,26 @@ def recipe_of_run(run: Path, asked: Recipe) -> Recipe:
         raise RecipeError(f"a run's recipe must be JSON. Received: {path}: {error}.") from error
     ours = {"sources": asked.sources, "infer": asked.infer, "run": asked.run}
     return trained.model_copy(update=ours)
+
+
+def recipe_of_bundle(bundle: Bundle) -> Recipe:
+    """Return the recipe that a bundle's model was trained with.
+
+    Raises
+    ------
+    DataError
+        If the bundle does not say: it was made from a file of another origin.
+    RecipeError
+        If its recipe is not one of this version.
+    """
+    tree = bundle.manifest.provenance.get("recipe")
+    if not isinstance(tree, dict):
+        raise DataError(
+            "training goes on from bundles that were trained with a recipe. "
+            f"Received: {bundle.path.name}, which names none.",
+            hint="begin with its Keras file, if there is one: --from model.keras",
+        )
+    return check_recipe(tree, bundle.path)
 
 
 def check_recipe(tree: dict[str, Any], path: Path) -> Recipe:

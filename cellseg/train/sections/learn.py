@@ -93,7 +93,8 @@ class FitRecipe(Section):
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the weights' running mean; 0: none")
     init: str | None = Field(
         None,
-        description="Keras model to start from, as a path: its layers of the same name and shape",
+        description="what to start from: a bundle (by name or path) or a Keras file; its layers of "
+        "the same name and shape are taken",
     )
     keep: Literal["best", "last"] = Field(
         "best",
