@@ -79,7 +79,7 @@ class WindowAttention(keras.layers.Layer):
         scores = scores + self.positions()
         if self.shift:
             scores = scores + ops.cast(self._outside(x), scores.dtype)
-        weights = ops.cast(ops.softmax(ops.cast(scores, "float32"), axis=-1), v.dtype)
+        weights = ops.cast(_softmax(ops.cast(scores, "float32")), v.dtype)
         found = ops.transpose(ops.matmul(weights, v), (0, 1, 2, 4, 3, 5))
         found = ops.reshape(found, (*ops.shape(tokens)[:4], channels))
         return ops.matmul(self._map(found), self.out_kernel) + self.out_bias
@@ -141,3 +141,9 @@ def relative_index(window: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     rows = y[:, None] - y + window - 1
     columns = x[:, None] - x + window - 1
     return np.asarray(rows * (2 * window - 1) + columns, dtype=np.int32)
+
+
+def _softmax(scores: Any) -> Any:
+    """Softmax over the last axis, of rows: TensorFlow's oneDNN takes no more than five axes."""
+    shape = ops.shape(scores)
+    return ops.reshape(ops.softmax(ops.reshape(scores, (-1, shape[-1])), axis=-1), shape)
