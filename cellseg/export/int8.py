@@ -4,6 +4,8 @@ The judge is labelled images that neither trained the network nor will report it
 there are none, representative tiles that gave no ranges, with fp32's own result as their labels
 (`cellseg.export.judging`).
 
+Weights are rounded together (`cellseg.export.rounding`), not each for itself.
+
 Where the best method keeps too little of the fp32 quality, layers are given back to float until
 enough is kept or half of them are float: then int8 is not worth its name. The last convolution goes
 first, being the cheapest for what it may do to borders between cells; then the noisiest.
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 from cellseg.errors import ExportError
 from cellseg.export.quantize import last_convolutions, quantize_u8s8
 from cellseg.export.ranges import collect_distributions
+from cellseg.export.rounding import round_weights, second_moments
 from cellseg.export.s8s8 import quantize_s8s8
 from cellseg.export.sqnr import LayerNoise, measure_noise, worst_first
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from cellseg.export.judging import Judge, Judging
     from cellseg.export.ranges import Distribution
+    from cellseg.export.rounding import Moments
     from cellseg.runtime.quality import Runner
 
     RunnerFactory = Callable[[bytes, str], Runner]
@@ -38,6 +42,7 @@ __all__ = ["SCHEMES", "GivenBack", "Int8Choice", "Int8Lab", "choose_int8", "choo
 
 _LOG = logging.getLogger(__name__)
 _NOISE_TILES = 8
+_MOMENT_TILES = 48
 SCHEMES = {"u8s8": quantize_u8s8, "s8s8": quantize_s8s8}
 
 
@@ -77,6 +82,9 @@ class Int8Choice:
     noise: tuple[LayerNoise, ...] = ()
     """Of every convolution of the file, the noisiest first."""
 
+    rounding: str = "gptq"
+    """How weights were rounded: ``gptq`` (`cellseg.export.rounding`) or ``nearest``."""
+
     @property
     def kept(self) -> float:
         """Share of the fp32 quality that the file kept where it was judged."""
@@ -92,6 +100,9 @@ class Int8Lab:
 
     distributions: dict[str, Distribution]
     """Of its tensors."""
+
+    moments: Moments
+    """Of the inputs of its convolutions."""
 
     noise_tiles: tuple[NDArray[np.uint8], ...]
     """Tiles that noise is measured on."""
@@ -127,8 +138,9 @@ class Int8Lab:
         reference = runner(graph.SerializeToString(), "fp32")
         judge = judging.judge(reference)
         reference.close()
+        moments = second_moments(graph, tiles[:: -(-len(tiles) // _MOMENT_TILES)])
         noise_tiles = tuple(tiles[:_NOISE_TILES])
-        return cls(graph, distributions, noise_tiles, judge, judging.words)
+        return cls(graph, distributions, moments, noise_tiles, judge, judging.words)
 
     def score(self, model: bytes, runner: RunnerFactory) -> float:
         """Share of the fp32 quality that an int8 file keeps."""
@@ -164,7 +176,8 @@ def choose_int8(
     """
 
     def make(method: str, floats: Sequence[str] = ()) -> onnx.ModelProto:
-        return SCHEMES[scheme](lab.graph, lab.distributions, method, floats)
+        quantized = SCHEMES[scheme](lab.graph, lab.distributions, method, floats)
+        return round_weights(lab.graph, quantized, lab.moments)
 
     def score(model: onnx.ModelProto) -> float:
         data = model.SerializeToString()
@@ -210,7 +223,7 @@ def choose_tflite_int8(
     models = {method: make(method) for method in methods}
     scores = _score_methods(methods, lambda method: lab.score(models[method], runner), "tflite")
     best = _best(scores)
-    return Int8Choice(models[best], best, scores, lab.scored_on, "tflite")
+    return Int8Choice(models[best], best, scores, lab.scored_on, "tflite", rounding="nearest")
 
 
 def _score_methods(

@@ -70,6 +70,7 @@ def export_notes(source: Source, measured: Measured) -> dict[str, Any]:
 def _int8_notes(choice: Int8Choice, measured: Measured) -> dict[str, Any]:
     return {
         "ranges": choice.method,
+        "rounding": choice.rounding,
         "scores": choice.scores,
         "scored_on": choice.scored_on,
         "given_back_to_float": [step.layer for step in choice.given_back],
