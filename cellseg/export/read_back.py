@@ -1,9 +1,11 @@
 """The weights of a bundle, read back into the Keras network that it was made from.
 
-A bundle is what is passed on; the checkpoint behind it seldom is. The passes of an export move,
-repeat and scale weights and mix none of them, so where each one went is seen by exporting the
-network with numbers for weights: 1, 2, 3, and so on. BatchNorm was folded into what it follows and
-comes back as a norm that does nothing (`cellseg.layers.folded`).
+A bundle is what is passed on; the checkpoint behind it seldom is. Most passes of an export move,
+repeat and scale weights, so where each one went is seen by exporting the network with numbers for
+weights: 1000, 1001, and so on. BatchNorm was folded into the convolution before it and comes back
+as a norm that does nothing (`cellseg.layers.folded`). Where weights were mixed, as by a BatchNorm
+that was folded into the convolution behind it, the network that comes out computes something else,
+which is found, and the bundle is refused.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["read_back"]
 
 _INTEGER = 0.2  # a number divided by its scale, in float32, lies as near to an integer
+_FIRST = 1000  # number of the first weight; the graphs' own constants are smaller
 _TILES = 2
 
 
@@ -55,7 +58,7 @@ def read_back(bundle: Bundle, model: Any) -> None:
     channels = range(len(bundle.manifest.channels))
     places = _places(model)
     count = sum(place.size for place in places)
-    _set(places, np.arange(1, count + 1, dtype=np.float32))
+    _set(places, np.arange(_FIRST, _FIRST + count, dtype=np.float32))
     numbered = _constants(float_graph(model, channels, int(model.outputs[0].shape[-1])))
     weights = _found(numbered, _constants(onnx.load_from_string(data)), _scales(model), count)
     missing = int(np.isnan(weights).sum())
@@ -128,10 +131,11 @@ def _found(
             continue
         at = numbers != 0  # blocks of zeros were put in between
         for scale in scales:
-            index = numbers[at] / np.float64(scale)
+            index = numbers[at] / np.float64(scale) - _FIRST
             nearest = np.rint(index)
-            if np.all(np.abs(index - nearest) < _INTEGER) and nearest.max() <= count:
-                weights[nearest.astype(np.int64) - 1] = values[at] / scale
+            inside = (nearest >= 0) & (nearest < count)
+            if np.all(inside & (np.abs(index - nearest) < _INTEGER)):
+                weights[nearest.astype(np.int64)] = values[at] / scale
                 break
     return weights
 

@@ -108,3 +108,14 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     wider = network("stem-unet", {"base_filters": 8, "levels": 3}, 0)
     with pytest.raises(ExportError, match="exported from"):
         read_back(bundle, wider)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_norms_behind_activations_are_refused_and_not_guessed(
+    normalization: str, tmp_path: Path
+) -> None:
+    # A BatchNorm there is folded into the next convolution, whose bias then mixes both.
+    params = {"base_filters": 4, "levels": 2, "normalization": normalization}
+    bundle = bundle_of(network("unet", params, 0), tmp_path)
+    with pytest.raises(ExportError, match="exported from"):
+        read_back(bundle, network("unet", params, 1))
