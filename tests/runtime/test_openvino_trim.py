@@ -102,11 +102,39 @@ def test_every_window_has_the_values_of_the_whole(
     check()
 
 
-def test_most_of_a_halo_is_left_out() -> None:
+@pytest.mark.parametrize(("band_px", "left_px"), [(16, 16), (256, 14)])
+def test_most_of_a_halo_is_left_out(
+    band_px: int, left_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_trim, "BAND_PX", band_px)
     trimmer = make_trimmable(unet(2))
     assert trimmer is not None
-    assert trimmer.left_out(Sides(16, 16, 16, 16)) == Sides(16, 16, 16, 16)
+    assert trimmer.left_out(Sides(16, 16, 16, 16)) == Sides(*(left_px,) * 4)
     assert trimmer.left_out(NOTHING) == NOTHING
+
+
+@pytest.mark.parametrize("band_px", [16, 256])
+def test_what_doubles_the_resolution_does_so_for_the_window_alone(
+    band_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_trim, "BAND_PX", band_px)
+    model = unet(2)
+    trimmer = make_trimmable(model)
+    assert trimmer is not None
+    unseen = Sides(16, 16, 16, 16)
+    for bound, row in zip(model.get_parameters()[1:], trimmer.cuts(unseen), strict=True):
+        bound.output(0).replace(ops.constant(row).output(0))
+        model.remove_parameter(bound)
+    model.validate_nodes_and_infer_types()
+    spread = [
+        tuple(node.output(0).get_shape())[2:]
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "DepthToSpace"
+    ]
+    assert (20, 20) in spread  # 16 of 32 px are looked at, two more on each side are seen
+    bands = [hw for hw in spread if hw != (20, 20)]
+    assert bands == ([(36, 36)] if band_px == 256 else bands)
+    assert all(width == 36 and height < SIDE_PX for height, width in bands)
 
 
 def test_bands_divide_what_is_looked_at_and_share_rows_where_there_are_too_few(

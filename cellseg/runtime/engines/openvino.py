@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.openvino_bytes import round_once
+from cellseg.runtime.engines.openvino_ends import float_first, spread_last
 from cellseg.runtime.engines.openvino_trim import Trimmer, make_trimmable
 from cellseg.runtime.engines.untold import untold
 from cellseg.runtime.trim import NOTHING, Output, Sides
@@ -156,7 +158,10 @@ def _compile(model: bytes, options: EngineOptions) -> tuple[Any, Trimmer | None]
     graph = _core().read_model(model)
     graph.reshape({graph.input(0): list(options.input_shape)})
     options.check_output(graph.output(0).shape, "OpenVINO")
+    float_first(graph)
+    round_once(graph)
     trimmer = None if options.one_at_a_time else make_trimmable(graph)
+    spread_last(graph)
     return _core().compile_model(graph, _DEVICE, _settings(options)), trimmer
 
 

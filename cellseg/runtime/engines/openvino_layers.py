@@ -4,22 +4,29 @@ How far a window reaches past what is looked at follows from the layers after it
 the tile's resolution may begin at pixel ``unseen // s - reach``. A convolution adds its padding to
 the reach; where the resolution doubles, the reach halves. A layer that is not known here ends the
 search.
+
+Windows of what a joint puts together begin at multiples of the blocks of pixels that layers right
+before it make, so that those layers can be computed for the window alone (`way_up`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
     "Key",
     "Layer",
+    "Way",
     "Window",
     "Windows",
+    "after",
     "images",
     "is_joint",
     "key",
     "layer_of",
+    "way_up",
     "windows_of",
 ]
 
@@ -45,9 +52,12 @@ class Window:
     reach: int = 0
     """Pixels of the tensor that are needed beyond those that are looked at."""
 
+    step: int = 1
+    """Pixels of the tensor of which it begins and ends at multiples."""
+
     def start(self, unseen_px: int) -> int:
         """How many pixels can be left out on a side of which so much is not looked at."""
-        return max(0, unseen_px // self.scale - self.reach)
+        return max(0, unseen_px // self.scale - self.reach) // self.step * self.step
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,20 @@ class Layer:
 
     reach: int = 0
     finer: int = 1
+    step: int = 1
+
+    @property
+    def is_by_place(self) -> bool:
+        """Whether a value comes of those at its own place, whatever is beside it."""
+        return self.reach == 0
 
     def window(self, after: Window) -> Window:
         """Return what it needs of its input for a window of its output."""
-        return Window(after.scale * self.finer, -(-after.reach // self.finer) + self.reach)
+        reach, step = after.reach, max(1, after.step // self.finer)
+        if self.reach or after.step not in (1, step * self.finer):
+            reach, step = reach + after.step - 1, 1  # as far as the multiple before can be
+        reach = -(-reach // self.finer) + self.reach
+        return Window(after.scale * self.finer, reach, math.lcm(step, self.step))
 
 
 Key = tuple[str, int]
@@ -86,14 +106,16 @@ def _both(one: Window | None, other: Window | None) -> Window | None:
     """Return the window that holds two of one tensor."""
     if one is None or other is None or one.scale != other.scale:
         return None
-    return Window(one.scale, max(one.reach, other.reach))
+    return Window(one.scale, max(one.reach, other.reach), math.lcm(one.step, other.step))
 
 
 def layer_of(node: Any) -> Layer | None:
     """Describe a layer; None for one that is not known to look at surroundings only."""
     kind, traits = node.get_type_name(), node.get_attributes()
-    if kind in _POINTWISE or kind == "Result" or is_joint(node):
-        return Layer()
+    if kind in _POINTWISE or kind == "Result":
+        return Layer() if all(map(_is_same_everywhere, _others(node))) else None
+    if is_joint(node):
+        return Layer(step=math.lcm(*(way_up(source).finer for source in images(node))))
     if kind in _OVER_CHANNELS:
         return Layer() if traits["keep_dims"] and _constant(node, 1) == [1] else None
     if kind == "Softmax":
@@ -128,6 +150,56 @@ def _spreading(node: Any, traits: dict[str, Any]) -> Layer | None:
     return Layer(finer=strides[0]) if is_block else None
 
 
+@dataclass(frozen=True)
+class Way:
+    """Layers in a row, each the only reader of the one before, that see no more than a place."""
+
+    source: Any
+    """The tensor that the first of them reads."""
+
+    layers: tuple[Any, ...]
+    """Nodes, in order; none where the tensor itself is where the way ends."""
+
+    finer: int
+    """Pixels of the last one's output for one of the source, along an axis."""
+
+
+def way_up(tensor: Any) -> Way:
+    """Find the way on which a tensor was made; a window of it can be cut from the source."""
+    layers: list[Any] = []
+    while _is_read_once(tensor) and _knows_its_place(tensor.get_node()):
+        layers.append(tensor.get_node())
+        tensor = images(layers[-1])[0]
+    while _is_read_once(tensor) and layers and layers[-1].get_type_name() in _POINTWISE:
+        tensor = layers.pop().output(0)  # OpenVINO computes it with what is before it
+    described = [layer_of(layer) for layer in layers]
+    return Way(tensor, tuple(reversed(layers)), math.prod(one.finer for one in described if one))
+
+
+def _knows_its_place(node: Any) -> bool:
+    """Whether a node makes one tensor of one, of each place by itself."""
+    if is_joint(node) or len(node.outputs()) != 1 or len(images(node)) != 1:
+        return False
+    layer = layer_of(node)
+    return layer is not None and layer.is_by_place
+
+
+def _is_read_once(tensor: Any) -> bool:
+    """Whether one node reads a tensor's values; a shape is asked for its rank only."""
+    readers = [port.get_node().get_type_name() for port in tensor.get_target_inputs()]
+    return len([kind for kind in readers if kind != "ShapeOf"]) == 1
+
+
+def after(node: Any, nodes: list[Any]) -> list[Any]:
+    """Return a node and all that depend on it, in order."""
+    found, made = [node], set(map(key, node.outputs()))
+    for other in nodes:
+        if any(key(source) in made for source in other.input_values()):
+            found.append(other)
+            made.update(map(key, other.outputs()))
+    return found
+
+
 def is_joint(node: Any) -> bool:
     """Whether a node joins images along their channels."""
     if node.get_type_name() != "Concat" or node.get_attributes()["axis"] not in (1, -3):
@@ -146,8 +218,23 @@ def images(node: Any) -> list[Any]:
 
 def _is_image(tensor: Any) -> bool:
     shape = tensor.get_partial_shape()
-    is_constant = tensor.get_node().get_type_name() == "Constant"
-    return not is_constant and len(shape) == 4 and list(shape.to_shape())[2:] != [1, 1]
+    if tensor.get_node().get_type_name() == "Constant" or len(shape) != 4:
+        return False
+    return not all(side.is_static and side.get_length() == 1 for side in list(shape)[2:])
+
+
+def _others(node: Any) -> list[Any]:
+    """Return the tensors that a node reads besides those of pixels, as they meet pixels."""
+    if node.get_type_name() == "PRelu":  # its slopes are of channels
+        return []
+    read = set(map(key, images(node)))
+    return [source for source in node.input_values() if key(source) not in read]
+
+
+def _is_same_everywhere(tensor: Any) -> bool:
+    shape = tensor.get_partial_shape()
+    sides = list(shape)[-2:] if len(shape) > 1 else list(shape)
+    return all(side.is_static and side.get_length() == 1 for side in sides)
 
 
 def _constant(node: Any, number: int) -> list[int] | None:

@@ -1,15 +1,16 @@
 r"""A UNet in OpenVINO's graph that leaves out what is not looked at, and ends in bands of rows.
 
 At each concatenation of a decoder, where a skip meets what comes from below, both inputs are cut to
-the window that the output needs; every layer after it is computed on that window alone. How much is
-cut is an input of the model, so that one compiled model serves tiles inside a slide and those at
-its border, which have a halo on some of their sides only::
+the window that the output needs; every layer after it is computed on that window alone. So are the
+layers right before it that see no more than their place: what doubles the resolution is cut before
+it does. How much is cut is an input of the model, so that one compiled model serves tiles inside a
+slide and those at its border, which have a halo on some of their sides only::
 
-        skip  --[cut]--.                                                 .-- band of output
-                        concat - conv - conv - finer --[cut]--.         /
-        below --[cut]--'                                       concat - - -- band of output
-                                              next skip --[cut]--'      \
-                                                                         '-- band of output
+        skip  --[cut]---------.                                           .-- band of output
+                               concat - conv - conv --[cut]-- finer -.   /
+        below --[cut]-- finer -'                                  concat ---- band of output
+                                            next skip --[cut]--------'   \
+                                                                          '-- band of output
 
 What follows the last concatenation is the widest part of a network: at the finest resolution it
 holds several tensors at once, each larger than the tile. It is copied for each band of the rows,
@@ -32,11 +33,14 @@ import numpy as np
 
 from cellseg.runtime.engines.openvino_layers import (
     Key,
+    Way,
     Window,
+    after,
     images,
     is_joint,
     key,
     layer_of,
+    way_up,
     windows_of,
 )
 from cellseg.runtime.engines.untold import untold
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from cellseg.runtime.engines.openvino_layers import Windows
 
 __all__ = ["BAND_PX", "Trimmer", "make_trimmable"]
 
@@ -82,10 +88,14 @@ class _Edge:
     before: _Place | None
     """How it was cut before."""
 
+    finer: int = 1
+    """Pixels of the window for one of the tensor, along an axis."""
+
     def bounds(self, unseen: Sides, unseen_before: Sides) -> list[tuple[int, int]]:
         """Return where its window begins, and where it ends, along y and x."""
         top, bottom, left, right = (
-            self.window.start(px) - (self.before.start(px_before) if self.before else 0)
+            self.window.start(px) // self.finer
+            - (self.before.start(px_before) if self.before else 0)
             for px, px_before in zip(unseen, unseen_before, strict=True)
         )
         return [(top, left), (-bottom or _TO_THE_END, -right or _TO_THE_END)]
@@ -101,8 +111,8 @@ class Trimmer:
     joint: tuple[_Edge, ...]
     """Cuts of a band at the last joint."""
 
-    end: _Edge
-    """Cut of a band after its last convolution."""
+    end: _Edge | None
+    """Cut of a band after its last convolution; None where there is one band only."""
 
     output: _Place
     """Where the output begins."""
@@ -121,7 +131,7 @@ class Trimmer:
         rows = [row for edge in self.coarse for row in edge.bounds(unseen, unseen)]
         for band in self._bands(unseen):
             rows += [row for edge in self.joint for row in edge.bounds(band, unseen)]
-            rows += self.end.bounds(band, band)
+            rows += self.end.bounds(band, band) if self.end else []
         return np.array(rows, np.int64)
 
     def left_out(self, unseen: Sides) -> Sides:
@@ -138,6 +148,8 @@ class Trimmer:
 
     def _bands(self, unseen: Sides) -> list[Sides]:
         """Divide what is looked at; where it has fewer rows than bands, some bands are the same."""
+        if self.end is None:
+            return [unseen]
         step = self.end.window.scale
         first, stop = unseen.top // step, (self.tile_h - unseen.bottom - 1) // step + 1
         marks = [first + (stop - first) * number // self.bands for number in range(self.bands + 1)]
@@ -166,38 +178,59 @@ def make_trimmable(model: Any) -> Trimmer | None:
     joints = [node for node in nodes if is_joint(node) and windows.get(key(node.output(0)))]
     if not joints:
         return None
-    chain = _after(joints[-1], nodes)
-    end = _last_convolved(chain)
-    end_window = windows.get(key(end))
-    if end_window is None:
-        return None
-    cut = {key(node.output(0)): windows[key(node.output(0))] for node in joints}
+    chain = after(joints[-1], nodes)
+    bands = 1 if _is_quantized(chain) else -(-int(model.input(0).get_shape()[1]) // BAND_PX)
     try:
-        before_end = _places(nodes, cut).get(key(end))
-        places = _places(nodes, {**cut, key(end): end_window})
+        trimmer = _trimmer(model, nodes, windows, joints, _last_convolved(chain), bands)
     except _NotLocalError:
         return None
+    _cut(model, joints[:-1], chain, trimmer)
+    return trimmer
+
+
+def _trimmer(
+    model: Any, nodes: list[Any], windows: Windows, joints: list[Any], end: Any, bands: int
+) -> Trimmer:
+    """Say what is cut where.
+
+    Raises
+    ------
+    _NotLocalError
+        If the output cannot be told from a part.
+    """
+    cut = {key(joint.output(0)): _window_of_inputs(joint, windows) for joint in joints}
+    before_end, end_window = _places(nodes, cut).get(key(end)), windows.get(key(end))
+    if bands > 1 and end_window is not None:
+        cut[key(end)] = end_window
+    places = _places(nodes, cut)
     output = places.get(key(model.get_results()[0].input_value(0)))
-    if output is None or before_end is None:
-        return None
+    if output is None or before_end is None or end_window is None:
+        raise _NotLocalError
 
     def edges(joint: Any) -> list[_Edge]:
-        window = windows[key(joint.output(0))]
-        assert window is not None  # or it would not be among the joints
-        sources = [port.get_source_output() for port in joint.inputs()]
-        return [_Edge(window, places.get(key(source))) for source in sources]
+        window = cut[key(joint.output(0))]
+        return [_Edge(window, places.get(key(way.source)), way.finer) for way in _ways(joint)]
 
-    tile_h = int(model.input(0).get_shape()[1])
-    trimmer = Trimmer(
+    return Trimmer(
         coarse=tuple(edge for joint in joints[:-1] for edge in edges(joint)),
         joint=tuple(edges(joints[-1])),
-        end=_Edge(end_window, before_end),
+        end=_Edge(end_window, before_end) if bands > 1 else None,
         output=output,
-        tile_h=tile_h,
-        bands=1 if _is_quantized(chain) else -(-tile_h // BAND_PX),
+        tile_h=int(model.input(0).get_shape()[1]),
+        bands=bands,
     )
-    _cut(model, joints[:-1], chain, end, trimmer.bands)
-    return trimmer
+
+
+def _window_of_inputs(joint: Any, windows: Windows) -> Window:
+    layer, window = layer_of(joint), windows[key(joint.output(0))]
+    assert layer is not None  # or it would not be
+    assert window is not None  # among the joints
+    return layer.window(window)
+
+
+def _ways(joint: Any) -> list[Way]:
+    """Return how each tensor was made that a joint puts together."""
+    return [way_up(port.get_source_output()) for port in joint.inputs()]
 
 
 class _Cuts:
@@ -216,33 +249,52 @@ class _Cuts:
         return opset13.slice(source, begin, end, self._ones, self._axes).output(0)
 
 
-def _cut(model: Any, coarse: list[Any], chain: list[Any], end: Any, bands: int) -> None:
+def _cut(model: Any, coarse: list[Any], chain: list[Any], trimmer: Trimmer) -> None:
     """Cut what goes into the coarse joints, and put bands in place of what follows the last."""
     cuts = _Cuts()
     for joint in coarse:
-        for port in joint.inputs():
-            port.replace_source_output(cuts.of(port.get_source_output()))
-    results = [_band(chain, end, cuts) for _ in range(bands)]
+        for way, port in zip(_ways(joint), joint.inputs(), strict=True):
+            first = _reader_of(way.source, way.layers[0]) if way.layers else port
+            first.replace_source_output(cuts.of(way.source))
+    ways = _ways(chain[0])
+    end = _last_convolved(chain) if trimmer.end else None
+    results = [_band(ways, chain, end, cuts) for _ in range(trimmer.bands)]
     model.remove_result(model.get_results()[0])
     model.add_results(results)
     model.add_parameters(cuts.bounds)
     model.validate_nodes_and_infer_types()
 
 
-def _band(chain: list[Any], end: Any, cuts: _Cuts) -> Any:
-    """Copy the last joint and what follows it, with cuts of its own; return its result."""
-    made: dict[Key, Any] = {}
+def _reader_of(tensor: Any, node: Any) -> Any:
+    """Return the port of a node by which it reads a tensor."""
+    return next(port for port in node.inputs() if key(port.get_source_output()) == key(tensor))
+
+
+def _band(ways: list[Way], chain: list[Any], end: Any | None, cuts: _Cuts) -> Any:
+    """Copy the last joint with what is right before and after it, cut; return the result.
+
+    ``end`` is the tensor that is cut once more, before the last steps.
+    """
     factory = NodeFactory("opset13")
-    for node in chain:
+    made: dict[Key, Any] = {}
+
+    def copy(node: Any, made: dict[Key, Any]) -> None:
         inputs = [_own_bias(source) or made.get(key(source), source) for source in _sources(node)]
-        if node is chain[0]:
-            inputs = [cuts.of(source) for source in inputs]
-        if node.get_type_name() == "Result":
-            return opset13.result(inputs[0])
-        copy = factory.create(node.get_type_name(), inputs, node.get_attributes())
-        for before, after in zip(node.outputs(), copy.outputs(), strict=True):
-            made[key(before)] = cuts.of(after) if key(before) == key(end) else after
-    raise AssertionError("the chain ends with the model's result")
+        new = factory.create(node.get_type_name(), inputs, node.get_attributes())
+        made.update(zip(map(key, node.outputs()), new.outputs(), strict=True))
+
+    joined = []
+    for way, source in zip(ways, _sources(chain[0]), strict=True):
+        branch = {key(way.source): cuts.of(way.source)}
+        for node in way.layers:
+            copy(node, branch)
+        joined.append(branch[key(source)])
+    made[key(chain[0].output(0))] = opset13.concat(joined, 1).output(0)
+    for node in chain[1:-1]:
+        copy(node, made)
+        if end is not None and key(node.output(0)) == key(end):
+            made[key(end)] = cuts.of(made[key(end)])
+    return opset13.result(made[key(chain[-1].input_value(0))])
 
 
 def _own_bias(source: Any) -> Any | None:
@@ -255,16 +307,6 @@ def _own_bias(source: Any) -> Any | None:
     if source.get_element_type().is_integral() or node.data.size > _FEW:
         return None
     return opset13.constant(node.data.reshape(shape.to_shape())).output(0)
-
-
-def _after(joint: Any, nodes: list[Any]) -> list[Any]:
-    """Return a node and all that depend on it, in order."""
-    found, made = [joint], {key(joint.output(0))}
-    for node in nodes:
-        if any(key(source) in made for source in _sources(node)):
-            found.append(node)
-            made.update(map(key, node.outputs()))
-    return found
 
 
 def _is_quantized(chain: list[Any]) -> bool:

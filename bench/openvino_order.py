@@ -1,0 +1,121 @@
+"""What it brings that OpenVINO's graph is put in order: a tile with each step of it left out.
+
+    python bench/openvino_order.py [--model nuclei] [--tile 1024] [--rounds 10] [-o FILE]
+
+Tiles inside a slide, as a run has them, on all cores; contestants take turns of a second. Whether
+what is looked at stays the same to the last bit is said beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+from contest import save_record, spread
+
+from cellseg import Bundle, CellsegError
+from cellseg.bench.tiles import cells_picture
+from cellseg.runtime.engines import open_engine
+from cellseg.runtime.trim import Sides, infer_seen
+
+if TYPE_CHECKING:
+    from cellseg.runtime.engines import Engine
+
+STEPS = ("float_first", "round_once", "spread_last")
+WAYS = {"all": (), **{f"without {name}": (name,) for name in STEPS}, "none": STEPS}
+PRECISIONS = ("fp32", "bf16", "int8")
+TURN_S = 1.0
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path(__file__).parent / "results" / "openvino-order.json"
+    )
+    options = parser.parse_args()
+    bundle = Bundle.open(options.model)
+    found = {name: measure(bundle, name, options.tile, options.rounds) for name in PRECISIONS}
+    save_record(
+        options.out,
+        {
+            "model": f"{bundle.manifest.name} {bundle.manifest.version}",
+            "tile_px": options.tile,
+            "precisions": found,
+        },
+    )
+    print(json.dumps(found, indent=2))
+
+
+def measure(bundle: Bundle, precision: str, tile_px: int, rounds: int) -> dict[str, Any]:
+    """Let all ways of one precision take turns."""
+    tile = cells_picture(tile_px, tile_px)
+    unseen = Sides(*(bundle.manifest.halo_px,) * 4)
+    try:
+        engines = {name: opened(bundle, precision, tile_px, left) for name, left in WAYS.items()}
+    except CellsegError as error:  # bf16 where the processor has none
+        return {"left_out": str(error)}
+    same = len({digest(engine, tile, unseen) for engine in engines.values()}) == 1
+    rates: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(rounds + 1):
+        for name, engine in engines.items():
+            rates[name].append(rate(engine, tile, unseen))
+    for engine in engines.values():
+        engine.close()
+    counted = {name: values[1:] for name, values in rates.items()}
+    middle = {name: statistics.median(values) for name, values in counted.items()}
+    return {
+        "mp_per_s": {name: spread(values) for name, values in counted.items()},
+        "of_all": {name: round(value / middle["all"], 3) for name, value in middle.items()},
+        "same_to_the_bit": same,
+    }
+
+
+def opened(bundle: Bundle, precision: str, tile_px: int, left_out: tuple[str, ...]) -> Engine:
+    """Open an engine without some of the steps."""
+    with ExitStack() as stack:
+        for name in left_out:
+            where = f"cellseg.runtime.engines.openvino.{name}"
+            stack.enter_context(mock.patch(where, return_value=None))
+        return open_engine(bundle, "openvino", precision, (tile_px, tile_px))
+
+
+def digest(engine: Engine, tile: Any, unseen: Sides) -> str:
+    """Hash what is looked at, whatever the engine left out."""
+    channels, (top, left) = infer_seen(engine, tile, None, unseen)
+    height, width = unseen.within(engine.tile_hw)
+    seen = channels[unseen.top - top :, unseen.left - left :][:height, :width]
+    return hashlib.sha256(np.ascontiguousarray(seen).tobytes()).hexdigest()
+
+
+def rate(engine: Engine, tile: Any, unseen: Sides) -> float:
+    """Run tiles for a turn; return computed megapixels a second."""
+    until = time.perf_counter() + TURN_S
+
+    def work(_: int) -> int:
+        done = 0
+        while time.perf_counter() < until:
+            infer_seen(engine, tile, None, unseen)
+            done += 1
+        return done
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(engine.concurrency) as pool:
+        tiles = sum(pool.map(work, range(engine.concurrency)))
+    return tiles * tile.shape[0] * tile.shape[1] / 1e6 / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
