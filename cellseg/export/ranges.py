@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["RANGE_METHODS", "Distribution", "collect_distributions"]
+__all__ = ["RANGE_METHODS", "Distribution", "Ranges", "collect_distributions", "ranges_for"]
+
+Ranges = dict[str, tuple[float, float]]
+"""Least and greatest value that a byte shall tell, of each tensor."""
 
 _BINS = 2048
 _TAIL = 1e-4
@@ -158,9 +161,7 @@ RANGE_METHODS: dict[str, Callable[[Distribution], tuple[float, float]]] = {
 }
 
 
-def ranges_for(
-    distributions: dict[str, Distribution], method: str
-) -> dict[str, tuple[float, float]]:
+def ranges_for(distributions: dict[str, Distribution], method: str) -> Ranges:
     """Return the range of every tensor by one method of ``RANGE_METHODS``."""
     choose: Any = RANGE_METHODS.get(method)
     if choose is None:

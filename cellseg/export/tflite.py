@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from cellseg.export.ranges import Distribution
+    from cellseg.export.ranges import Distribution, Ranges
 
-    Ranges = dict[str, tuple[float, float]]
     Rounding = Callable[[Any, "onnx.NodeProto | None"], Any]
 
 __all__ = ["float_tflite", "int8_tflite", "require_tensorflow"]

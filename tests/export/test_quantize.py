@@ -146,6 +146,55 @@ def test_weights_use_seven_bits_so_that_no_processor_saturates() -> None:
     assert max(int(np.abs(array.astype(int)).max()) for array in weights) <= 64
 
 
+def scales_of(model: onnx.ModelProto) -> dict[str, tuple[float, int]]:
+    """Return step and zero of each tensor that is rounded."""
+    from onnx import numpy_helper
+
+    values = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    return {
+        node.input[0]: (float(values[node.input[1]]), int(values[node.input[2]])) for node in pairs
+    }
+
+
+def joined(up: str, seed: int = 0) -> tuple[list[str], onnx.ModelProto]:
+    """Return what a decoder's joint puts together, then the joint itself, and the int8 graph."""
+    keras_model = unet(up=up, seed=seed)
+    model = float_graph(keras_model, range(3), 3)
+    (joint,) = [node for node in model.graph.node if node.op_type == "Concat"]
+    quantized = quantize_u8s8(model, collect_distributions(model, TILES), "minmax")
+    return [*joint.input, joint.output[0]], quantized
+
+
+def test_what_is_made_for_a_joint_is_rounded_as_the_joint() -> None:
+    (below, skip, joint), quantized = joined("transpose")
+    scales = scales_of(quantized)
+    (spread,) = [node for node in quantized.graph.node if below in node.output]
+    (blocks,) = [n.input[0] for n in quantized.graph.node if spread.input[0] in n.output]
+    (stored,) = [n.input[0] for n in quantized.graph.node if blocks in n.output]
+    assert spread.op_type == "DepthToSpace"
+    assert scales[below] == scales[stored] == scales[joint]
+    assert scales[skip] != scales[joint]  # the encoder goes on with it
+    assert scales[skip][1] == 0  # bytes begin at the zero of its rectifier
+    assert scales[joint][1] > 0
+
+
+def test_what_was_rectified_before_a_joint_stays_rectified() -> None:
+    """Bytes that begin at zero do a rectifier's work; those of a joint that goes below do not."""
+    sketch = Sketch().by_constant("Mul", 1 / 255).by_constant("Add", -0.5).conv(4)
+    skip = sketch.value
+    sketch.conv(8, stride=2).conv(16).node("Relu").node("DepthToSpace", blocksize=2, mode="DCR")
+    sketch.node("Concat", [sketch.value, skip], axis=1)
+    sketch.channels = 8
+    model = sketch.conv(3).model()
+    quantized = quantize_u8s8(model, collect_distributions(model, TILES), "minmax")
+    (joint,) = [node.output[0] for node in quantized.graph.node if node.op_type == "Concat"]
+    assert scales_of(quantized)[joint][1] > 0
+    image = draw_discs(9, (64, 64))[0][np.newaxis]
+    expected, found = run_onnx(model, image), run_onnx(quantized, image)
+    assert np.abs(found - expected).mean() < 0.05 * expected.std()
+
+
 def test_nodes_may_be_given_back_to_float() -> None:
     model = float_graph(unet(), range(3), 3)
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]
