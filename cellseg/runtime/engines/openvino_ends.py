@@ -65,11 +65,21 @@ def spread_last(model: Any) -> None:
         Outputs NHWC, of one image or parts of it. Edited in place.
     """
     nodes = model.get_ordered_ops()
-    for spread in [node for node in nodes if node.get_type_name() == "DepthToSpace"]:
+    for spread in filter(None, map(_last_spread, model.get_results())):
         chain = after(spread, nodes)
         if _is_ending(chain):
             _spread_at_the_end(chain)
     model.validate_nodes_and_infer_types()
+
+
+def _last_spread(node: Any) -> Any | None:
+    """Return the last layer before a node that spreads blocks of pixels."""
+    while node.get_type_name() != "DepthToSpace":
+        sources = images(node)
+        if not sources:
+            return None
+        node = sources[0].get_node()
+    return node
 
 
 def _is_ending(chain: list[Any]) -> bool:

@@ -218,9 +218,9 @@ def images(node: Any) -> list[Any]:
 
 def _is_image(tensor: Any) -> bool:
     shape = tensor.get_partial_shape()
-    if tensor.get_node().get_type_name() == "Constant" or len(shape) != 4:
+    if len(shape) != 4 or tensor.get_node().get_type_name() == "Constant":
         return False
-    return not all(side.is_static and side.get_length() == 1 for side in list(shape)[2:])
+    return not (_is_one(shape[2]) and _is_one(shape[3]))
 
 
 def _others(node: Any) -> list[Any]:
@@ -233,8 +233,12 @@ def _others(node: Any) -> list[Any]:
 
 def _is_same_everywhere(tensor: Any) -> bool:
     shape = tensor.get_partial_shape()
-    sides = list(shape)[-2:] if len(shape) > 1 else list(shape)
-    return all(side.is_static and side.get_length() == 1 for side in sides)
+    first = max(0, len(shape) - 2)  # a list of the sides would take 20 times as long
+    return all(_is_one(shape[axis]) for axis in range(first, len(shape)))
+
+
+def _is_one(side: Any) -> bool:
+    return bool(side.is_static and side.get_length() == 1)
 
 
 def _constant(node: Any, number: int) -> list[int] | None:

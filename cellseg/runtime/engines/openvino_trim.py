@@ -173,7 +173,7 @@ def make_trimmable(model: Any) -> Trimmer | None:
     Trimmer or None
         None where there is nothing to cut.
     """
-    nodes = model.get_ordered_ops()
+    nodes = after(model.input(0).get_node(), model.get_ordered_ops())  # without weights
     windows = windows_of(nodes)
     joints = [node for node in nodes if is_joint(node) and windows.get(key(node.output(0)))]
     if not joints:
