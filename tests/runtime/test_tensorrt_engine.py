@@ -15,7 +15,7 @@ from cellseg.errors import EngineError
 from cellseg.runtime.engines import ENGINES, EngineOptions, cuda
 from cellseg.runtime.engines.cuda import Cuda, Device, gpu_obstacle
 from cellseg.runtime.engines.tensorrt import TensorRtEngine
-from cellseg.runtime.engines.tensorrt_cache import engine_folder
+from cellseg.runtime.engines.tensorrt_cache import PLANS
 from tests.runtime.fake_gpu import ORIN, RTX_4070, FakeDriver, FakeTensorRt
 
 HW = (32, 48)
@@ -97,7 +97,7 @@ def test_second_start_builds_nothing() -> None:
     first, second = FakeTensorRt(driver), FakeTensorRt(driver)
     opened(driver, first), opened(driver, second)
     assert (first.built, second.built) == ([HW], [])
-    (facts,) = [json.loads(path.read_text()) for path in engine_folder().glob("*.json")]
+    (facts,) = [json.loads(path.read_text()) for path in PLANS.folder.glob("*.json")]
     assert facts["int8"] == ["stem"]
     assert facts["key"]["gpu"] == RTX_4070.name
 
@@ -132,7 +132,7 @@ def test_engine_of_another_version_or_model_is_built_anew() -> None:
 def test_damaged_engine_is_built_anew(damage: str) -> None:
     driver = FakeDriver()
     opened(driver)
-    (plan,) = engine_folder().glob("*.engine")
+    (plan,) = PLANS.folder.glob("*.engine")
     if damage == "plan":
         plan.write_bytes(plan.read_bytes()[:-1])
     elif damage == "facts":

@@ -24,16 +24,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.built import digest_of
 from cellseg.runtime.engines.cuda import Cuda
 from cellseg.runtime.engines.tensorrt_api import TensorRt, find_tensorrt
-from cellseg.runtime.engines.tensorrt_cache import (
-    EngineKey,
-    forget,
-    recall_engine,
-    recall_extra,
-    store_engine,
-    store_extra,
-)
+from cellseg.runtime.engines.tensorrt_cache import PLANS, EngineKey
 from cellseg.runtime.engines.tensorrt_layers import LayerReport
 
 if TYPE_CHECKING:
@@ -69,7 +63,7 @@ class TensorRtEngine:
         device = self._cuda.device
         self.device = f"cuda:0 ({device.name})"
         key = engine_key(model, options.tile_hw, self._tensorrt, device)
-        self._runtime_cache = f"{key.digest}.jit"
+        self._runtime_cache = f"{digest_of(key.plain)}.jit"
         self._engine: Any = obtain_engine(self._tensorrt, key, model)
         self._names = _io_names(self._tensorrt, self._engine)
         options.check_output(self._engine.get_tensor_shape(self._names[1]), self._tensorrt.name)
@@ -141,7 +135,7 @@ class TensorRtEngine:
             return None
         config = self._engine.create_runtime_config()
         cache = config.create_runtime_cache()
-        stored = recall_extra(self._runtime_cache)
+        stored = PLANS.recall_extra(self._runtime_cache)
         if stored:
             cache.deserialize(stored)  # False, and empty, if it is of another version
         config.set_runtime_cache(cache)
@@ -149,7 +143,7 @@ class TensorRtEngine:
 
     def _save_runtime_cache(self) -> None:
         if self._config is not None:
-            store_extra(self._runtime_cache, bytes(self._config[1].serialize()))
+            PLANS.store_extra(self._runtime_cache, bytes(self._config[1].serialize()))
 
 
 class _Buffer:
@@ -256,26 +250,26 @@ def obtain_engine(tensorrt: TensorRt, key: EngineKey, model: bytes) -> Any:
     EngineError
         If it cannot be built, or what was built does not open.
     """
-    plan = recall_engine(key)
-    if plan is not None:
-        engine = tensorrt.open_engine(plan)
+    kept = PLANS.recall(key.plain)
+    if kept is not None:
+        engine = tensorrt.open_engine(kept.data)
         if engine is not None:
             return engine
-        forget(key)
+        PLANS.forget(key.plain)
         _LOG.warning("the kept TensorRT engine does not open any more; building it again")
     _LOG.info(
         "building a TensorRT engine for %s, tiles of %s; kept for next time", key.gpu, key.tile_hw
     )
     timing = f"{key.device_digest}.timing"
-    built = tensorrt.build(model, key.tile_hw, timing=recall_extra(timing))
+    built = tensorrt.build(model, key.tile_hw, timing=PLANS.recall_extra(timing))
     engine = tensorrt.open_engine(built.plan)
     if engine is None:
         raise EngineError(
             f"{tensorrt.name} must open what it built. Received: it refused.",
             hint="'cellseg-cli doctor' says what does not fit here.",
         )
-    store_extra(timing, built.timing)
-    store_engine(key, built.plan, _facts(tensorrt, engine, built.convolutions))
+    PLANS.store_extra(timing, built.timing)
+    PLANS.store(key.plain, built.plan, _facts(tensorrt, engine, built.convolutions))
     return engine
 
 
