@@ -9,11 +9,8 @@ what is looked at stays the same to the last bit is said beside it.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import statistics
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +18,13 @@ from unittest import mock
 
 import numpy as np
 from contest import save_record, spread
+from halo import core
 
 from cellseg import Bundle, CellsegError
 from cellseg.bench.tiles import cells_picture
 from cellseg.runtime.engines import open_engine
-from cellseg.runtime.trim import Sides, infer_seen
+from cellseg.runtime.engines.measure import measure_speed
+from cellseg.runtime.trim import Sides
 
 if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine
@@ -67,54 +66,28 @@ def measure(bundle: Bundle, precision: str, tile_px: int, rounds: int) -> dict[s
         engines = {name: opened(bundle, precision, tile_px, left) for name, left in WAYS.items()}
     except CellsegError as error:  # bf16 where the processor has none
         return {"left_out": str(error)}
-    same = len({digest(engine, tile, unseen) for engine in engines.values()}) == 1
+    first, *others = (core(engine, tile, unseen, unseen) for engine in engines.values())
     rates: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(rounds + 1):
-        for name, engine in engines.items():
-            rates[name].append(rate(engine, tile, unseen))
+    for _ in range(rounds):
+        for name, turn in measure_speed(engines, 1, TURN_S, unseen).items():
+            rates[name].append(turn.px_per_s / 1e6)
     for engine in engines.values():
         engine.close()
-    counted = {name: values[1:] for name, values in rates.items()}
-    middle = {name: statistics.median(values) for name, values in counted.items()}
+    middle = {name: statistics.median(values) for name, values in rates.items()}
     return {
-        "mp_per_s": {name: spread(values) for name, values in counted.items()},
+        "mp_per_s": {name: spread(values) for name, values in rates.items()},
         "of_all": {name: round(value / middle["all"], 3) for name, value in middle.items()},
-        "same_to_the_bit": same,
+        "same_to_the_bit": all(np.array_equal(first, other) for other in others),
     }
 
 
 def opened(bundle: Bundle, precision: str, tile_px: int, left_out: tuple[str, ...]) -> Engine:
-    """Open an engine without some of the steps."""
+    """Open an engine without some of the steps; what was compiled with them is not looked at."""
     with ExitStack() as stack:
-        for name in left_out:
+        for name in (*left_out, "recall_compiled", "store_compiled"):
             where = f"cellseg.runtime.engines.openvino.{name}"
             stack.enter_context(mock.patch(where, return_value=None))
         return open_engine(bundle, "openvino", precision, (tile_px, tile_px))
-
-
-def digest(engine: Engine, tile: Any, unseen: Sides) -> str:
-    """Hash what is looked at, whatever the engine left out."""
-    channels, (top, left) = infer_seen(engine, tile, None, unseen)
-    height, width = unseen.within(engine.tile_hw)
-    seen = channels[unseen.top - top :, unseen.left - left :][:height, :width]
-    return hashlib.sha256(np.ascontiguousarray(seen).tobytes()).hexdigest()
-
-
-def rate(engine: Engine, tile: Any, unseen: Sides) -> float:
-    """Run tiles for a turn; return computed megapixels a second."""
-    until = time.perf_counter() + TURN_S
-
-    def work(_: int) -> int:
-        done = 0
-        while time.perf_counter() < until:
-            infer_seen(engine, tile, None, unseen)
-            done += 1
-        return done
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(engine.concurrency) as pool:
-        tiles = sum(pool.map(work, range(engine.concurrency)))
-    return tiles * tile.shape[0] * tile.shape[1] / 1e6 / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -110,12 +110,13 @@ def _made_for_one(graph: Graph, tensor: str, rectified: bool) -> list[str]:
     Where bytes do not begin at zero, nothing may have been rectified: bytes do that instead of it.
     """
     names: list[str] = []
+    movers = ("DepthToSpace", "Relu") if rectified else ("DepthToSpace",)
     while graph.sole_consumer(tensor) is not None:
         names.append(tensor)
         node = graph.producer(tensor)
-        if node is None or node.op_type in _CONVOLUTIONS:
-            return [] if node is None else names
-        if node.op_type != "DepthToSpace" and not (rectified and node.op_type == "Relu"):
+        if node is not None and node.op_type in _CONVOLUTIONS:
+            return names
+        if node is None or node.op_type not in movers:
             return []
         tensor = node.input[0]
     return []
