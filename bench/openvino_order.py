@@ -29,7 +29,7 @@ from cellseg.runtime.trim import Sides
 if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine
 
-STEPS = ("float_first", "round_once", "spread_last")
+STEPS = ("float_first", "round_once", "spread_by_convolution", "spread_last")
 WAYS = {"all": (), **{f"without {name}": (name,) for name in STEPS}, "none": STEPS}
 PRECISIONS = ("fp32", "bf16", "int8")
 TURN_S = 1.0

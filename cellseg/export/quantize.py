@@ -10,18 +10,21 @@ half-trained network of base 24, ONNX Runtime on AVX2: mean difference from fp32
 What a convolution makes for a concatenation alone, as that which doubles a decoder's resolution,
 takes the range of what comes out of it: there it would be rounded to that range anyhow, at the cost
 of reading and writing it once more.
+
+Where a convolution makes blocks of pixels, which `DepthToSpace` spreads, the places of a block
+share the step of their channel: an engine may then compute them as a transposed convolution.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from cellseg.errors import ExportError
 from cellseg.export.builder import IR_VERSION, OPSET
-from cellseg.export.graph import Graph
+from cellseg.export.graph import Graph, attribute
 from cellseg.export.passes import run_passes
 from cellseg.export.passes.keep_outputs import KeepOutputs
 from cellseg.export.passes.read_bytes import ReadBytes
@@ -85,7 +88,11 @@ def quantize_u8s8(
         nodes_to_quantize=[],
         nodes_to_exclude=[*_nodes_after(model), *_shifted_input_nodes(model), *keep_float],
         op_types_to_quantize=[*_QUANTIZED],
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+        extra_options={
+            "ActivationSymmetric": False,
+            "WeightSymmetric": True,
+            "TensorQuantOverrides": _block_ranges(model),
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
@@ -101,6 +108,27 @@ def _joined(model: onnx.ModelProto, ranges: Ranges) -> Ranges:
             continue
         made = [name for tensor in joint.input for name in _made_for_one(graph, tensor, low == 0)]
         ranges = {**ranges, **dict.fromkeys(made, (low, high))}
+    return ranges
+
+
+def _block_ranges(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Ranges of kernels that make blocks of pixels: of a channel the largest of its places."""
+    graph = Graph(model)
+    ranges: dict[str, list[dict[str, Any]]] = {}
+    for spread in graph.of_type("DepthToSpace"):
+        node = graph.producer(spread.input[0])
+        while node is not None and node.op_type == "Relu":
+            node = graph.producer(node.input[0])
+        if node is None or node.op_type != "Conv":
+            continue
+        kernel = graph.constant(node.input[1])
+        if kernel is not None:
+            places = attribute(spread, "blocksize") ** 2
+            shape = (places, -1) if attribute(spread, "mode", b"DCR") == b"DCR" else (-1, places)
+            most = np.abs(kernel).reshape(len(kernel), -1).max(axis=1).reshape(shape)
+            shared = most.max(axis=shape.index(places), keepdims=True)
+            most = np.broadcast_to(shared, most.shape).ravel()
+            ranges[node.input[1]] = [{"axis": 0, "rmin": -end, "rmax": end} for end in most]
     return ranges
 
 

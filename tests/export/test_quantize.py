@@ -195,6 +195,25 @@ def test_what_was_rectified_before_a_joint_stays_rectified() -> None:
     assert np.abs(found - expected).mean() < 0.05 * expected.std()
 
 
+def test_places_of_a_block_share_the_step_of_their_channel() -> None:
+    from onnx import numpy_helper
+
+    model = float_graph(unet(up="transpose"), range(3), 3)
+    quantized = quantize_u8s8(model, collect_distributions(model, TILES), "minmax")
+    values = {item.name: numpy_helper.to_array(item) for item in quantized.graph.initializer}
+    makers = {node.output[0]: node for node in quantized.graph.node}
+    spread = next(node for node in quantized.graph.node if node.op_type == "DepthToSpace")
+    node = makers[spread.input[0]]
+    while node.op_type != "Conv":
+        node = makers[node.input[0]]
+    bytes_, steps = (values[name] for name in makers[node.input[1]].input[:2])
+    by_place = steps.reshape(4, -1)
+    np.testing.assert_array_equal(by_place, np.broadcast_to(by_place[:1], by_place.shape))
+    assert len(np.unique(by_place[0])) == by_place.shape[1]  # of each channel its own
+    largest = np.abs(bytes_.astype(int)).reshape(4, by_place.shape[1], -1).max(axis=(0, 2))
+    np.testing.assert_array_equal(largest, 64)  # and no larger than need be
+
+
 def test_nodes_may_be_given_back_to_float() -> None:
     model = float_graph(unet(), range(3), 3)
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]

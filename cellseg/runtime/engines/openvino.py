@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.openvino_blocks import spread_by_convolution
 from cellseg.runtime.engines.openvino_bytes import round_once
 from cellseg.runtime.engines.openvino_cache import (
     compiled_key,
@@ -186,6 +187,7 @@ def _compile(model: bytes, options: EngineOptions) -> tuple[Any, Trimmer | None]
     options.check_output(graph.output(0).shape, "OpenVINO")
     float_first(graph)
     round_once(graph)
+    spread_by_convolution(graph)
     trimmer = None if options.one_at_a_time else make_trimmable(graph)
     spread_last(graph)
     return _core().compile_model(graph, _DEVICE, _settings(options)), trimmer

@@ -24,6 +24,7 @@ __all__ = [
     "after",
     "images",
     "is_joint",
+    "is_read_once",
     "key",
     "layer_of",
     "way_up",
@@ -167,10 +168,10 @@ class Way:
 def way_up(tensor: Any) -> Way:
     """Find the way on which a tensor was made; a window of it can be cut from the source."""
     layers: list[Any] = []
-    while _is_read_once(tensor) and _knows_its_place(tensor.get_node()):
+    while is_read_once(tensor) and _knows_its_place(tensor.get_node()):
         layers.append(tensor.get_node())
         tensor = images(layers[-1])[0]
-    while _is_read_once(tensor) and layers and layers[-1].get_type_name() in _POINTWISE:
+    while is_read_once(tensor) and layers and layers[-1].get_type_name() in _POINTWISE:
         tensor = layers.pop().output(0)  # OpenVINO computes it with what is before it
     described = [layer_of(layer) for layer in layers]
     return Way(tensor, tuple(reversed(layers)), math.prod(one.finer for one in described if one))
@@ -184,7 +185,7 @@ def _knows_its_place(node: Any) -> bool:
     return layer is not None and layer.is_by_place
 
 
-def _is_read_once(tensor: Any) -> bool:
+def is_read_once(tensor: Any) -> bool:
     """Whether one node reads a tensor's values; a shape is asked for its rank only."""
     readers = [port.get_node().get_type_name() for port in tensor.get_target_inputs()]
     return len([kind for kind in readers if kind != "ShapeOf"]) == 1
