@@ -10,6 +10,7 @@ same functions on its images.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from cellseg.runtime.value_counts import (
     samples,
     value_count,
 )
+from cellseg.runtime.warmup import kernels_are_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,14 +156,44 @@ def apply_lut(image: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
         )
     if image.dtype == np.uint8 and np.array_equal(lut, np.arange(256)):
         return image
-    if image.dtype != np.uint8 or image.size == 0:
-        mapped: NDArray[np.uint8] = lut[image]
-        return mapped
+    if image.size == 0:
+        return np.empty(image.shape, np.uint8)
+    mapped = _looked_up if kernels_are_loaded() else _mapped
+    return mapped(np.ascontiguousarray(image).reshape(-1), lut).reshape(image.shape)
+
+
+def _mapped(values: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Map a row of values without a kernel of ours."""
+    if values.dtype != np.uint8:
+        return np.asarray(lut[values])
     import cv2
 
     # OpenCV looks bytes up about ten times faster than numpy's fancy indexing.
-    flat = np.ascontiguousarray(image).reshape(1, -1)
-    return np.asarray(cv2.LUT(flat, lut), np.uint8).reshape(image.shape)
+    return np.asarray(cv2.LUT(values[np.newaxis], lut), np.uint8)[0]
+
+
+def _looked_up(values: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Map a row of values: those of 16 bits in a tenth of the time, bytes, two at once, in half."""
+    from cellseg.runtime.kernels.lookup import look_up
+
+    found = np.empty(values.shape, np.uint8)
+    if values.dtype == np.uint16:
+        look_up(values, lut, found)
+        return found
+    even = values.size // 2 * 2
+    pairs = values[:even].view(np.uint16)
+    if not pairs.flags.aligned:
+        return _mapped(values, lut)
+    look_up(pairs, _pairs(lut.tobytes()), found[:even].view(np.uint16))
+    found[even:] = lut[values[even:]]
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _pairs(lut: bytes) -> NDArray[np.uint16]:
+    """Tabulate two bytes side by side."""
+    both = np.arange(1 << 16, dtype=np.uint16)
+    return np.frombuffer(lut, np.uint8)[both.view(np.uint8)].view(np.uint16)
 
 
 def take_channel(

@@ -64,10 +64,10 @@ class ClassSurvey:
         """Take in a window; its origin is a multiple of 2**halvings. Any thread may call."""
         from cellseg.runtime.kernels.pyramid import count_classes
 
-        counts = np.zeros(256, np.int64)
+        counts = np.zeros_like(self.counts)
         count_classes(np.ascontiguousarray(classes), counts)
         with self._lock:
-            self.counts += counts[: self.counts.size]
+            self.counts += counts
         for _ in range(self.halvings):
             classes = halved(classes)
         (h, w), y, x = classes.shape, y0 >> self.halvings, x0 >> self.halvings

@@ -1,13 +1,15 @@
 """Getting ready beside the engine: while its model is compiled, a core has nothing to do.
 
 numba and its kernels take half a second to load. Loaded when the first tile comes out of the
-network, they make all others wait: nothing takes the next result.
+network, they make all others wait: nothing takes the next result. What is read before that does
+without them (`kernels_are_loaded`).
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +19,14 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
 
-__all__ = ["warming"]
+__all__ = ["kernels_are_loaded", "warming"]
+
+_LOADED = Event()
+
+
+def kernels_are_loaded() -> bool:
+    """Whether a kernel can be called at once, as `warming` has loaded them."""
+    return _LOADED.is_set()
 
 
 @contextmanager
@@ -33,9 +42,13 @@ def warming(job: Job) -> Iterator[None]:
 
 def _warm(job: Job) -> None:
     from cellseg.runtime.cells import interior_steps
+    from cellseg.runtime.kernels.lookup import look_up
 
     card = job.bundle.manifest
     channels = np.zeros((1, 1, len(card.channels)), np.float32)
     job.rule.classes(channels, (0, 0), (1, 1))
     if "interior" in job.planes and card.head.instances is not None:
         interior_steps(channels, card.head.instances)
+    for dtype in (np.uint8, np.uint16):  # what 16 bits become, and pairs of bytes
+        look_up(np.zeros(1, np.uint16), np.zeros(1, dtype), np.zeros(1, dtype))
+    _LOADED.set()

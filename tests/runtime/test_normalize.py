@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -56,10 +57,19 @@ def test_blank_image_stays_blank(value: int) -> None:
     assert (measure_image(image, WANTED).seen(image) == 0).all()
 
 
-@given(images)
-def test_apply_is_indexing(image: NDArray[Any]) -> None:
+@pytest.mark.parametrize("loaded", [False, True])
+@given(image=images)
+def test_apply_is_indexing(loaded: bool, image: NDArray[Any]) -> None:
     lut = build_lut((3, 90), image.dtype)
-    assert np.array_equal(apply_lut(image, lut), lut[image])
+    with mock.patch("cellseg.runtime.normalize.kernels_are_loaded", return_value=loaded):
+        assert np.array_equal(apply_lut(image, lut), lut[image])
+
+
+def test_bytes_at_odd_places_are_mapped() -> None:
+    image = np.arange(7, dtype=np.uint8)[1:]
+    lut = build_lut((2, 5), image.dtype)
+    with mock.patch("cellseg.runtime.normalize.kernels_are_loaded", return_value=True):
+        assert np.array_equal(apply_lut(image, lut), lut[image])
 
 
 def test_non_contiguous_image_is_mapped() -> None:

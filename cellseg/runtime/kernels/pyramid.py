@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["count_classes", "halve_labels", "halve_samples"]
 
+_FEW_CLASSES = 16
+
 
 @njit(nogil=True, cache=True)
 def count_classes(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
@@ -21,22 +23,37 @@ def count_classes(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None
     ----------
     classes : uint8, shape (H, W)
         Class indices.
-    counts : int64, shape (256,)
-        Added to.
+    counts : int64, shape (n,)
+        Added to; classes from n on are not counted.
 
     Notes
     -----
-    Run by run: neighbours are mostly of one class, and adding 1 to one counter over and over makes
-    each addition wait for the one before.
+    Few classes are looked for one after the other, by vector instructions. Many are counted run by
+    run: neighbours are mostly of one class, and adding 1 to one counter over and over makes each
+    addition wait for the one before.
     """
+    if counts.size > _FEW_CLASSES:
+        _count_runs(classes, counts)
+        return
+    for y in range(classes.shape[0]):
+        row = classes[y]
+        for index in range(counts.size):
+            found = np.uint32(0)
+            for x in range(row.size):
+                found += np.uint32(row[x] == index)
+            counts[index] += found
+
+
+@njit(nogil=True, cache=True)
+def _count_runs(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
     height, width = classes.shape
     for y in range(height):
         start = 0
-        for x in range(1, width):
-            if classes[y, x] != classes[y, start]:
-                counts[classes[y, start]] += x - start
+        for x in range(1, width + 1):
+            if x == width or classes[y, x] != classes[y, start]:
+                if classes[y, start] < counts.size:
+                    counts[classes[y, start]] += x - start
                 start = x
-        counts[classes[y, start]] += width - start
 
 
 @njit(nogil=True, cache=True)
@@ -59,20 +76,16 @@ def halve_labels(labels: NDArray[Any], out: NDArray[Any]) -> None:
     """
     height, width = labels.shape
     for y in range(out.shape[0]):
-        y1 = min(2 * y + 1, height - 1)
-        for x in range(out.shape[1]):
-            x1 = min(2 * x + 1, width - 1)
-            a, b = labels[2 * y, 2 * x], labels[2 * y, x1]
-            c, d = labels[y1, 2 * x], labels[y1, x1]
+        top, bottom, row = labels[2 * y], labels[min(2 * y + 1, height - 1)], out[y]
+        # Choices instead of branches, and no look at the border: vector instructions, a tenth of
+        # the time for classes.
+        for x in range(width // 2):
+            a, b, c, d = top[2 * x], top[2 * x + 1], bottom[2 * x], bottom[2 * x + 1]
             # A label that occurs twice is outvoted by none: the fourth cannot make a pair with it.
-            if a in (b, c, d):
-                out[y, x] = a
-            elif b in (c, d):
-                out[y, x] = b
-            elif c == d:
-                out[y, x] = c
-            else:
-                out[y, x] = a
+            other = b if (b == c) | (b == d) else (c if c == d else a)
+            row[x] = a if (a == b) | (a == c) | (a == d) else other
+        if width % 2:
+            row[width // 2] = top[width - 1]
 
 
 @njit(nogil=True, cache=True)

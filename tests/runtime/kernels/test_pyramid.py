@@ -72,6 +72,8 @@ def test_the_mean_of_samples_equals_numpy(
 def test_classes_are_counted_as_numpy_counts_them(seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     classes = rng.choice(np.array([0, 0, 0, 1, 255], np.uint8), (height, width))
-    counts = np.ones(256, np.int64)
-    count_classes(classes, counts)
-    np.testing.assert_array_equal(counts - 1, np.bincount(classes.ravel(), minlength=256))
+    for count in (256, 2):  # of many classes, and of few, the rest not counted
+        counts = np.ones(count, np.int64)
+        count_classes(classes, counts)
+        expected = np.bincount(classes.ravel(), minlength=256)[:count]
+        np.testing.assert_array_equal(counts - 1, expected)
