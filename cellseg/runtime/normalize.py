@@ -159,7 +159,7 @@ def apply_lut(image: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if image.size == 0:
         return np.empty(image.shape, np.uint8)
     mapped = _looked_up if kernels_are_loaded() else _mapped
-    return mapped(np.ascontiguousarray(image).reshape(-1), lut).reshape(image.shape)
+    return np.reshape(mapped(np.ascontiguousarray(image).reshape(-1), lut), image.shape)
 
 
 def _mapped(values: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -169,7 +169,7 @@ def _mapped(values: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     # OpenCV looks bytes up about ten times faster than numpy's fancy indexing.
-    return np.asarray(cv2.LUT(values[np.newaxis], lut), np.uint8)[0]
+    return np.asarray(cv2.LUT(values[np.newaxis], lut), np.uint8).reshape(-1)
 
 
 def _looked_up(values: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
