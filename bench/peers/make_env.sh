@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the environment of one contestant: a virtual environment with its package and nothing of ours.
+# Make the environment of one contestant: a virtual environment with its package and nothing else.
 #
 #   bench/peers/make_env.sh dask [FOLDER]      FOLDER is runs/peers/env by default
 #   bench/peers/make_env.sh all
