@@ -98,6 +98,18 @@ def test_one_layer_does_the_work_of_two(mode: str) -> None:
     np.testing.assert_allclose(run(model), before, rtol=0, atol=1e-5)
 
 
+def test_half_precision_stays_half() -> None:
+    image = ops.parameter(list(IMAGE.shape), np.float16)
+    weights = in_order(FINER, "blocks_first")[..., None, None].astype(np.float16)
+    made = ops.convolution(image, ops.constant(weights), [1, 1], [0, 0], [0, 0], [1, 1])
+    biased = ops.add(made, np.tile(BIAS, 4).reshape(1, -1, 1, 1).astype(np.float16))
+    last = ops.convert(ops.depth_to_space(biased, "blocks_first", 2), "f32")
+    result = ops.result(ops.convolution(last, LAST, [1, 1], [1, 1], [1, 1], [1, 1]))
+    model = openvino.Model([result], [image], "half")
+    spread_by_convolution(model)
+    assert "DepthToSpace" not in kinds(model)
+
+
 def test_bytes_stay_the_same() -> None:
     """The last convolution is in float; a byte that is off by one would move it a hundredfold."""
     model = in_bytes()

@@ -162,7 +162,10 @@ def _of_channels(source: Any, blocks: _Blocks) -> Any | None:
     if values is None or values.size == 1:
         return None if values is None else source
     shared = blocks.shared(values)
-    return None if shared is None else opset13.constant(shared.reshape(1, -1, 1, 1)).output(0)
+    if shared is None:
+        return None
+    dtype = source.get_element_type().to_dtype()
+    return opset13.constant(shared.reshape(1, -1, 1, 1).astype(dtype)).output(0)
 
 
 def _values(source: Any) -> NDArray[np.float32] | None:
