@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.kernels import LOADED
 from cellseg.runtime.painted_stain import COLOURS, painted_channel, sum_products
 from cellseg.runtime.value_counts import (
     count_image,
@@ -25,7 +26,6 @@ from cellseg.runtime.value_counts import (
     samples,
     value_count,
 )
-from cellseg.runtime.warmup import kernels_are_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ def apply_lut(image: NDArray[Any], lut: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image
     if image.size == 0:
         return np.empty(image.shape, np.uint8)
-    mapped = _looked_up if kernels_are_loaded() else _mapped
+    mapped = _looked_up if LOADED.is_set() else _mapped
     return np.reshape(mapped(np.ascontiguousarray(image).reshape(-1), lut), image.shape)
 
 

@@ -2,31 +2,25 @@
 
 numba and its kernels take half a second to load. Loaded when the first tile comes out of the
 network, they make all others wait: nothing takes the next result. What is read before that does
-without them (`kernels_are_loaded`).
+without them (`cellseg.runtime.kernels.LOADED`).
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from cellseg.runtime.kernels import LOADED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellseg.runtime.job import Job
 
-__all__ = ["kernels_are_loaded", "warming"]
-
-_LOADED = Event()
-
-
-def kernels_are_loaded() -> bool:
-    """Whether a kernel can be called at once, as `warming` has loaded them."""
-    return _LOADED.is_set()
+__all__ = ["warming"]
 
 
 @contextmanager
@@ -51,4 +45,4 @@ def _warm(job: Job) -> None:
         interior_steps(channels, card.head.instances)
     for dtype in (np.uint8, np.uint16):  # what 16 bits become, and pairs of bytes
         look_up(np.zeros(1, np.uint16), np.zeros(1, dtype), np.zeros(1, dtype))
-    _LOADED.set()
+    LOADED.set()

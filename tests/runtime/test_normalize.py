@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from cellseg.errors import SlideError
+from cellseg.runtime.kernels import LOADED
 from cellseg.runtime.normalize import (
     Intensities,
     Normalize,
@@ -61,14 +62,14 @@ def test_blank_image_stays_blank(value: int) -> None:
 @given(image=images)
 def test_apply_is_indexing(loaded: bool, image: NDArray[Any]) -> None:
     lut = build_lut((3, 90), image.dtype)
-    with mock.patch("cellseg.runtime.normalize.kernels_are_loaded", return_value=loaded):
+    with mock.patch.object(LOADED, "is_set", return_value=loaded):
         assert np.array_equal(apply_lut(image, lut), lut[image])
 
 
 def test_bytes_at_odd_places_are_mapped() -> None:
     image = np.arange(7, dtype=np.uint8)[1:]
     lut = build_lut((2, 5), image.dtype)
-    with mock.patch("cellseg.runtime.normalize.kernels_are_loaded", return_value=True):
+    with mock.patch.object(LOADED, "is_set", return_value=True):
         assert np.array_equal(apply_lut(image, lut), lut[image])
 
 
