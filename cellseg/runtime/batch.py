@@ -93,11 +93,12 @@ def infer_batch(
             if slide in clashes:
                 yield Outcome(slide, error=clashes[slide])
             else:
-                yield _outcome(slide, out_dir, options, watch, engines)
+                shelf = engines if len(slides) > 1 else None
+                yield _outcome(slide, out_dir, options, watch, shelf)
 
 
 def _outcome(
-    slide: Path, out_dir: Path, options: InferOptions, watch: Watch, engines: EngineShelf
+    slide: Path, out_dir: Path, options: InferOptions, watch: Watch, engines: EngineShelf | None
 ) -> Outcome:
     from cellseg.runtime.infer import infer_slide
 

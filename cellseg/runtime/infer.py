@@ -262,6 +262,8 @@ class _Run:
                 feed = self.options.simplify_px if self.options.max_ram_bytes is None else None
                 session = TileSession(job, engine, store, self.started_s, feed)
                 self._run_tiles(job, session, memory)
+                if not self._keeps_engine:
+                    engine.close()  # the writers need memory, too
                 report = write_results(
                     self.folder, job, engine, store, session, self.options, outputs, self._tell
                 )
@@ -273,9 +275,15 @@ class _Run:
         """Load kernels beside the engine; with a budget its own memory alone is to be seen."""
         return warming(job) if self.options.max_ram_bytes is None else nullcontext()
 
+    @property
+    def _keeps_engine(self) -> bool:
+        """Whether the engine stays open for the next slide."""
+        return self.engines is not None and self.options.max_ram_bytes is None
+
     @contextmanager
     def _opened_engine(self, options: InferOptions, tile_hw: tuple[int, int]) -> Iterator[Engine]:
-        if self.engines is not None and options.max_ram_bytes is None:
+        if self._keeps_engine:
+            assert self.engines is not None
             with self.engines.lend(self.bundle, options, tile_hw) as engine:
                 yield engine
             return

@@ -20,7 +20,8 @@ million parameters with a stride-2 stem takes 160 to 206 bytes a pixel in OpenVI
 its decoder ends in bands, as it does at float32), one of 1.1 million 364 to 400 in ONNX
 Runtime and 161 to 279 in LiteRT, at float32 and int8. A network that is wider at full
 resolution takes more, so under a budget one round of tiles is run first, and what the engine took
-then is counted if it is more.
+then is counted if it is more. It is closed before files are written, unless it is kept for the
+next slide; as not every engine gives all of its memory back, it is counted all the same.
 
 A budget is spent in this order: everything at its least, then workers, then waiting tiles, then
 the cache. What does not fit at its least is refused before a tile is run. So that freed memory goes

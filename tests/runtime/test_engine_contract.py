@@ -171,10 +171,12 @@ def test_out_that_cannot_be_written_to_directly_is_refused(
 def test_it_may_be_closed_twice_and_then_refuses(
     engine: Engine, tiles: list[NDArray[np.uint8]]
 ) -> None:
+    told = engine.name, engine.precision, engine.device, engine.threads
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match="closed engine"):
         engine.infer(tiles[0])
+    assert (engine.name, engine.precision, engine.device, engine.threads) == told
 
 
 @pytest.mark.parametrize("name", list(ENGINES))

@@ -75,6 +75,23 @@ def test_the_class_map_is_that_of_the_whole_image(
     assert engine.is_closed
 
 
+def test_files_are_written_when_the_engines_memory_is_free(
+    tmp_path: Path, bundle: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellseg.runtime import infer
+
+    open_then: list[bool] = []
+    write = infer.write_results
+
+    def watched(folder: Path, job: Any, engine: Any, *more: Any) -> Any:
+        open_then.append(not engine.is_closed)
+        return write(folder, job, engine, *more)
+
+    monkeypatch.setattr(infer, "write_results", watched)
+    run_fake(ArraySlide(picture), tmp_path / "alone", bundle, tile_px=TILE_PX)
+    assert open_then == [False]
+
+
 @pytest.mark.parametrize("hw", [(1, 1), (1, 300), (300, 1), (2, 3), (63, 65)])
 def test_odd_and_tiny_images_run(tmp_path: Path, bundle: Path, hw: tuple[int, int]) -> None:
     image = nuclei_picture(*hw)

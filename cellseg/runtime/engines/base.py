@@ -80,7 +80,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the model. May be called again."""
+        """Release the model; what it is called stays. May be called again."""
         ...
 
 
