@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ def fill_twin(
 ) -> NDArray[np.bool_]:
     """Count for every sample the crossings that lie to its left, or on it."""
     x0, y0, x1, y1 = (column[:, None] for column in edges.T)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         crossing = x0 + (ys - y0) * ((x1 - x0) / (y1 - y0))
     on_line = (y0 <= ys) & (ys < y1)
     left = on_line[:, :, None] & (crossing[:, :, None] <= xs)
@@ -42,6 +42,7 @@ def filled(
 
 
 @settings(deadline=None)
+@example([(0.0, 0.0), (0.0, 0.0), (1.0, 5e-324)], 0, 0, 1, 1)  # a slope without end
 @given(RING, st.integers(0, 30), st.integers(0, 30), st.integers(1, 40), st.integers(1, 40))
 def test_filling_equals_numpy_in_any_window(
     points: list[tuple[float, float]], y0: int, x0: int, h: int, w: int
