@@ -83,6 +83,30 @@ def test_a_batch_opens_one_engine_for_images_of_one_size(
     assert all(engine.is_closed for engine in opened)
 
 
+@pytest.mark.parametrize(("count", "stays_open"), [(1, False), (2, True)])
+def test_an_engine_stays_open_while_files_are_written_only_for_the_next_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, stays_open: bool
+) -> None:
+    from cellseg.runtime import infer
+
+    seen: list[bool] = []
+    write = infer.write_results
+
+    def watched(folder: Path, job: Any, engine: Any, *more: Any) -> Any:
+        seen.append(not engine.is_closed)
+        return write(folder, job, engine, *more)
+
+    monkeypatch.setattr(infer, "write_results", watched)
+    for module in ("job", "infer"):
+        name = f"cellseg.runtime.{module}.open_engine_for"
+        monkeypatch.setattr(name, lambda _, __, tile_hw: IdentityEngine(tile_hw))
+    paths = [write_image(tmp_path / f"{i}.png", 70) for i in range(count)]
+    bundle = fake_bundle(tmp_path / "m.cellseg")
+    outcomes = list(infer_batch(paths, tmp_path / "o", InferOptions(model=bundle.path), Silent))
+    assert [outcome.error for outcome in outcomes] == [None] * count
+    assert seen == [stays_open] * count
+
+
 class Silent:
     """A watch that looks away."""
 

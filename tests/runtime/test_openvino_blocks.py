@@ -11,6 +11,7 @@ openvino = pytest.importorskip("openvino")
 from openvino import opset13 as ops  # noqa: E402
 
 from cellseg.runtime.engines.openvino_blocks import spread_by_convolution  # noqa: E402
+from tests.openvino_graphs import rounded  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,19 +64,11 @@ def in_bytes(shared: bool = True, zero: int = 0) -> Any:
     steps = np.broadcast_to(most / 64, (4, MADE)).astype(np.float32)
     bytes_ = np.rint(FINER / steps[..., None]).astype(np.int8).reshape(-1, CHANNELS, 1, 1)
     weights = ops.multiply(ops.convert(ops.constant(bytes_), "f32"), steps.reshape(-1, 1, 1, 1))
-    seen = rounded(image, 0.02, zero)
+    seen = rounded(image, (0.02, zero))
     made = ops.convolution(seen, weights, [1, 1], [0, 0], [0, 0], [1, 1])
     biased = ops.add(made, np.tile(BIAS, 4).reshape(1, -1, 1, 1))
-    last = spread(rounded(biased, 0.01, 100), "blocks_first")
+    last = spread(rounded(biased, (0.01, 100)), "blocks_first")
     return openvino.Model([ops.result(last)], [image], "bytes")
-
-
-def rounded(tensor: Any, step: float, zero: int) -> Any:
-    """Return a tensor behind QuantizeLinear and DequantizeLinear."""
-    ends = [np.float32(step * (value - zero)) for value in (0, 255)]
-    stored = ops.fake_quantize(tensor, *ends, np.float32(0), np.float32(255), 256)
-    numbers = ops.convert(ops.convert(stored, "u8"), "f32")
-    return ops.multiply(ops.subtract(numbers, np.float32(zero)), np.float32(step))
 
 
 def run(model: Any) -> NDArray[np.float32]:

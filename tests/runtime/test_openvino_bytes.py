@@ -11,6 +11,7 @@ openvino = pytest.importorskip("openvino")
 from openvino import opset13 as ops  # noqa: E402
 
 from cellseg.runtime.engines.openvino_bytes import round_once  # noqa: E402
+from tests.openvino_graphs import Scale, rounded  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,17 +20,7 @@ RNG = np.random.default_rng(5)
 BELOW = RNG.normal(0, 2, (1, 8, 6, 6)).astype(np.float32)
 SKIP = RNG.normal(1, 2, (1, 2, 12, 12)).astype(np.float32)
 
-Scale = tuple[float, int]
 WIDE, NARROW = (0.05, 93), (0.02, 0)
-
-
-def rounded(tensor: Any, scale: Scale) -> Any:
-    """Return a tensor behind QuantizeLinear and DequantizeLinear, as OpenVINO reads them."""
-    step, zero = scale
-    ends = [np.float32(step * (value - zero)) for value in (0, 255)]
-    stored = ops.fake_quantize(tensor, *ends, np.float32(0), np.float32(255), 256)
-    numbers = ops.convert(ops.convert(stored, "u8"), "f32")
-    return ops.multiply(ops.subtract(numbers, np.float32(zero)), np.float32(step))
 
 
 def decoder(below: Scale, spread: Scale, skip: Scale, joint: Scale) -> Any:

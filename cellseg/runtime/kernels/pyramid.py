@@ -77,8 +77,7 @@ def halve_labels(labels: NDArray[Any], out: NDArray[Any]) -> None:
     height, width = labels.shape
     for y in range(out.shape[0]):
         top, bottom, row = labels[2 * y], labels[min(2 * y + 1, height - 1)], out[y]
-        # Choices instead of branches, and no look at the border: vector instructions, a tenth of
-        # the time for classes.
+        # Choices instead of branches, and no look at the border: vector instructions.
         for x in range(width // 2):
             a, b, c, d = top[2 * x], top[2 * x + 1], bottom[2 * x], bottom[2 * x + 1]
             # A label that occurs twice is outvoted by none: the fourth cannot make a pair with it.
