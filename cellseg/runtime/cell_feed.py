@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.kept_picture import KeptPicture
+from cellseg.runtime.measure import measured_view
 from cellseg.runtime.regions import MARGIN_PX, RegionGrid
 from cellseg.runtime.slide_cells import RegionWork
 
@@ -46,6 +48,11 @@ class CellFeed:
         Is told how long it took.
     threads : int
         Regions at a time.
+
+    Attributes
+    ----------
+    picture : KeptPicture
+        The slide as it is measured; holds what regions still wait for.
     """
 
     def __init__(
@@ -62,7 +69,8 @@ class CellFeed:
         self._is_there[store.done(job.planes)] = True
         self._awaited[job.todo] = True
         self._awaited &= ~self._is_there
-        self._work = RegionWork(job, store, tolerance_px, self._is_there)
+        self.picture = KeptPicture(measured_view(job), job.plan)
+        self._work = RegionWork(job, store, tolerance_px, self._is_there, self.picture)
         self._work.labeller = _PatientLabeller(self._work.labeller, job.plan, self._awaited)
         done = store.begin_regions(self._work.made_with)
         self._todo = set(range(len(self._grid))).difference(done.tolist())
@@ -101,6 +109,15 @@ class CellFeed:
             except _TilesMissingError:
                 return
             self._store.put_region(region, found)
+        self._todo.discard(region)
+        self._drop_measured(region)
+
+    def _drop_measured(self, region: int) -> None:
+        """Forget the pixels of tiles that no other region waits for."""
+        y0, x0, y1, x1 = self._reach(*self._grid.core(region))
+        for tile in self._plan.tiles_in(y0, x0, y1, x1):
+            if self._todo.isdisjoint(self._regions_of(tile.index)):
+                self.picture.drop(tile)
 
     def _count_missing(self) -> NDArray[np.int32]:
         missing = np.zeros(len(self._grid), np.int32)
@@ -111,11 +128,15 @@ class CellFeed:
 
     def _regions_of(self, index: int) -> list[int]:
         """Return the regions whose first window reaches into what a tile keeps."""
-        tile, (height, width) = self._plan.tile(index), self._grid.hw
-        top, left = (max(0, origin - MARGIN_PX) for origin in tile.keep_yx)
-        bottom = min(height, tile.keep_yx[0] + tile.keep_hw[0] + MARGIN_PX)
-        right = min(width, tile.keep_yx[1] + tile.keep_hw[1] + MARGIN_PX)
-        return list(self._grid.touching(top, left, bottom - top, right - left))
+        tile = self._plan.tile(index)
+        y0, x0, y1, x1 = self._reach(*tile.keep_yx, *tile.keep_hw)
+        return list(self._grid.touching(y0, x0, y1 - y0, x1 - x0))
+
+    def _reach(self, y0: int, x0: int, h: int, w: int) -> Box:
+        """Return a box with the first margin around it, inside the image: y0, x0, y1, x1."""
+        height, width = self._grid.hw
+        top, left = max(0, y0 - MARGIN_PX), max(0, x0 - MARGIN_PX)
+        return top, left, min(height, y0 + h + MARGIN_PX), min(width, x0 + w + MARGIN_PX)
 
 
 class _TilesMissingError(Exception):

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job
     from cellseg.runtime.labels import LabelSource
     from cellseg.runtime.regions import RegionCells
+    from cellseg.runtime.working import WorkingView
 
-__all__ = ["CellMeasurer", "intensity_range"]
+__all__ = ["CellMeasurer", "Picture", "intensity_range", "measured_view"]
 
 # Rows: hematoxylin, eosin, DAB; columns: red, green, blue.
 _STAIN_RGB = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -110,10 +111,10 @@ class CellMeasurer:
         classes: LabelSource,
         probability: LabelSource | None,
         tolerance_px: float = DEFAULT_TOLERANCE_PX,
+        picture: Picture | None = None,
     ) -> CellMeasurer:
-        """Return what measures the cells of a job."""
-        values = intensity_range(job.slide.dtype, job.seen.value_range)
-        view = job.view.in_range(Intensities(values))
+        """Return what measures the cells of a job, in its `measured_view` or a copy of that."""
+        view = picture or measured_view(job)
         return cls(view, classes, len(job.class_names), probability, tolerance_px)
 
     @property
@@ -254,6 +255,11 @@ class CellMeasurer:
         found["std_rgb"] = np.sqrt(squares * area[:, None] - total**2) / area[:, None]
         found["stain_od"] = stains / area[:, None]
         return found
+
+
+def measured_view(job: Job) -> WorkingView:
+    """Return a job's slide as its cells are measured."""
+    return job.view.in_range(Intensities(intensity_range(job.slide.dtype, job.seen.value_range)))
 
 
 def intensity_range(dtype: np.dtype[Any], seen: tuple[float, float]) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cellseg.runtime.finished import FinishedRun
 from cellseg.runtime.labels import StoredPlane
-from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.memory import peak_rss_mb
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.run_json import Measured, run_report, write_run_json
@@ -119,5 +118,8 @@ def _tell_apart(
     def progress(done: int, total: int) -> None:
         tell(replace(state, tiles_done=done, tiles_total=total))
 
-    threads = min(usable_cores(), session.region_threads)
-    return tell_apart(job, store, threads, session.commit, progress, options.simplify_px)
+    threads, picture = session.region_threads, session.picture
+    cells = tell_apart(job, store, threads, session.commit, progress, options.simplify_px, picture)
+    if picture is not None:
+        picture.clear()
+    return cells

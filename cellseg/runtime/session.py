@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.runtime.footprint import region_threads
+from cellseg.runtime.machine import usable_cores
 from cellseg.runtime.options import Progress
 from cellseg.runtime.order import band_columns, in_bands
 from cellseg.runtime.packing import pack
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.cell_feed import CellFeed
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.job import Job
+    from cellseg.runtime.kept_picture import KeptPicture
     from cellseg.runtime.memory import MemoryPlan
     from cellseg.runtime.options import ProgressCallback
     from cellseg.runtime.plan import Tile
@@ -63,7 +65,7 @@ class TileSession:
     source_counts : PassCounts or None
         Stored tiles that `run` touched and decoded; None where the slide has none.
     region_threads : int
-        Regions whose cells may be told apart at once, when all tiles are done.
+        Regions whose cells are told apart at once, while tiles run and when they are done.
     """
 
     def __init__(
@@ -90,11 +92,13 @@ class TileSession:
         self._done_px = 0
         self.region_threads = 1
         self._tiles_started_s = time.perf_counter()
+        self._feed_tolerance_px = feed_tolerance_px if "interior" in job.planes else None
         self._feed: CellFeed | None = None
-        if feed_tolerance_px is not None and "interior" in job.planes:
-            from cellseg.runtime.cell_feed import CellFeed
 
-            self._feed = CellFeed(job, store, feed_tolerance_px, self.clock)
+    @property
+    def picture(self) -> KeptPicture | None:
+        """The slide as its cells are measured, if they are told apart while tiles still run."""
+        return None if self._feed is None else self._feed.picture
 
     @property
     def wall_s(self) -> float:
@@ -120,7 +124,8 @@ class TileSession:
             output_shape=(*cost.tile_hw, cost.channels),
             lookahead=self._stitcher.lookahead,
         )
-        self.region_threads = region_threads(self._job, memory)
+        self.region_threads = min(usable_cores(), region_threads(self._job, memory))
+        self._feed = self._begun_feed()
         self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
         self._tiles_started_s = time.perf_counter()
         tiles = (self._job.plan.tile(int(index)) for index in self._in_order(memory.cache_bytes))
@@ -163,7 +168,10 @@ class TileSession:
 
     def read(self, tile: Tile) -> NDArray[np.uint8]:
         """Read a tile; see `Steps`."""
-        return self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
+        pixels = self._job.view.read(*tile.read_yx, *self._job.plan.tile_hw)
+        if self.picture is not None:
+            self.picture.keep(tile)  # now, while what was decoded is at hand
+        return pixels
 
     def infer(self, tile: Tile, rgb: NDArray[np.uint8], out: NDArray[np.float32]) -> Output:
         """Run the network; see `Steps`."""
@@ -192,6 +200,15 @@ class TileSession:
     def commit(self) -> None:
         """Make the tiles last; see `Steps`."""
         self._store.commit(self.wall_s - self._earlier_wall_s, self.clock.session_seconds())
+
+    def _begun_feed(self) -> CellFeed | None:
+        if self._feed_tolerance_px is None:
+            return None
+        from cellseg.runtime.cell_feed import CellFeed
+
+        # With fewer threads than cores, cells fall behind a network that keeps all cores busy.
+        threads = self.region_threads
+        return CellFeed(self._job, self._store, self._feed_tolerance_px, self.clock, threads)
 
     def _in_order(self, cache_bytes: int) -> NDArray[np.int64]:
         """Return the tiles to run in the order that decodes each stored tile once."""

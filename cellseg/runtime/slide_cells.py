@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
     from cellseg.runtime.joins import Joins
+    from cellseg.runtime.measure import Picture
     from cellseg.runtime.regions import Labeller
     from cellseg.runtime.store import ResultStore
 
@@ -195,6 +196,7 @@ def tell_apart(
     commit: Callable[[], None],
     progress: Callable[[int, int], None] | None = None,
     tolerance_px: float = DEFAULT_TOLERANCE_PX,
+    picture: Picture | None = None,
 ) -> SlideCells:
     """Tell the cells of a run apart; regions that are in the store already are not done again.
 
@@ -212,13 +214,15 @@ def tell_apart(
         Called with regions done and all regions.
     tolerance_px : float
         Of outlines.
+    picture : Picture, optional
+        Where cells are measured, if a part of the slide is kept; see `RegionWork`.
 
     Returns
     -------
     SlideCells
     """
     grid = RegionGrid(job.view.hw)
-    work = RegionWork(job, store, tolerance_px)
+    work = RegionWork(job, store, tolerance_px, picture=picture)
     there = store.begin_regions(work.made_with)
     left = np.setdiff1d(np.arange(len(grid)), there, assume_unique=True)
     done = len(grid) - len(left)
@@ -249,6 +253,8 @@ class RegionWork:
         Of outlines.
     is_there : bool, shape (tiles,), optional
         Which tiles the store has; see `StoredPlane`.
+    picture : Picture, optional
+        Where cells are measured: `cellseg.runtime.measure.measured_view`, the default, or a copy.
 
     Attributes
     ----------
@@ -262,6 +268,7 @@ class RegionWork:
         store: ResultStore,
         tolerance_px: float,
         is_there: NDArray[np.bool_] | None = None,
+        picture: Picture | None = None,
     ) -> None:
         rule = job.bundle.manifest.head.instances
         assert rule is not None
@@ -270,7 +277,7 @@ class RegionWork:
         classes = plane("classes")
         self.labeller: Labeller = SeededLabeller(classes, plane("interior"), rule)
         probability = plane("probability") if "probability" in job.planes else None
-        self.measurer = CellMeasurer.of(job, classes, probability, tolerance_px)
+        self.measurer = CellMeasurer.of(job, classes, probability, tolerance_px, picture)
         self.made_with = {
             "planes": list(job.planes),
             "tolerance_px": tolerance_px,

@@ -70,6 +70,12 @@ class TileCache:
             self.limit_bytes = limit_bytes
             self._drop_surplus()
 
+    def drop(self, key: Hashable) -> None:
+        """Forget one array, if it is held."""
+        with self._lock:
+            if (dropped := self._tiles.pop(key, None)) is not None:
+                self._held_bytes -= dropped.nbytes
+
     def clear(self) -> None:
         """Forget every array."""
         with self._lock:
