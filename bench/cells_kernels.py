@@ -23,7 +23,13 @@ import numpy as np
 
 from cellseg.runtime import cells
 from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.cells import CellScratch, interior_steps, label_cells, part_cells
+from cellseg.runtime.cells import (
+    CellScratch,
+    interior_steps,
+    judged_cells,
+    label_cells,
+    part_cells,
+)
 from cellseg.runtime.kernels import measure, outline
 from cellseg.runtime.labels import ArrayLabels
 from cellseg.runtime.machine import this_machine
@@ -108,12 +114,13 @@ def _middle(path: Path, side: int) -> NDArray[np.uint8]:
 def _time_parting(
     watch: Watch, classes: NDArray[np.uint8], interior: NDArray[np.uint8], rule: Any
 ) -> None:
-    """Time what `part_cells` does, step by step, and as a whole; then a label map of it."""
+    """Time what `part_cells` does, step by step, and as a whole; then its judgement and a map."""
     scratch = CellScratch(classes.shape)
     with ExitStack() as stack:
         for module, name in _PARTING:
             stack.enter_context(_timed(module, name, watch))
         found = watch("part_cells, all of it", lambda: part_cells(classes, interior, rule, scratch))
+    found = watch("judged_cells", lambda: judged_cells(found, interior, rule, scratch))
     watch("paint labels", lambda: found.painted(classes.shape))
 
 

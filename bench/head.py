@@ -2,9 +2,9 @@
 
     python bench/head.py runs/nuclei --data DIR --train-images 40
 
-Every combination of thresholds, depth, blur, smallest area and sureness is scored on whole images:
-those of the validation split and, since they are few, some of the training split (a network has
-seen their labels, but a head is a few numbers). Its score is the mean of Dice and object F1, the
+Every combination of thresholds, depth, blur, smallest area, sureness and necks is scored on whole
+images: those of the validation split and, since they are few, some of the training split (a network
+has seen their labels, but a head is a few numbers). Its score is the mean of Dice and object F1, the
 sources weighing as in the recipe (one with fewer than three images has no say).
 What is taken goes into the recipe by hand (``[bundle]``); ``--apply`` writes the best into the
 run's ``model.json``, which the exporter reads. The test split has no say.
@@ -31,6 +31,7 @@ SEED_DEPTHS = (0.15, 0.2, 0.25, 0.3)
 BLURS_PX = (1.25, 2.0)
 MIN_AREAS_PX = (25,)
 MIN_SURES = (0.4, 0.5, 0.6)
+NECK_DEPTHS = (0.0, 0.2)
 FEWEST_IMAGES = 3
 PLATEAU = 0.003
 RESULTS = Path(__file__).parent / "results" / "head.json"
@@ -46,6 +47,7 @@ class Head:
     seed_blur_px: float
     min_area_px: int
     min_sure: float
+    neck_depth: float
 
 
 def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
     pairs = [(item, predict(item.image)) for item in images]
     rows = []
     for values in itertools.product(
-        THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_AREAS_PX, MIN_SURES
+        THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_AREAS_PX, MIN_SURES, NECK_DEPTHS
     ):
         head = Head(*values)
         rule = InteriorBorder(
@@ -81,6 +83,7 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
             min_area_px=head.min_area_px,
             sure_probability=recipe.bundle.sure_probability,
             min_sure=head.min_sure,
+            neck_depth=head.neck_depth,
         )
         scores = [score_image(item, found, rule, head.threshold) for item, found in pairs]
         summary = summarize(scores)
@@ -102,7 +105,7 @@ def apply_head(run: Path, best: dict[str, Any]) -> None:
     path = run / "model.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["threshold"] = best["threshold"]
-    for key in ("seed_threshold", "seed_depth", "seed_blur_px", "min_area_px", "min_sure"):
+    for key in Head.__dataclass_fields__.keys() - {"threshold"}:
         facts["head"]["instances"][key] = best[key]
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -112,9 +115,9 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     sources = list(rows[0]["sources"])
     names = ", ".join(sources)
     lines = [
-        "| threshold | seed | depth | blur, px | least area, px | sure | score "
+        "| threshold | seed | depth | blur, px | least area, px | sure | neck | score "
         f"| Dice ({names}) | F1 (same) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         dice, f1 = (
@@ -122,7 +125,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append(
             f"| {row['threshold']} | {row['seed_threshold']} | {row['seed_depth']} "
-            f"| {row['seed_blur_px']} | {row['min_area_px']} | {row['min_sure']} "
+            f"| {row['seed_blur_px']} | {row['min_area_px']} | {row['min_sure']} | {row['neck_depth']} "
             f"| {row['score']:.4f} | {dice} | {f1} |"
         )
     return "\n".join(lines)

@@ -90,6 +90,7 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
         min_area_px=bundle.min_area_px,
         sure_probability=bundle.sure_probability,
         min_sure=bundle.min_sure,
+        neck_depth=bundle.neck_depth,
     )
     summary = summarize(score_images(images, whole, rule, bundle.threshold))
     facts = {

@@ -4,7 +4,8 @@ A seed is a peak, not too small, of the smoothed interior channel: a connected p
 in which it reaches ``seed_threshold``, parted where it falls by ``seed_depth`` between maxima. A
 piece of foreground without a seed is a cell, too. Seeds grow over the foreground by watershed on
 that channel, so touching cells part along its valley. What is faint throughout is no cell: less
-than ``min_sure`` of it is foreground for sure. The channel is taken in 256 steps and
+than ``min_sure`` of it is foreground for sure. Where no valley shows, but two round parts meet in a
+neck, the cell is parted by its shape (``neck_depth``). The channel is taken in 256 steps and
 smoothed in integers, so that seeds are the same on every machine, and a byte a pixel is all that a
 slide's run must keep of it.
 
@@ -22,6 +23,7 @@ import numpy as np
 from cellseg.runtime.cell_runs import LARGEST_PX, CellRuns
 from cellseg.runtime.kernels.instances import part_pieces
 from cellseg.runtime.kernels.interior import count_sure, keep_interior
+from cellseg.runtime.kernels.necks import part_at_necks
 from cellseg.runtime.kernels.runs import find_boxes, find_runs, pieces_in
 
 if TYPE_CHECKING:
@@ -102,7 +104,9 @@ def part_cells(
     scratch: CellScratch | None = None,
     box: tuple[int, int, int, int] | None = None,
 ) -> CellRuns:
-    """Cells in a window, in raster order of their first pixels, faint ones among them.
+    """Cells in a window, in raster order of their first pixels, as seeds tell them apart.
+
+    Which of them are cells in the end, `judged_cells` says.
 
     Parameters
     ----------
@@ -167,26 +171,78 @@ def label_cells(
     first : int64, shape (n,)
         First pixels, ``y * W + x``.
     """
-    cells = part_cells(foreground, interior, rule, scratch)
-    cells = cells.where(sure_enough(cells, interior, rule))
+    cells = judged_cells(part_cells(foreground, interior, rule, scratch), interior, rule, scratch)
     return cells.painted(foreground.shape, out=out), cells.first(foreground.shape[1])
 
 
-def sure_enough(
-    cells: CellRuns, interior: NDArray[np.uint8], rule: InteriorBorder
-) -> NDArray[np.bool_]:
-    """Tell which cells, whole ones, are sure enough to be cells; bool (n,).
+def judged_cells(
+    cells: CellRuns,
+    interior: NDArray[np.uint8],
+    rule: InteriorBorder,
+    scratch: CellScratch | None = None,
+    is_cut: NDArray[np.bool_] | None = None,
+) -> CellRuns:
+    """Leave faint cells out and part those that have a neck: what only whole cells can tell.
 
-    ``interior`` is what `part_cells` was given. A cell of more than `LARGEST_PX` always is: not
-    every region sees it whole, and all must say the same of it.
+    A cell of more than `LARGEST_PX` is taken as it is: not every region sees it whole, and all must
+    say the same of it.
+
+    Parameters
+    ----------
+    cells : CellRuns
+        From `part_cells`.
+    interior, rule, scratch
+        What it was given.
+    is_cut : bool, shape (n,), optional
+        Cells that the window cuts; they are taken as they are.
+
+    Returns
+    -------
+    CellRuns
+        In raster order of their first pixels.
     """
-    if rule.min_sure == 0:
-        return np.ones(len(cells), bool)
-    boxes = cells.boxes
-    is_large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > LARGEST_PX
-    sure_px = np.empty(len(cells), np.int64)
-    count_sure(cells.runs, cells.starts, interior, sure_px)
-    return np.asarray(is_large | (sure_px >= rule.min_sure * cells.area_px))
+    boxes, area_px = cells.boxes, cells.area_px
+    is_whole = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) <= LARGEST_PX
+    if is_cut is not None:
+        is_whole &= ~is_cut
+    is_kept = np.ones(len(cells), bool)
+    if rule.min_sure > 0:
+        sure_px = np.empty(len(cells), np.int64)
+        count_sure(cells.runs, cells.starts, interior, sure_px)
+        is_kept = ~is_whole | (sure_px >= rule.min_sure * area_px)
+    kept = cells.where(is_kept)
+    if rule.neck_depth == 0:
+        return kept
+    scratch = CellScratch((0, 0)) if scratch is None else scratch
+    scratch.reserve_parts(int(area_px.sum()))  # as many runs as pixels
+    return _parted(kept, boxes[is_kept], is_whole[is_kept], rule, scratch)
+
+
+def _parted(
+    cells: CellRuns,
+    boxes: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+    rule: InteriorBorder,
+    scratch: CellScratch,
+) -> CellRuns:
+    """Part the wanted cells at their necks."""
+    framed_px = np.prod(boxes[:, 2:] - boxes[:, :2] + 2, axis=1)
+    scratch.reserve(int(framed_px.max(initial=0)))
+    size, count = part_at_necks(
+        cells.runs,
+        cells.starts,
+        boxes,
+        wanted,
+        round(rule.neck_depth * 255),
+        max(1, rule.min_area_px),
+        scratch.work,
+        scratch.work_heights,
+        scratch.parts,
+        scratch.part_cell,
+    )
+    if count == len(cells):
+        return cells
+    return CellRuns.sorted(scratch.parts[:size], scratch.part_cell[:size])
 
 
 def smoothed(

@@ -200,6 +200,8 @@ def _instances_text(head: dict[str, Any]) -> str:
         parts.insert(1, f"parted where it falls by {rule.seed_depth:g}")
     if rule.min_sure > 0:
         parts.append(f"{rule.min_sure:.0%} of it at {rule.sure_probability:g} or more")
+    if rule.neck_depth > 0:
+        parts.append(f"parted at necks of {rule.neck_depth:.0%}")
     return ", ".join(parts)
 
 

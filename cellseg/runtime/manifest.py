@@ -90,6 +90,9 @@ class InteriorBorder(_Part):
     """Probability of foreground from which a pixel of a cell is sure."""
     min_sure: Unit = 0.0
     """Least share of a cell's pixels that are sure; a fainter one is no cell. 0: all are cells."""
+    neck_depth: Unit = 0.0
+    """How far the distance to a cell's edge must fall, of its maximum, between two round parts of
+    the cell for these to be cells of their own. 0: no cell is parted by its shape."""
 
 
 class Head(_Part):

@@ -159,7 +159,7 @@ class SeededLabeller:
 
     def label(self, window: Box, core: Box) -> CellRuns:
         """See `Labeller`."""
-        from cellseg.runtime.cells import part_cells, sure_enough
+        from cellseg.runtime.cells import judged_cells, part_cells
 
         box = _inside(core, window)
         classes = self.classes.read(*window)
@@ -167,9 +167,9 @@ class SeededLabeller:
             return CellRuns.none()
         interior = self.interior.read(*window)
         cells = part_cells(classes, interior, self.rule, box=box)
-        # Of a cell that is cut nobody knows how sure it is: the window grows until it is whole.
-        is_sure = sure_enough(cells, interior, self.rule)
-        return cells.where(is_sure | _touches_side(cells, window, self.hw))
+        # Nobody can judge a cell that is cut: the window grows until it is whole.
+        is_cut = _touches_side(cells, window, self.hw)
+        return judged_cells(cells, interior, self.rule, is_cut=is_cut)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class InstanceTask:
                     "min_area_px": bundle.min_area_px,
                     "sure_probability": bundle.sure_probability,
                     "min_sure": bundle.min_sure,
+                    "neck_depth": bundle.neck_depth,
                 },
             },
             "threshold": bundle.threshold,

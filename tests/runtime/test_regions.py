@@ -16,6 +16,7 @@ RULE = InteriorBorder(
     interior_channel=1, seed_threshold=0.6, seed_blur_px=1.0, min_seed_px=6, min_area_px=8
 )
 SURE = RULE.model_copy(update={"min_sure": 0.5})
+NECKS = RULE.model_copy(update={"seed_threshold": 0.1, "neck_depth": 0.2})
 
 
 def field_of_nuclei(seed: int, hw: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +82,24 @@ def test_faint_cells_are_left_out_whatever_region_they_lie_in(seed: int, core_px
     assert 0 < expected.max() < whole(classes, interior)[0].max()
     found = by_regions(classes, interior, core_px, margin_px=40, rule=SURE)
     np.testing.assert_array_equal(found, expected)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([40, 64, 100]))
+@settings(max_examples=15, deadline=None)
+def test_cells_part_at_necks_whatever_region_they_lie_in(seed: int, core_px: int) -> None:
+    classes, interior = field_of_nuclei(seed, (190, 230), 90)
+    expected = whole(classes, interior, NECKS)[0]
+    found = by_regions(classes, interior, core_px, margin_px=16, rule=NECKS)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_necks_part_cells_of_a_dense_field() -> None:
+    classes, interior = field_of_nuclei(7, (512, 512), 900)
+    counts = [
+        whole(classes, interior, NECKS.model_copy(update={"neck_depth": depth}))[0].max()
+        for depth in (0.0, 0.3, 0.2)
+    ]
+    assert counts[0] < counts[1] < counts[2]
 
 
 def test_a_faint_cell_larger_than_its_region_is_kept_whole() -> None:

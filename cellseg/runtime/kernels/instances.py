@@ -19,7 +19,7 @@ from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["mark_seeds", "part_pieces"]
+__all__ = ["mark_seeds", "part_pieces", "split_runs"]
 
 
 @njit(nogil=True, cache=True)
@@ -86,7 +86,7 @@ def part_pieces(
             cell[size:end] = count
             size = end
         else:
-            size = _split(some, box, framed, count - 1, cells, cell, size)
+            size = split_runs(some, box, framed, count - 1, cells, cell, size)
         count += max(1, seeds)
     return size
 
@@ -207,7 +207,7 @@ def _fill_box(
 
 
 @njit(nogil=True, cache=True)
-def _split(
+def split_runs(
     runs: NDArray[np.int32],
     box: NDArray[np.int64],
     framed: NDArray[np.int32],

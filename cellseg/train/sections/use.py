@@ -54,3 +54,10 @@ class BundleRecipe(Section):
     min_sure: float = Field(
         0.0, ge=0, le=1, description="least share of a nucleus's pixels that are sure"
     )
+    neck_depth: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="fall of the distance to the edge, of its maximum, that parts a nucleus where "
+        "two round parts of it meet; 0: none",
+    )
