@@ -3,9 +3,9 @@
     python bench/head.py runs/nuclei --data DIR --train-images 40
 
 Every combination of thresholds, depth, blur, smallest area, sureness and necks is scored on whole
-images: those of the validation split and, since they are few, some of the training split (a network
-has seen their labels, but a head is a few numbers). Its score is the mean of Dice and object F1, the
-sources weighing as in the recipe (one with fewer than three images has no say).
+images: those of the validation split and, since they are few, some of the training split (their
+labels have been seen, but a head is a few numbers). Its score is the mean of Dice and object F1,
+the sources weighing as in the recipe (one with fewer than three images has no say).
 What is taken goes into the recipe by hand (``[bundle]``); ``--apply`` writes the best into the
 run's ``model.json``, which the exporter reads. The test split has no say.
 """
@@ -125,8 +125,8 @@ def format_table(rows: list[dict[str, Any]]) -> str:
         )
         lines.append(
             f"| {row['threshold']} | {row['seed_threshold']} | {row['seed_depth']} "
-            f"| {row['seed_blur_px']} | {row['min_area_px']} | {row['min_sure']} | {row['neck_depth']} "
-            f"| {row['score']:.4f} | {dice} | {f1} |"
+            f"| {row['seed_blur_px']} | {row['min_area_px']} | {row['min_sure']} "
+            f"| {row['neck_depth']} | {row['score']:.4f} | {dice} | {f1} |"
         )
     return "\n".join(lines)
 

@@ -132,11 +132,12 @@ def has_neck(runs: NDArray[np.int32], box: NDArray[np.int64], work: NDArray[np.i
     for diagonal in (rising, falling):
         for place in range(diagonal.size - 1):
             diagonal[place] += diagonal[place + 1]
-    return (
+    found: bool = (
         _has_valley(columns, largest)
         or _has_valley(rising, largest)
         or _has_valley(falling, largest)
     )
+    return found
 
 
 @njit(nogil=True, cache=True)
@@ -183,7 +184,8 @@ def relief(
     for run in range(runs.shape[0]):
         y = np.int64(runs[run, 0]) + 1
         row = y * stride + 1
-        up, down = (min(2, y) * stride, min(2, rows - 1 - y) * stride)
+        up = 2 * stride if y > 1 else stride
+        down = 2 * stride if y < rows - 2 else stride
         for pixel in range(row + runs[run, 1], row + runs[run, 2]):
             near = sum_of[pixel - stride] + sum_of[pixel] + sum_of[pixel + stride]
             total = near + sum_of[pixel - up] + sum_of[pixel + down]
