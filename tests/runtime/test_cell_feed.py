@@ -94,6 +94,21 @@ def test_regions_are_done_before_the_last_tile_and_not_again(tmp_path: Path) -> 
     assert clock.seconds()["cells"] is not None
 
 
+def test_pixels_are_dropped_with_the_last_region_that_waits_for_them(tmp_path: Path) -> None:
+    job, store = begun(tmp_path / "s")
+    feed = CellFeed(job, store, 0.5, StageClock())
+    held = feed.picture._cache._tiles
+    for tile in job.plan:
+        feed.picture.keep(tile)
+    assert len(held) == len(job.plan)
+    for tile in job.plan:
+        put(store, tile)
+        feed.tile_stored(tile.index)
+    feed._pool.shutdown(wait=True)
+    assert not feed._todo
+    assert not held
+
+
 def test_what_a_region_raises_reaches_the_run(tmp_path: Path) -> None:
     job, store = begun(tmp_path / "s")
     feed = CellFeed(job, store, 0.5, StageClock())

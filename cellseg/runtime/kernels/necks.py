@@ -106,6 +106,15 @@ def has_neck(runs: NDArray[np.int32], box: NDArray[np.int64], work: NDArray[np.i
 
     Widths are looked at along rows, columns and both diagonals. Of diagonals two neighbours count
     together: single ones of a narrow cell differ by a pixel for no reason but the grid.
+
+    Parameters
+    ----------
+    runs : int32, shape (r, 3)
+        The cell's.
+    box : int64, shape (4,)
+        Its box: y0, x0, y1, x1.
+    work : int32
+        Memory for four times its height, width and one.
     """
     y0, x0 = box[0], box[1]
     height, width = box[2] - y0, box[3] - x0
