@@ -55,15 +55,33 @@ def instances_from_probabilities(
     return label_cells(foreground, interior_steps(probabilities, rule), rule)[0]
 
 
-def interior_steps(probabilities: NDArray[np.float32], rule: InteriorBorder) -> NDArray[np.uint8]:
-    """Return what cells are told apart by: the interior channel in 256 steps, uint8 (H, W).
+def interior_steps(
+    probabilities: NDArray[np.float32],
+    rule: InteriorBorder,
+    yx: tuple[int, int] = (0, 0),
+    hw: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """Return what cells are told apart by: the interior channel in 256 steps.
 
     Where the rule asks how sure a cell is, the last bit is 1 on pixels whose foreground is sure:
     a plane of its own would cost a run as much again.
+
+    Parameters
+    ----------
+    probabilities : float32, shape (H, W, C)
+        The model's output.
+    rule : InteriorBorder
+        The manifest's ``head.instances``.
+    yx, hw : (int, int)
+        Origin and size of the window that is kept; all of it by default.
+
+    Returns
+    -------
+    uint8, shape hw
     """
-    out = np.empty(probabilities.shape[:2], np.uint8)
-    sure = rule.sure_probability
-    keep_interior(probabilities, rule.interior_channel, sure, rule.min_sure > 0, out)
+    out = np.empty(probabilities.shape[:2] if hw is None else hw, np.uint8)
+    channel, sure = rule.interior_channel, rule.sure_probability
+    keep_interior(probabilities, *yx, channel, sure, rule.min_sure > 0, out)
     return out
 
 

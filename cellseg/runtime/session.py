@@ -246,4 +246,4 @@ class TileSession:
 
         rule = self._job.bundle.manifest.head.instances
         assert rule is not None  # or the job would not keep it
-        return interior_steps(piece.kept, rule)
+        return interior_steps(piece.channels, rule, piece.yx, piece.tile.keep_hw)

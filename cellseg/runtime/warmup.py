@@ -7,6 +7,7 @@ without them (`cellseg.runtime.kernels.LOADED`).
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from cellseg.runtime.job import Job
 
 __all__ = ["warming"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -41,8 +44,17 @@ def _warm(job: Job) -> None:
     card = job.bundle.manifest
     channels = np.zeros((1, 1, len(card.channels)), np.float32)
     job.rule.classes(channels, (0, 0), (1, 1))
+    _tell_of_first_run()
     if "interior" in job.planes and card.head.instances is not None:
         interior_steps(channels, card.head.instances)
     for dtype in (np.uint8, np.uint16):  # what 16 bits become, and pairs of bytes
         look_up(np.zeros(1, np.uint16), np.zeros(1, dtype), np.zeros(1, dtype))
     LOADED.set()
+
+
+def _tell_of_first_run() -> None:
+    """Say why this run takes longer than the next: the first kernel was in no cache."""
+    from cellseg.runtime.kernels.stitch import decide_by_argmax, decide_by_threshold
+
+    if any(kernel.stats.cache_misses for kernel in (decide_by_argmax, decide_by_threshold)):
+        _LOG.info("first run here: kernels are compiled for this processor, and kept")

@@ -93,7 +93,7 @@ def laplacian_sums(
         Number of values, their sum, and the sum of their squares; written.
     """
     above = np.empty(image.shape[1], np.int32)
-    here, below = np.empty_like(above), np.empty_like(above)
+    here, below = np.empty(above.size, np.int32), np.empty(above.size, np.int32)
     sums[:] = 0
     for y in range(1, image.shape[0] - 1, step):
         for x in range(image.shape[1]):

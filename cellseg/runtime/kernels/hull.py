@@ -34,9 +34,9 @@ def hull_pixels(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
     """
     lines = left.shape[0]
     low = np.empty(2 * lines + 1, np.int64)
-    _spread(left, right, low, -1)
+    _spread(left, right, low, np.int64(-1))
     high = np.empty(2 * lines + 1, np.int64)
-    _spread(left, right, high, 1)
+    _spread(left, right, high, np.int64(1))
     first = _supported(low)
     last = -_supported(-high)
     total = 0

@@ -19,7 +19,7 @@ from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["mark_seeds", "part_pieces", "split_runs"]
+__all__ = ["keep_runs", "mark_seeds", "move_runs", "part_pieces", "split_runs"]
 
 
 @njit(nogil=True, cache=True)
@@ -66,7 +66,7 @@ def part_pieces(
     int
         How many runs there are.
     """
-    size, count = 0, 0
+    size, count = np.int64(0), np.int64(0)
     for piece in range(wanted.size):
         if not wanted[piece]:
             continue
@@ -81,14 +81,11 @@ def part_pieces(
             if seeds > 1:
                 flood(inside, heights, framed, work[px:])
         if seeds < 2:
-            end = size + some.shape[0]
-            cells[size:end] = some
-            cell[size:end] = count
-            size = end
+            size = keep_runs(some, count, cells, cell, size)
         else:
             size = split_runs(some, box, framed, count - 1, cells, cell, size)
         count += max(1, seeds)
-    return size
+    return int(size)
 
 
 @njit(nogil=True, cache=True)
@@ -135,7 +132,7 @@ def mark_seeds(
     # A peak begins where no neighbour is labelled: at every second pixel of an image at most.
     most, rest = min(order.size, framed.size // 2) + 1, work[order.size :]
     parent, peak, size = rest[:most], rest[most : 2 * most], rest[2 * most : 3 * most]
-    count = 0
+    count = np.int64(0)
     for index in range(order.size):
         pixel = np.int64(order[index])
         here = np.int32(heights[pixel])
@@ -197,13 +194,39 @@ def _fill_box(
 ) -> NDArray[np.int32]:
     """Fill a piece's box with `SEA` and with its heights; return its runs as they lie there."""
     framed[:] = SEA
-    inside = np.empty_like(runs)
-    y0, x0 = np.int32(box[0]), np.int32(box[1])
+    inside: NDArray[np.int32] = move_runs(runs, box)
     for run in range(runs.shape[0]):
-        y, left, right = runs[run]
-        inside[run, 0], inside[run, 1], inside[run, 2] = y - y0, left - x0, right - x0
-        heights[y - y0 + 1, left - x0 + 1 : right - x0 + 1] = height[y, left:right]
+        source, drawn = height[runs[run, 0]], heights[inside[run, 0] + 1]
+        for x in range(inside[run, 1], inside[run, 2]):
+            drawn[x + 1] = source[x + box[1]]
     return inside
+
+
+@njit(nogil=True, cache=True)
+def move_runs(runs: NDArray[np.int32], box: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return runs as they lie in a box."""
+    inside = np.empty(runs.shape, np.int32)
+    for run in range(runs.shape[0]):
+        inside[run, 0] = runs[run, 0] - box[0]
+        inside[run, 1], inside[run, 2] = runs[run, 1] - box[1], runs[run, 2] - box[1]
+    return inside
+
+
+@njit(nogil=True, cache=True)
+def keep_runs(
+    runs: NDArray[np.int32],
+    number: int,
+    cells: NDArray[np.int32],
+    cell: NDArray[np.int32],
+    size: int,
+) -> int:
+    """Copy the runs of a piece that is one cell; return the new size."""
+    for run in range(runs.shape[0]):
+        for index in range(3):
+            cells[size, index] = runs[run, index]
+        cell[size] = number
+        size += 1
+    return size
 
 
 @njit(nogil=True, cache=True)
@@ -219,7 +242,7 @@ def split_runs(
     """Split the runs of a piece by its labels, 1 being cell ``before + 1``; return the new size."""
     y0, x0 = box[0] - 1, box[1] - 1
     for run in range(runs.shape[0]):
-        y, x, end = runs[run]
+        y, x, end = runs[run, 0], runs[run, 1], runs[run, 2]
         row = framed[y - y0]
         while x < end:
             begin, label = x, row[x - x0]
@@ -263,7 +286,7 @@ def _from_high_to_low(
     return order
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _is_other(label: int, largest: int) -> bool:
     return bool((label > 0) & (label != largest))
 

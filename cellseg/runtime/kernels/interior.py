@@ -18,6 +18,8 @@ _ROUNDING = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves no fraction,
 @njit(nogil=True, cache=True)
 def keep_interior(
     probabilities: NDArray[np.float32],
+    y0: int,
+    x0: int,
     channel: int,
     sure: float,
     marks: bool,
@@ -29,13 +31,15 @@ def keep_interior(
     ----------
     probabilities : float32, shape (h, w, C)
         Channel 0 is background.
+    y0, x0 : int
+        Where the kept part begins.
     channel : int
         The interior.
     sure : float
         Probability of foreground from which a pixel is sure.
     marks : bool
         Whether the last bit says so: 1 where it is sure. Else it is part of the interior.
-    out : uint8, shape (h, w)
+    out : uint8, shape (kh, kw)
         Written.
     """
     background = np.empty(out.shape[1], np.float32)
@@ -43,8 +47,8 @@ def keep_interior(
     for y in range(out.shape[0]):
         # Gathered first, the rest is vector instructions: half the time.
         for x in range(background.size):
-            background[x] = probabilities[y, x, 0]
-            inside[x] = probabilities[y, x, channel]
+            background[x] = probabilities[y0 + y, x0 + x, 0]
+            inside[x] = probabilities[y0 + y, x0 + x, channel]
         keep_row(inside, background, sure, marks, out[y])
 
 

@@ -76,10 +76,10 @@ def measure_shapes(
     int
         How many rings there are.
     """
-    rings = 0
+    rings = np.int64(0)
     for cell in range(boxes.shape[0]):
         some = runs[starts[cell] : starts[cell + 1]]
-        y0, x0, y1, x1 = boxes[cell]
+        y0, x0, y1, x1 = boxes[cell, 0], boxes[cell, 1], boxes[cell, 2], boxes[cell, 3]
         size = (y1 - y0 + 2) * (x1 - x0 + 2)
         mask = work[0, :size].reshape((y1 - y0 + 2, x1 - x0 + 2))
         edge = work[1, :size].reshape((y1 - y0 + 2, x1 - x0 + 2))
@@ -89,7 +89,7 @@ def measure_shapes(
         before = rings
         rings = trace_cell(some, y0, x0, mask, corners, points, ring_ends, rings)
         ring_counts[cell] = rings - before
-    return rings
+    return int(rings)
 
 
 @njit(nogil=True, cache=True)
@@ -146,7 +146,9 @@ def sum_values(
                 class_px[cell, classes[y, x]] += 1
                 if probability.size > 0:
                     sure += probability[y, x]
-        counts[cell, 10:16], counts[cell, 16] = sums, sure
+        for index in range(6):
+            counts[cell, 10 + index] = sums[index]
+        counts[cell, 16] = sure
         stains[cell, 0], stains[cell, 1] = one, other
 
 
@@ -155,7 +157,8 @@ def _sum_coordinates(
     runs: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int, sums: NDArray[np.int64]
 ) -> None:
     """Fill in the sums of one cell's coordinates, and the area of its hull."""
-    left, right = np.full(y1 - y0, x1 - x0, np.int64), np.full(y1 - y0, -1, np.int64)
+    left, right = np.empty(y1 - y0, np.int64), np.empty(y1 - y0, np.int64)
+    left[:], right[:] = x1 - x0, -1
     sums[:6] = 0
     for run in range(runs.shape[0]):
         dy = np.int64(runs[run, 0]) - y0

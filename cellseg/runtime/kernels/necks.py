@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from cellseg.runtime.kernels.instances import mark_seeds, split_runs
+from cellseg.runtime.kernels.instances import keep_runs, mark_seeds, move_runs, split_runs
 from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 
 if TYPE_CHECKING:
@@ -73,18 +73,18 @@ def part_at_necks(
     cells : int
         How many there are.
     """
-    size, count = 0, 0
+    size, count, least = np.int64(0), np.int64(0), np.int64(1)
     for index in range(wanted.size):
         some, box = runs[starts[index] : starts[index + 1]], boxes[index]
         hw = box[2] - box[0] + 2, box[3] - box[1] + 2
         px = hw[0] * hw[1]
         framed, parts = work[:px].reshape(hw), 1
         if wanted[index] and has_neck(some, box, work):
-            inside = some - np.array([box[0], box[1], box[1]], np.int32)
+            inside = move_runs(some, box)
             heights = work_heights[:px].reshape(hw)
             relief(inside, work[:px].reshape(hw), work[px : 2 * px].reshape(hw), heights)
             framed[:] = SEA
-            parts = mark_seeds(inside, heights, 1, depth, 1, framed, work[px:])
+            parts = mark_seeds(inside, heights, least, depth, least, framed, work[px:])
             if parts > 1:
                 flood(inside, heights, framed, work[px:])
                 if _least(inside, framed, parts) < least_px:
@@ -92,12 +92,10 @@ def part_at_necks(
         if parts > 1:
             size = split_runs(some, box, framed, count - 1, cells, cell, size)
         else:
-            parts, end = 1, size + some.shape[0]
-            cells[size:end] = some
-            cell[size:end] = count
-            size = end
+            parts = 1
+            size = keep_runs(some, count, cells, cell, size)
         count += parts
-    return size, count
+    return int(size), int(count)
 
 
 @njit(nogil=True, cache=True)
@@ -238,5 +236,8 @@ def _least(runs: NDArray[np.int32], framed: NDArray[np.int32], parts: int) -> in
         y = runs[run, 0] + 1
         for x in range(runs[run, 1] + 1, runs[run, 2] + 1):
             sizes[framed[y, x]] += 1
-    least: int = sizes[1:].min()
-    return least if least * _LEAST_PART >= sizes.sum() else 0
+    least, total = sizes[1], np.int64(0)
+    for part in range(1, parts + 1):
+        least = min(least, sizes[part])
+        total += sizes[part]
+    return least if least * _LEAST_PART >= total else 0

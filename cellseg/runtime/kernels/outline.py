@@ -143,7 +143,7 @@ def simplify_rings(
     .. [1] Douglas and Peucker, "Algorithms for the reduction of the number of points", 1973.
     """
     keep = np.zeros(points.shape[0], np.bool_)
-    ring, start, size = 0, 0, 0
+    ring, start, size = np.int64(0), np.int64(0), np.int64(0)
     for row in range(ring_counts.shape[0]):
         last = ring + ring_counts[row]
         end = ring_ends[last - 1] if last > ring else start
@@ -160,12 +160,12 @@ def simplify_rings(
         for index in range(ring, last):
             for point in range(at, ring_ends[index]):
                 if keep[point]:
-                    points[size] = points[point]
+                    points[size, 0], points[size, 1] = points[point, 0], points[point, 1]
                     size += 1
             at = ring_ends[index]
             ring_ends[index] = size
         ring, start = last, end
-    return size
+    return int(size)
 
 
 @njit(nogil=True, cache=True)
@@ -173,7 +173,8 @@ def _mark(points: NDArray[np.int32], tolerance: float, keep: NDArray[np.bool_]) 
     """Mark the points of a closed ring that stay: at least three."""
     count = points.shape[0]
     keep[:] = False
-    far = _farthest_from_point(points, 0)
+    first = np.int64(0)
+    far = _farthest_from_point(points, first)
     keep[0] = True
     keep[far] = True
     stack = np.empty((count + 2, 2), np.int64)
@@ -183,7 +184,7 @@ def _mark(points: NDArray[np.int32], tolerance: float, keep: NDArray[np.bool_]) 
     limit = tolerance * tolerance
     while size:
         size -= 1
-        a, b = stack[size]
+        a, b = stack[size, 0], stack[size, 1]
         middle, distance = _farthest_from_line(points, a, b)
         if middle >= 0 and distance > limit:
             keep[middle] = True
@@ -191,7 +192,7 @@ def _mark(points: NDArray[np.int32], tolerance: float, keep: NDArray[np.bool_]) 
             stack[size + 1, 0], stack[size + 1, 1] = middle, b
             size += 2
     if keep.sum() < 3:  # flat: the point farthest from the line between the two
-        one, one_distance = _farthest_from_line(points, 0, far)
+        one, one_distance = _farthest_from_line(points, first, far)
         two, two_distance = _farthest_from_line(points, far, count)
         keep[two if two_distance > one_distance else one] = True
 
@@ -231,24 +232,25 @@ def _cross(
     points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
 ) -> bool:
     """Tell whether two segments of what stays of a cell's rings meet but at a common end."""
-    ax, ay, following = _kept(points, ends, start, keep)
-    bx, by = ax[following], ay[following]
-    for one in range(ax.shape[0]):
+    room = ends[-1] - start if ends.shape[0] else 0
+    segments, following = np.empty((8, room), np.int32), np.empty(room, np.int32)
+    count = _fill_segments(points, ends, start, keep, segments, following)
+    ax, ay, bx, by = segments[0], segments[1], segments[2], segments[3]
+    left, top, right, bottom = segments[4], segments[5], segments[6], segments[7]
+    for one in range(count):
         two = following[one]
         if _folds_back(bx[one] - ax[one], by[one] - ay[one], bx[two] - ax[two], by[two] - ay[two]):
             return True
-    left, right = np.minimum(ax, bx), np.maximum(ax, bx)
-    top, bottom = np.minimum(ay, by), np.maximum(ay, by)
-    for one in range(ax.shape[0]):
+    for one in range(count):
         near = 0  # boxes that touch; counted first, for that is done many at a time
-        for two in range(one + 1, ax.shape[0]):
+        for two in range(one + 1, count):
             near += (
                 (left[two] <= right[one])
                 & (right[two] >= left[one])
                 & (top[two] <= bottom[one])
                 & (bottom[two] >= top[one])
             )
-        for two in range(one + 1, ax.shape[0]):
+        for two in range(one + 1, count):
             if near == 0:
                 break
             if (
@@ -270,31 +272,40 @@ def _cross(
 
 
 @njit(nogil=True, cache=True)
-def _kept(
-    points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return the points of a cell's rings that stay, as x and y, and which one follows each."""
-    room = ends[-1] - start if ends.shape[0] else 0
-    x, y, following = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+def _fill_segments(
+    points: NDArray[np.int32],
+    ends: NDArray[np.int64],
+    start: int,
+    keep: NDArray[np.bool_],
+    segments: NDArray[np.int32],
+    following: NDArray[np.int32],
+) -> int:
+    """Write the segments of a cell's rings: ends, boxes, and which one follows each; count them."""
     size, at = 0, start
     for ring in range(ends.shape[0]):
         begin = size
         for index in range(at, ends[ring]):
             if keep[index]:
-                x[size], y[size], following[size] = points[index, 0], points[index, 1], size + 1
+                segments[0, size], segments[1, size] = points[index, 0], points[index, 1]
+                following[size] = size + 1
                 size += 1
         following[size - 1] = begin
         at = ends[ring]
-    return x[:size], y[:size], following[:size]
+    for one in range(size):
+        for axis in range(2):
+            a, b = segments[axis, one], segments[axis, following[one]]
+            segments[2 + axis, one] = b
+            segments[4 + axis, one], segments[6 + axis, one] = min(a, b), max(a, b)
+    return size
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _side(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
     value = np.int64(bx - ax) * np.int64(py - ay) - np.int64(by - ay) * np.int64(px - ax)
     return int(value > 0) - int(value < 0)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _folds_back(ax: int, ay: int, bx: int, by: int) -> bool:
     """Tell whether two segments that follow each other lie on each other."""
     return bool(ax * by - ay * bx == 0 and ax * bx + ay * by < 0)

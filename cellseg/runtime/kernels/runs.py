@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = [
@@ -48,7 +48,7 @@ def find_runs(
         How many pieces, k.
     """
     height, width = foreground.shape
-    above, count = 0, 0
+    above, count = np.int64(0), np.int64(0)
     for y in range(height):
         begin, x = count, 0
         while x < width:
@@ -63,7 +63,7 @@ def find_runs(
             above = _join_above(runs, piece, above, begin, count)
             count += 1
         above = begin
-    return count, _number(piece, count)
+    return int(count), _number(piece, count)
 
 
 @njit(nogil=True, cache=True)
@@ -155,13 +155,13 @@ def pieces_in(
     for piece in range(is_in.size):
         is_in[piece] = False
         for run in range(starts[piece], starts[piece + 1]):
-            y, left, right = runs[run]
+            y, left, right = runs[run, 0], runs[run, 1], runs[run, 2]
             if box[0] <= y < box[2] and left < box[3] and right > box[1]:
                 is_in[piece] = True
                 break
         if is_in[piece]:
             for run in range(starts[piece], starts[piece + 1]):
-                y, left, right = runs[run]
+                y, left, right = runs[run, 0], runs[run, 1], runs[run, 2]
                 y0, x0, y1, x1 = min(y0, y), min(x0, left), max(y1, y + 1), max(x1, right)
     return y0, x0, y1, x1
 

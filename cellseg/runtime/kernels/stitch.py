@@ -45,7 +45,7 @@ def decide_by_argmax(
     likeliest = np.empty(out.shape[1], np.float32)
     for y in range(out.shape[0]):
         _sum_classes(probabilities[y0 + y, x0:], channel_class, sums)
-        _find_likeliest(sums, 0, likeliest)
+        _find_likeliest(sums, np.int64(0), likeliest)
         _write_row(likeliest, out[y])
 
 
@@ -72,7 +72,7 @@ def decide_by_threshold(
     likeliest = np.empty(out.shape[1], np.float32)
     for y in range(out.shape[0]):
         _sum_classes(probabilities[y0 + y, x0:], channel_class, sums)
-        _find_likeliest(sums, 1, likeliest)
+        _find_likeliest(sums, np.int64(1), likeliest)
         _raise_to(sums[class_count - 1], sums[1])
         _blank_below(sums[1], threshold, likeliest)
         _write_row(likeliest, out[y])

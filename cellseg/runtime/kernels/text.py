@@ -64,10 +64,12 @@ def put_features(
         Bytes written.
     """
     measured = values.shape[1]
-    at, ring, point = 0, 0, 0
+    head, tail, end = np.int64(0), np.int64(3), np.int64(4)
+    at, ring, point = np.int64(0), np.int64(0), np.int64(0)
     for row in range(classes.shape[0]):
-        at = _put_text(out, at, texts, text_ends, 0)
-        out[at : at + 36] = uuids[row]
+        at = _put_text(out, at, texts, text_ends, head)
+        for letter in range(36):
+            out[at + letter] = uuids[row, letter]
         at += 36
         last = ring + ring_counts[row]
         outer = 0
@@ -76,17 +78,23 @@ def put_features(
         at = _put_text(out, at, texts, text_ends, 1 if outer < 2 else 2)
         first_ring = ring
         while ring < last:
-            if outer > 1 and areas[ring] > 0:  # one more polygon
-                at = _put(out, at, b"[" if ring == first_ring else b"],[")
-            elif ring > first_ring:
-                at = _put(out, at, b",")
+            is_more = outer > 1 and areas[ring] > 0  # one more polygon
+            if is_more and ring > first_ring:
+                out[at] = 93  # ]
+                at += 1
+            if ring > first_ring:
+                out[at] = 44  # ,
+                at += 1
+            if is_more:
+                out[at] = 91  # [
+                at += 1
             at = _put_ring(points[point : point + ring_sizes[ring]], out, at)
             point += ring_sizes[ring]
             ring += 1
         if outer > 1:
             out[at] = 93
             at += 1
-        at = _put_text(out, at, texts, text_ends, 3)
+        at = _put_text(out, at, texts, text_ends, tail)
         at = _put_text(out, at, texts, text_ends, 5 + measured + classes[row])
         is_first = True
         for column in range(measured):
@@ -99,8 +107,8 @@ def put_features(
             is_first = False
             at = _put_text(out, at, texts, text_ends, 5 + column)
             at = put_number(out, at, value, decimals[column])
-        at = _put_text(out, at, texts, text_ends, 4)
-    return at
+        at = _put_text(out, at, texts, text_ends, end)
+    return int(at)
 
 
 @njit(nogil=True, cache=True)
@@ -151,12 +159,13 @@ def _put_ring(points: NDArray[np.float64], out: NDArray[np.uint8], at: int) -> i
     """Write ``[[x,y],...,[x,y]]``, the first point once more at the end."""
     out[at] = 91  # [
     at += 1
+    decimals = np.int64(2)
     for index in range(points.shape[0] + 1):
-        x, y = points[index % points.shape[0]]
+        point = index % points.shape[0]
         out[at] = 91
-        at = put_number(out, at + 1, x, 2)
+        at = put_number(out, at + 1, points[point, 0], decimals)
         out[at] = 44
-        at = put_number(out, at + 1, y, 2)
+        at = put_number(out, at + 1, points[point, 1], decimals)
         out[at] = 93
         out[at + 1] = 44
         at += 2
@@ -175,13 +184,5 @@ def _put_text(
     start = ends[index - 1] if index else np.int64(0)
     for place in range(start, ends[index]):
         out[at] = texts[place]
-        at += 1
-    return at
-
-
-@njit(nogil=True, cache=True)
-def _put(out: NDArray[np.uint8], at: int, text: bytes) -> int:
-    for letter in text:
-        out[at] = letter
         at += 1
     return at

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["put_wkb", "ring_areas"]
 
+_LITTLE_ENDIAN = 1
 _POLYGON, _MULTI_POLYGON = 3, 6
 
 
@@ -69,48 +70,42 @@ def put_wkb(
     out : uint8, shape (bytes,)
         Written; 16 bytes a point and one more, and 18 a ring and one more, suffice.
     """
-    number, whole = np.empty(2, np.float64), np.empty(1, np.uint32)
-    number_bytes, whole_bytes = number.view(np.uint8), whole.view(np.uint8)
-    at, ring, point = 0, 0, 0
+    number = np.empty(1, np.float64)
+    number_bytes = number.view(np.uint8)
+    at, ring, point = np.int64(0), 0, 0
     ends[0] = 0
     for row in range(ring_counts.shape[0]):
         last = ring + ring_counts[row]
-        outer = 0
+        outer = np.int64(0)
         for index in range(ring, last):
             outer += areas[index] > 0
         if outer > 1:
-            at = _put_head(out, at, _MULTI_POLYGON, outer, whole, whole_bytes)
+            out[at] = _LITTLE_ENDIAN
+            at = _put_whole(out, at + 1, np.int64(_MULTI_POLYGON))
+            at = _put_whole(out, at, outer)
         while ring < last:
             stop = ring + 1
             while stop < last and (outer < 2 or areas[stop] < 0):
                 stop += 1
-            at = _put_head(out, at, _POLYGON, stop - ring, whole, whole_bytes)
+            out[at] = _LITTLE_ENDIAN
+            at = _put_whole(out, at + 1, np.int64(_POLYGON))
+            at = _put_whole(out, at, stop - ring)
             while ring < stop:
                 size = ring_sizes[ring]
-                whole[0] = size + 1
-                out[at : at + 4] = whole_bytes
-                at += 4
+                at = _put_whole(out, at, np.int64(size) + 1)
                 for index in range(size + 1):
-                    number[0], number[1] = points[point + index % size]
-                    out[at : at + 16] = number_bytes
-                    at += 16
+                    for axis in range(2):
+                        number[0] = points[point + index % size, axis]
+                        for byte in range(8):
+                            out[at + byte] = number_bytes[byte]
+                        at += 8
                 point += size
                 ring += 1
         ends[row + 1] = at
 
 
 @njit(nogil=True, cache=True)
-def _put_head(
-    out: NDArray[np.uint8],
-    at: int,
-    kind: int,
-    parts: int,
-    whole: NDArray[np.uint32],
-    whole_bytes: NDArray[np.uint8],
-) -> int:
-    out[at] = 1  # little-endian
-    whole[0] = kind
-    out[at + 1 : at + 5] = whole_bytes
-    whole[0] = parts
-    out[at + 5 : at + 9] = whole_bytes
-    return at + 9
+def _put_whole(out: NDArray[np.uint8], at: int, value: int) -> int:
+    for byte in range(4):
+        out[at + byte] = (value >> (8 * byte)) & 255
+    return at + 4
