@@ -242,7 +242,8 @@ def _disk(path: Path) -> Disk:
     files = path.rglob("*") if path.is_dir() else ()
     used = sum(file.stat().st_size for file in files if file.is_file())
     free = shutil.disk_usage(existing).free
-    return Disk(str(path), free // 2**20, used // 2**20, os.access(existing, os.W_OK))
+    can_write = existing.is_dir() and os.access(existing, os.W_OK)
+    return Disk(str(path), free // 2**20, used // 2**20, can_write)
 
 
 # --- known mismatches ----------------------------------------------------------------------------

@@ -56,5 +56,6 @@ def _tell_of_first_run() -> None:
     """Say why this run takes longer than the next: the first kernel was in no cache."""
     from cellseg.runtime.kernels.stitch import decide_by_argmax, decide_by_threshold
 
-    if any(kernel.stats.cache_misses for kernel in (decide_by_argmax, decide_by_threshold)):
-        _LOG.info("first run here: kernels are compiled for this processor, and kept")
+    for kernel in (decide_by_argmax, decide_by_threshold):
+        if kernel.stats.cache_path and kernel.stats.cache_misses:
+            _LOG.info("first run here: kernels are compiled for this processor, and kept")

@@ -26,16 +26,24 @@ _KEPT = 200  # entries; the oldest go first
 
 
 def cache_folder() -> Path:
-    """Folder for what may be deleted at any time; ``CELLSEG_CACHE`` sets another."""
+    """Folder for what may be deleted at any time; ``CELLSEG_CACHE`` sets another.
+
+    A user without a home directory, as in a container, gets one that cannot be made.
+    """
     if chosen := os.environ.get("CELLSEG_CACHE"):
         return Path(chosen)
+    try:
+        return _users_cache() / "cellseg"
+    except RuntimeError:  # no home directory
+        return Path(os.devnull, "cellseg")
+
+
+def _users_cache() -> Path:
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "cellseg"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def recall(key: dict[str, object]) -> str | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ STEPS = 65535
 """Steps of a probability, and the most that the weights over a pixel may add up to."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_weighted(
     channels: NDArray[np.float32],
     tile_yx: tuple[int, int],
@@ -62,7 +63,7 @@ def add_weighted(
                     sums[y, x, channel] += weight * np.uint32(min(sure, one) * steps + half)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def divide_by_weights(
     sums: NDArray[np.uint32], weights: NDArray[np.uint16], out: NDArray[np.float32]
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from cellseg.runtime.kernels.compiled import kernel
 from cellseg.runtime.kernels.interior import keep_row
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["gather", "laplacian_sums", "look_up", "measure_cells", "split_channels"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def look_up(image: NDArray[np.uint16], lut: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Map an image of one channel, (H, W), through a table of as many entries as its dtype has."""
     for y in range(image.shape[0]):
@@ -23,7 +23,7 @@ def look_up(image: NDArray[np.uint16], lut: NDArray[np.uint8], out: NDArray[np.u
             out[y, x] = lut[image[y, x]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gather(
     source: NDArray[np.uint32],
     rows: NDArray[np.int64],
@@ -36,7 +36,7 @@ def gather(
             out[y, x] = source[rows[y], columns[x]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def split_channels(
     probabilities: NDArray[np.float32],
     interior_channel: int,
@@ -75,7 +75,7 @@ def split_channels(
         keep_row(inside, background, sure, marks, interior[y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def laplacian_sums(
     image: NDArray[np.uint8], channel: int, step: int, sums: NDArray[np.int64]
 ) -> None:
@@ -110,7 +110,7 @@ def laplacian_sums(
         sums[2] += squares
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def measure_cells(
     labels: NDArray[np.uint32],
     classes: NDArray[np.uint8],

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["hull_pixels"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hull_pixels(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
     """Count the pixels of the convex hull of a cell.
 
@@ -45,7 +46,7 @@ def hull_pixels(left: NDArray[np.int64], right: NDArray[np.int64]) -> int:
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _spread(
     left: NDArray[np.int64], right: NDArray[np.int64], out: NDArray[np.int64], sign: int
 ) -> None:
@@ -62,7 +63,7 @@ def _spread(
             out[beside] = max(out[beside], reach) if sign > 0 else min(out[beside], reach)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _supported(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """First whole pixel of each line at or beyond the lower convex envelope of some points.
 

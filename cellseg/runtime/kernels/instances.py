@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from cellseg.runtime.kernels.compiled import kernel
 from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["keep_runs", "mark_seeds", "move_runs", "part_pieces", "split_runs"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def part_pieces(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -88,7 +88,7 @@ def part_pieces(
     return int(size)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mark_seeds(
     runs: NDArray[np.int32],
     height: NDArray[np.uint8],
@@ -176,7 +176,7 @@ def mark_seeds(
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pixels(runs: NDArray[np.int32]) -> int:
     count = 0
     for run in range(runs.shape[0]):
@@ -184,7 +184,7 @@ def _pixels(runs: NDArray[np.int32]) -> int:
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_box(
     runs: NDArray[np.int32],
     box: NDArray[np.int64],
@@ -202,7 +202,7 @@ def _fill_box(
     return inside
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def move_runs(runs: NDArray[np.int32], box: NDArray[np.int64]) -> NDArray[np.int32]:
     """Return runs as they lie in a box."""
     inside = np.empty(runs.shape, np.int32)
@@ -212,7 +212,7 @@ def move_runs(runs: NDArray[np.int32], box: NDArray[np.int64]) -> NDArray[np.int
     return inside
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep_runs(
     runs: NDArray[np.int32],
     number: int,
@@ -229,7 +229,7 @@ def keep_runs(
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def split_runs(
     runs: NDArray[np.int32],
     box: NDArray[np.int64],
@@ -254,7 +254,7 @@ def split_runs(
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _from_high_to_low(
     runs: NDArray[np.int32],
     height: NDArray[np.uint8],
@@ -286,12 +286,12 @@ def _from_high_to_low(
     return order
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_other(label: int, largest: int) -> bool:
     return bool((label > 0) & (label != largest))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _by_peak(peak: NDArray[np.int32], a: int, b: int) -> tuple[int, int]:
     """Return two labels, the lower peak first; of equal ones the later."""
     if peak[a] < peak[b] or (peak[a] == peak[b] and a > b):
@@ -299,7 +299,7 @@ def _by_peak(peak: NDArray[np.int32], a: int, b: int) -> tuple[int, int]:
     return b, a
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _number_peaks(
     parent: NDArray[np.int32], size: NDArray[np.int32], count: int, min_px: int
 ) -> int:
@@ -315,7 +315,7 @@ def _number_peaks(
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _root(parent: NDArray[np.int32], label: int) -> int:
     while parent[label] != label:
         parent[label] = parent[parent[label]]

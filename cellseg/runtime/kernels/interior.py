@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,7 @@ __all__ = ["count_sure", "keep_interior", "keep_row"]
 _ROUNDING = np.float32(12582912.0)  # 1.5 * 2**23: adding it leaves no fraction, ties to even
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep_interior(
     probabilities: NDArray[np.float32],
     y0: int,
@@ -52,7 +53,7 @@ def keep_interior(
         keep_row(inside, background, sure, marks, out[y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep_row(
     inside: NDArray[np.float32],
     background: NDArray[np.float32],
@@ -71,7 +72,7 @@ def keep_row(
             out[x] = np.uint8((out[x] & np.uint8(254)) | is_sure)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_sure(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import njit
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["look_up"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def look_up(values: NDArray[Any], table: NDArray[Any], out: NDArray[Any]) -> None:
     """Write what a table says of each value.
 

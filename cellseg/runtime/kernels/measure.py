@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from cellseg.runtime.kernels.compiled import kernel
 from cellseg.runtime.kernels.hull import hull_pixels
 from cellseg.runtime.kernels.outline import trace_cell
 
@@ -41,7 +41,7 @@ COUNTS = (
 """Columns of ``counts`` in `measure_shapes` and `sum_values`."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def measure_shapes(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -92,7 +92,7 @@ def measure_shapes(
     return int(rings)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_values(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -152,7 +152,7 @@ def sum_values(
         stains[cell, 0], stains[cell, 1] = one, other
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sum_coordinates(
     runs: NDArray[np.int32], y0: int, x0: int, y1: int, x1: int, sums: NDArray[np.int64]
 ) -> None:
@@ -174,13 +174,13 @@ def _sum_coordinates(
     sums[9] = hull_pixels(left, right)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel
 def _squares_below(end: int) -> int:
     """Sum of the squares of 0 .. end - 1."""
     return (end - 1) * end * (2 * end - 1) // 6
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_mask(runs: NDArray[np.int32], y0: int, x0: int, mask: NDArray[np.uint8]) -> None:
     """Set a cell's pixels to 1 in its box with a frame around it, all others to 0."""
     mask[:] = 0
@@ -190,7 +190,7 @@ def _fill_mask(runs: NDArray[np.int32], y0: int, x0: int, mask: NDArray[np.uint8
             mask[y, x] = 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sum_edge(mask: NDArray[np.uint8], edge: NDArray[np.uint8], sums: NDArray[np.int64]) -> None:
     """Mark the pixels on a cell's edge, and sort them by the neighbours that lie on it, too."""
     height, width = mask.shape
@@ -211,19 +211,19 @@ def _sum_edge(mask: NDArray[np.uint8], edge: NDArray[np.uint8], sums: NDArray[np
                 sums[8] += _is_mixed(beside, across)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel
 def _is_straight(beside: int, across: int) -> bool:
     """Codes 5, 7, 15, 17, 25 and 27 of ``1 + 2 * beside + 10 * across``."""
     return (beside == 2 or beside == 3) and across <= 2
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel
 def _is_diagonal(beside: int, across: int) -> bool:
     """Codes 21 and 33."""
     return (beside == 0 and across == 2) or (beside == 1 and across == 3)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel
 def _is_mixed(beside: int, across: int) -> bool:
     """Codes 13 and 23."""
     return beside == 1 and (across == 1 or across == 2)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from cellseg.runtime.kernels.compiled import kernel
 from cellseg.runtime.kernels.instances import keep_runs, mark_seeds, move_runs, split_runs
 from cellseg.runtime.kernels.watershed import LEVELS, SEA, flood
 
@@ -28,7 +28,7 @@ _NECK_PERCENT = 75  # of the widths on both sides
 _LEAST_PART = 5  # the smallest part is at least a fifth of the cell
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def part_at_necks(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -98,7 +98,7 @@ def part_at_necks(
     return int(size), int(count)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def has_neck(runs: NDArray[np.int32], box: NDArray[np.int64], work: NDArray[np.int32]) -> bool:
     """Tell whether a cell's width falls below 3/4 of it on both sides of a place.
 
@@ -147,7 +147,7 @@ def has_neck(runs: NDArray[np.int32], box: NDArray[np.int64], work: NDArray[np.i
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def relief(
     runs: NDArray[np.int32],
     distance: NDArray[np.int32],
@@ -205,7 +205,7 @@ def relief(
             height[pixel] = np.int32(far[pixel] * scale + 0.5)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _has_valley(widths: NDArray[np.int32], largest: NDArray[np.int32]) -> bool:
     """Tell whether a width is below 3/4 of one before it and of one after it.
 
@@ -228,7 +228,7 @@ def _has_valley(widths: NDArray[np.int32], largest: NDArray[np.int32]) -> bool:
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _least(runs: NDArray[np.int32], framed: NDArray[np.int32], parts: int) -> int:
     """Return the pixels of the smallest part; 0 if that is less than a fifth of all."""
     sizes = np.zeros(parts + 1, np.int64)

@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["simplify_rings", "trace_cell"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def trace_cell(
     runs: NDArray[np.int32],
     y0: int,
@@ -75,7 +76,7 @@ def trace_cell(
     return rings
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _walk(
     mask: NDArray[np.uint8],
     y: int,
@@ -112,7 +113,7 @@ def _walk(
             way = (way + 1) % 4
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def simplify_rings(
     points: NDArray[np.int32],
     ring_ends: NDArray[np.int64],
@@ -168,7 +169,7 @@ def simplify_rings(
     return int(size)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mark(points: NDArray[np.int32], tolerance: float, keep: NDArray[np.bool_]) -> None:
     """Mark the points of a closed ring that stay: at least three."""
     count = points.shape[0]
@@ -197,7 +198,7 @@ def _mark(points: NDArray[np.int32], tolerance: float, keep: NDArray[np.bool_]) 
         keep[two if two_distance > one_distance else one] = True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _farthest_from_point(points: NDArray[np.int32], origin: int) -> int:
     found, largest = 0, np.int64(-1)
     for index in range(points.shape[0]):
@@ -208,7 +209,7 @@ def _farthest_from_point(points: NDArray[np.int32], origin: int) -> int:
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _farthest_from_line(points: NDArray[np.int32], a: int, b: int) -> tuple[int, float]:
     """Return which point between two is farthest from the segment, and the squared distance."""
     count = points.shape[0]
@@ -227,7 +228,7 @@ def _farthest_from_line(points: NDArray[np.int32], a: int, b: int) -> tuple[int,
     return found, largest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cross(
     points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
 ) -> bool:
@@ -271,7 +272,7 @@ def _cross(
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_segments(
     points: NDArray[np.int32],
     ends: NDArray[np.int64],
@@ -299,13 +300,13 @@ def _fill_segments(
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _side(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
     value = np.int64(bx - ax) * np.int64(py - ay) - np.int64(by - ay) * np.int64(px - ax)
     return int(value > 0) - int(value < 0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _folds_back(ax: int, ay: int, bx: int, by: int) -> bool:
     """Tell whether two segments that follow each other lie on each other."""
     return bool(ax * by - ay * bx == 0 and ax * bx + ay * by < 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["paint"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def paint(
     rgb: NDArray[np.uint8],
     classes: NDArray[np.uint8],

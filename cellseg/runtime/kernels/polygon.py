@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["fill_even_odd", "find_crossing", "mark_touched", "points_inside"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_even_odd(
     edges: NDArray[np.float64],
     ys: NDArray[np.float64],
@@ -60,7 +61,7 @@ def fill_even_odd(
             out[line, column] = inside
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mark_touched(
     edges: NDArray[np.float64],
     y_edges: NDArray[np.float64],
@@ -100,7 +101,7 @@ def mark_touched(
                 out[row, column] = 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def points_inside(
     edges: NDArray[np.float64],
     ys: NDArray[np.float64],
@@ -130,7 +131,7 @@ def points_inside(
         out[point] = inside
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_crossing(ring: NDArray[np.float64], order: NDArray[np.int64], most: int) -> int:
     """Find an edge of a closed ring that crosses another.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,7 @@ __all__ = ["count_classes", "halve_labels", "halve_samples"]
 _FEW_CLASSES = 16
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_classes(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
     """Add the pixels of each class.
 
@@ -44,7 +45,7 @@ def count_classes(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None
             counts[index] += found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count_runs(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
     height, width = classes.shape
     for y in range(height):
@@ -56,7 +57,7 @@ def _count_runs(classes: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
                 start = x
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def halve_labels(labels: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the commonest label of each 2 x 2 block; a tie goes to the first in reading order.
 
@@ -87,7 +88,7 @@ def halve_labels(labels: NDArray[Any], out: NDArray[Any]) -> None:
             row[width // 2] = top[width - 1]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def halve_samples(samples: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Write the mean of each 2 x 2 block, rounded half up.
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_runs(
     foreground: NDArray[np.uint8], runs: NDArray[np.int32], piece: NDArray[np.int32]
 ) -> tuple[int, int]:
@@ -66,7 +67,7 @@ def find_runs(
     return int(count), _number(piece, count)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_cell_runs(
     labels: NDArray[np.uint32], runs: NDArray[np.int32], cell: NDArray[np.int32]
 ) -> int:
@@ -98,7 +99,7 @@ def find_cell_runs(
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sort_by_piece(
     piece: NDArray[np.int32], starts: NDArray[np.int32], order: NDArray[np.int32]
 ) -> None:
@@ -126,7 +127,7 @@ def sort_by_piece(
     starts[0] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pieces_in(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -166,7 +167,7 @@ def pieces_in(
     return y0, x0, y1, x1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_boxes(
     runs: NDArray[np.int32], starts: NDArray[np.int32], boxes: NDArray[np.int64]
 ) -> tuple[int, int]:
@@ -200,7 +201,7 @@ def find_boxes(
     return sides, largest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def crop_runs(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -235,7 +236,7 @@ def crop_runs(
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def take_runs(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -267,7 +268,7 @@ def take_runs(
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def paint_runs(
     runs: NDArray[np.int32],
     starts: NDArray[np.int32],
@@ -280,7 +281,7 @@ def paint_runs(
             labels[runs[run, 0], runs[run, 1] : runs[run, 2]] = numbers[cell]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _join_above(
     runs: NDArray[np.int32], piece: NDArray[np.int32], above: int, end: int, run: int
 ) -> int:
@@ -295,7 +296,7 @@ def _join_above(
     return above
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _root(parent: NDArray[np.int32], run: int) -> int:
     while parent[run] != run:
         parent[run] = parent[parent[run]]
@@ -303,7 +304,7 @@ def _root(parent: NDArray[np.int32], run: int) -> int:
     return run
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _number(piece: NDArray[np.int32], count: int) -> int:
     """Turn the runs that others lead to into numbers of pieces, in place."""
     pieces = 0

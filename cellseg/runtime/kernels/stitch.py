@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["blank_outside", "decide_by_argmax", "decide_by_threshold", "grey_foreground"]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decide_by_argmax(
     probabilities: NDArray[np.float32],
     y0: int,
@@ -49,7 +50,7 @@ def decide_by_argmax(
         _write_row(likeliest, out[y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decide_by_threshold(
     probabilities: NDArray[np.float32],
     y0: int,
@@ -78,7 +79,7 @@ def decide_by_threshold(
         _write_row(likeliest, out[y])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def grey_foreground(
     probabilities: NDArray[np.float32],
     y0: int,
@@ -110,7 +111,7 @@ def grey_foreground(
             out[y, x] = np.uint8(sure * np.float32(255) + np.float32(0.5))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sum_classes(
     row: NDArray[np.float32], channel_class: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> None:
@@ -125,7 +126,7 @@ def _sum_classes(
             total[x] += row[x, channel]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find_likeliest(sums: NDArray[np.float32], first: int, likeliest: NDArray[np.float32]) -> None:
     """Write the index of each pixel's largest sum from ``first`` on.
 
@@ -139,7 +140,7 @@ def _find_likeliest(sums: NDArray[np.float32], first: int, likeliest: NDArray[np
         _rename_where_larger(sums[index], best, np.float32(index), likeliest)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rename_where_larger(
     values: NDArray[np.float32],
     best: NDArray[np.float32],
@@ -150,13 +151,13 @@ def _rename_where_larger(
         names[x] = name if values[x] > best[x] else names[x]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _raise_to(values: NDArray[np.float32], best: NDArray[np.float32]) -> None:
     for x in range(values.size):
         best[x] = values[x] if values[x] > best[x] else best[x]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _blank_below(
     best: NDArray[np.float32], threshold: np.float32, names: NDArray[np.float32]
 ) -> None:
@@ -164,13 +165,13 @@ def _blank_below(
         names[x] = names[x] if best[x] >= threshold else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_row(row: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
     for x in range(out.size):
         out[x] = np.uint8(np.int32(row[x]))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def blank_outside(
     classes: NDArray[np.uint8],
     y0: int,

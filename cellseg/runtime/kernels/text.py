@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +17,7 @@ NUMBER_BYTES = 24
 """Room for one number with its sign, point and comma."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def put_features(
     uuids: NDArray[np.uint8],
     classes: NDArray[np.uint8],
@@ -111,7 +112,7 @@ def put_features(
     return int(at)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def put_number(out: NDArray[np.uint8], at: int, value: float, decimals: int) -> int:
     """Write a finite number, rounded, without zeros at its end; return where it ends.
 
@@ -154,7 +155,7 @@ def put_number(out: NDArray[np.uint8], at: int, value: float, decimals: int) -> 
     return end
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _put_ring(points: NDArray[np.float64], out: NDArray[np.uint8], at: int) -> int:
     """Write ``[[x,y],...,[x,y]]``, the first point once more at the end."""
     out[at] = 91  # [
@@ -173,7 +174,7 @@ def _put_ring(points: NDArray[np.float64], out: NDArray[np.uint8], at: int) -> i
     return at
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _put_text(
     out: NDArray[np.uint8],
     at: int,

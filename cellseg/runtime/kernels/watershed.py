@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,7 @@ LEVELS = 256
 SEA = -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def flood(
     runs: NDArray[np.int32],
     height: NDArray[np.uint8],
@@ -69,7 +70,7 @@ def flood(
                     _push(first, last, following, lower, neighbour)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _can_grow(labels: NDArray[np.int32], pixel: int, stride: int) -> bool:
     """Tell whether a neighbour waits for a label: a pixel without one need not be queued."""
     return bool(
@@ -80,7 +81,7 @@ def _can_grow(labels: NDArray[np.int32], pixel: int, stride: int) -> bool:
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _push(
     first: NDArray[np.int32],
     last: NDArray[np.int32],

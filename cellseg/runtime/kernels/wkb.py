@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ _LITTLE_ENDIAN = 1
 _POLYGON, _MULTI_POLYGON = 3, 6
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ring_areas(
     points: NDArray[np.float64], ring_sizes: NDArray[np.int32], out: NDArray[np.float64]
 ) -> None:
@@ -48,7 +49,7 @@ def ring_areas(
         start += size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def put_wkb(
     points: NDArray[np.float64],
     ring_sizes: NDArray[np.int32],
@@ -104,7 +105,7 @@ def put_wkb(
         ends[row + 1] = at
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _put_whole(out: NDArray[np.uint8], at: int, value: int) -> int:
     for byte in range(4):
         out[at + byte] = (value >> (8 * byte)) & 255

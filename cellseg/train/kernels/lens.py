@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numba
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def bend(
     x: NDArray[np.float32],
     y: NDArray[np.float32],
@@ -55,7 +55,7 @@ def bend(
             x[row, column], y[row, column] = px, py
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def place(x: NDArray[np.float32], y: NDArray[np.float32], matrix: NDArray[np.float32]) -> None:
     """Take positions through an affine map, in place.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
+from cellseg.runtime.kernels.compiled import kernel
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def mix_densities(
     image: NDArray[np.uint8],
     density: NDArray[np.float32],
