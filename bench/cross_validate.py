@@ -1,6 +1,7 @@
 """How well a recipe does on fields it was not trained on: cross-validation inside train and valid.
 
-    python bench/cross_validate.py RECIPE DATA --label TEXT [--folds 3] [--set KEY=VALUE]...
+    python bench/cross_validate.py RECIPE DATA --label TEXT [--folds 3] [--scored N]
+        [--set KEY=VALUE]...
 
 For data sets whose validation is too small to choose by. The training and validation images of a
 two-class recipe's one source are dealt to folds, images of one field together (as `data split`
@@ -94,14 +95,14 @@ def scores(counts: dict[str, list]) -> dict:
     }
 
 
-def cross_validate(recipe: Recipe, data: Path, folds: int) -> dict:
-    """Score every image of train and valid by a net that did not see its fold."""
+def cross_validate(recipe: Recipe, data: Path, folds: int, scored: int | None = None) -> dict:
+    """Score the images of train and valid, each by a net that did not see its fold."""
     whole = open_dataset(data / recipe.sources[0].path)
     items = [item for item in whole.items if item.split != "test"]
     groups = groups_of(items)
     print("groups:", [[items[i].stem for i in group] for group in groups], flush=True)
     counts: dict[str, list] = {}
-    for held_out in deal(groups, folds):
+    for held_out in deal(groups, folds)[:scored]:
         with tempfile.TemporaryDirectory() as work:
             counts |= run_fold(recipe, items, held_out, Path(work))
         print(scores(counts), flush=True)
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--label", required=True)
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--scored", type=int, help="folds to train and score, the largest first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     from cellseg.train.recipe import load_recipe
@@ -122,7 +124,8 @@ def main() -> None:
     quiet = {"watch.plain": False}
     recipe = load_recipe(options.recipe, quiet | dict(map(parse_setting, options.set)))
     row = {"label": options.label, "set": options.set, "folds": options.folds}
-    row |= cross_validate(recipe, options.data, options.folds)
+    row |= {"scored": options.scored or options.folds}
+    row |= cross_validate(recipe, options.data, options.folds, options.scored)
     row["cpu_s"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_utime)
     path = RESULTS / f"cross-validate-{recipe.name}.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

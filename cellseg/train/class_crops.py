@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from cellseg.train.augment import jitter_intensity, random_affine
+from cellseg.train.paste import paste_objects
 from cellseg.train.warp import Positions, draw_warp, sample_image, sample_mask
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.train.sections import Recipe
-    from cellseg.train.stock import Labelled, Stock
+    from cellseg.train.stock import Labelled, Scale, Stock
 
 __all__ = ["ClassCrops", "validation_crops"]
 
@@ -74,14 +75,24 @@ class ClassCrops(keras.utils.PyDataset):
         if fit == "both":
             fit = "whole" if rng.random() < 0.5 else "native"
         item = self._stock.get(self._chosen(step, place), fit)
-        width, height = recipe.input.size_px
+        image, classes = self._cut(rng, item, fit)
+        augment = recipe.augment
+        if augment.enabled and augment.paste_p > 0 and rng.random() < augment.paste_p:
+            other = self._stock.get(int(rng.integers(len(self._stock))), fit)
+            image, classes = paste_objects(rng, image, classes, *self._cut(rng, other, fit))
+        return jitter_intensity(image, rng, augment), classes, item
+
+    def _cut(
+        self, rng: np.random.Generator, item: Labelled, fit: Scale
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Cut a crop from an image, as the eye sees it: its intensities are not changed yet."""
+        width, height = self._recipe.input.size_px
         if fit == "whole":
-            matrix = _from_corner(recipe.augment.enabled, rng, recipe, item)
+            matrix = _from_corner(self._recipe.augment.enabled, rng, self._recipe, item)
         else:
-            matrix = _somewhere(rng, recipe, item, (height, width))
-        warp = draw_warp(rng, recipe.augment, matrix, (height, width))
-        image = jitter_intensity(sample_image(item.image, warp), rng, recipe.augment)
-        return image, sample_mask(item.classes, warp), item
+            matrix = _somewhere(rng, self._recipe, item, (height, width))
+        warp = draw_warp(rng, self._recipe.augment, matrix, (height, width))
+        return sample_image(item.image, warp), sample_mask(item.classes, warp)
 
     def _chosen(self, step: int, place: int) -> int:
         """Index of an image: every one once before any comes again, sources by their weights."""

@@ -16,6 +16,7 @@ from cellseg.runtime.manifest import ModelCard  # noqa: E402
 from cellseg.runtime.normalize import Normalize, measure_slide  # noqa: E402
 from cellseg.runtime.readers import open_slide  # noqa: E402
 from cellseg.runtime.working import WorkingView  # noqa: E402
+from cellseg.train.class_crops import ClassCrops  # noqa: E402
 from cellseg.train.class_task import ClassTask  # noqa: E402
 from cellseg.train.fit import write_model_facts  # noqa: E402
 from cellseg.train.sections import Recipe  # noqa: E402
@@ -97,3 +98,19 @@ def test_a_run_says_what_its_bundle_will_do(
 def test_a_recipe_may_say_what_whole_images_measure_after_scaling() -> None:
     assert recipe(mpp=4.0).mpp == 4.0
     assert recipe("native", mpp=0.0).mpp is None
+
+
+def test_pasted_objects_are_more_objects_and_the_same_again(tmp_path: Path) -> None:
+    write_pairs(tmp_path, [(64, 64)] * 4)
+
+    def crops(chance: float) -> list[Any]:
+        asked = Recipe.model_validate(
+            recipe("native").model_dump() | {"augment": {"paste_p": chance}}
+        )
+        stream = ClassCrops(ClassTask(asked, tmp_path).stock, asked)
+        return [stream.crop(step, 0)[1] > 0 for step in range(30)]
+
+    plain, pasted = crops(0), crops(1)
+    assert all((more >= few).all() for few, more in zip(plain, pasted, strict=True))
+    assert np.sum(pasted) > np.sum(plain)
+    assert np.array_equal(pasted, crops(1))

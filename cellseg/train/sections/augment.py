@@ -67,6 +67,9 @@ class AugmentRecipe(Section):
     lab_color: float = Field(6.0, ge=0, le=127, description="largest shift of a* and b*, +-")
     sharpen_p: Chance = Field(0.0, description="sharpened")
     sharpen: float = Field(1.0, ge=0, le=10, description="its largest strength k")
+    paste_p: Chance = Field(
+        0.0, description="objects of another image pasted in where none are (classes)"
+    )
     restain_p: Chance = Field(0.6, description="new stains on a bright-field crop (instances)")
     dim_p: Chance = Field(
         0.5, description="each nucleus of a dark-ground crop another brightness (instances)"
