@@ -98,8 +98,8 @@ class Examination:
 def examine() -> Examination:
     """Look at machine, engines, libraries and caches."""
     from cellseg import __version__
+    from cellseg.runtime.cache_folder import cache_folder
     from cellseg.runtime.engines import ENGINES
-    from cellseg.runtime.engines.memory import cache_folder
 
     machine = this_machine()
     return Examination(

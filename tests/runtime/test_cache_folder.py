@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cellseg.runtime.engines.memory import cache_folder, recall, remember
+from cellseg.runtime.cache_folder import cache_folder
+from cellseg.runtime.engines.memory import recall, remember
 
 
 def test_a_user_without_a_home_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

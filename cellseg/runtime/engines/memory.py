@@ -10,40 +10,18 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from cellseg.runtime.cache_folder import cache_folder
 from cellseg.runtime.engines.bystanders import is_busy
 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-__all__ = ["cache_folder", "recall", "remember"]
+__all__ = ["recall", "remember"]
 
 _FILE = "engines.json"
 _KEPT = 200  # entries; the oldest go first
-
-
-def cache_folder() -> Path:
-    """Folder for what may be deleted at any time; ``CELLSEG_CACHE`` sets another.
-
-    A user without a home directory, as in a container, gets one that cannot be made.
-    """
-    if chosen := os.environ.get("CELLSEG_CACHE"):
-        return Path(chosen)
-    try:
-        return _users_cache() / "cellseg"
-    except RuntimeError:  # no home directory
-        return Path(os.devnull, "cellseg")
-
-
-def _users_cache() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def recall(key: dict[str, object]) -> str | None:
