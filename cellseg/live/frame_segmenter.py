@@ -29,6 +29,7 @@ from cellseg.runtime.plan import plan_tiles
 from cellseg.runtime.segmenter import infer_options, nearest
 from cellseg.runtime.slide import ArraySlide
 from cellseg.runtime.trim import Output
+from cellseg.runtime.warmup import load_class_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -221,6 +222,7 @@ class _FrameRun:
         self, job: Job, engine: Engine, view: FrameView, counted_names: tuple[str, ...]
     ) -> None:
         self._job, self.engine, self._view = job, engine, view
+        load_class_rule(job)
         channels = len(job.bundle.manifest.channels)
         self._names = counted_names
         self._canvas = np.empty((*job.plan.rounded_hw, channels), np.float32)

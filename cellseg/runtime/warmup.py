@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.job import Job
 
-__all__ = ["warming"]
+__all__ = ["load_class_rule", "warming"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,25 +37,30 @@ def warming(job: Job) -> Iterator[None]:
         yield
 
 
+def load_class_rule(job: Job) -> None:
+    """Load what decides a pixel's class; where nothing was kept of it, say that all is compiled.
+
+    A first run takes longer than the next, and its speed says nothing about that one.
+    """
+    from cellseg.runtime.kernels.stitch import decide_by_argmax, decide_by_threshold
+
+    job.rule.classes(
+        np.zeros((1, 1, len(job.bundle.manifest.channels)), np.float32), (0, 0), (1, 1)
+    )
+    for kernel in (decide_by_argmax, decide_by_threshold):
+        if kernel.stats.cache_path and kernel.stats.cache_misses:
+            _LOG.info("first run here: kernels are compiled for this processor, and kept")
+
+
 def _warm(job: Job) -> None:
     from cellseg.runtime.cells import interior_steps
     from cellseg.runtime.kernels.lookup import look_up
 
+    load_class_rule(job)
     card = job.bundle.manifest
-    channels = np.zeros((1, 1, len(card.channels)), np.float32)
-    job.rule.classes(channels, (0, 0), (1, 1))
-    _tell_of_first_run()
     if "interior" in job.planes and card.head.instances is not None:
+        channels = np.zeros((1, 1, len(card.channels)), np.float32)
         interior_steps(channels, card.head.instances)
     for dtype in (np.uint8, np.uint16):  # what 16 bits become, and pairs of bytes
         look_up(np.zeros(1, np.uint16), np.zeros(1, dtype), np.zeros(1, dtype))
     LOADED.set()
-
-
-def _tell_of_first_run() -> None:
-    """Say why this run takes longer than the next: the first kernel was in no cache."""
-    from cellseg.runtime.kernels.stitch import decide_by_argmax, decide_by_threshold
-
-    for kernel in (decide_by_argmax, decide_by_threshold):
-        if kernel.stats.cache_path and kernel.stats.cache_misses:
-            _LOG.info("first run here: kernels are compiled for this processor, and kept")

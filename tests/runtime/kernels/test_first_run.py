@@ -13,7 +13,8 @@ import pytest
 
 SLIDE = Path(__file__).parents[3] / "examples" / "cmu-1-small-region.svs"
 RUN = """
-import json, sys
+import json, logging, sys
+logging.basicConfig(level=logging.INFO)
 from numba.core import event, types
 
 class Compiled(event.Listener):
@@ -40,6 +41,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, b
     empty = {"NUMBA_CACHE_DIR": str(folder / "numba"), "CELLSEG_CACHE": str(folder / "cache")}
     words = [sys.executable, "-c", RUN, str(SLIDE), str(folder / "out")]
     done = subprocess.run(words, env=os.environ | empty, capture_output=True, text=True, check=True)
+    assert done.stderr.count("first run here: kernels are compiled") == 1
     return [(each[0], each[1], each[2]) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
