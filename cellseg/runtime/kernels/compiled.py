@@ -26,9 +26,30 @@ def kernel(function: Callable[..., Any]) -> Any:
     in ``CELLSEG_CACHE``, and if that does not help either, compiled anew in each run.
     """
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        found = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # "no locator available"
-        return numba.njit(nogil=True, cache=_finds_a_folder())(function)
+        found = numba.njit(nogil=True, cache=_finds_a_folder())(function)
+    found._cache.save_overload = _saved_if_possible(found._cache.save_overload)
+    return found
+
+
+def _saved_if_possible(save: Callable[..., None]) -> Callable[..., None]:
+    """Let a full disk, or quota, end no run: what is kept only saves time."""
+
+    def saved(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except OSError as error:
+            _tell_once(
+                f"compiled kernels cannot be kept ({error.strerror}): each run compiles anew"
+            )
+
+    return saved
+
+
+@cache
+def _tell_once(text: str) -> None:
+    _LOG.warning(text)
 
 
 @cache

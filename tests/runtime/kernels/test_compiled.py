@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", told)
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     compiled._finds_a_folder.cache_clear()
+    compiled._tell_once.cache_clear()
     yield
     compiled._finds_a_folder.cache_clear()
 
@@ -56,3 +58,18 @@ def test_without_any_folder_kernels_work_and_say_what_to_set(
         assert kernel(add)(3, 4) == 7
     assert len(caplog.records) == 1
     assert "NUMBA_CACHE_DIR" in caplog.text
+
+
+def test_a_full_disk_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("CELLSEG_CACHE", str(tmp_path))
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
+    with caplog.at_level(logging.WARNING):
+        assert kernel(add)(2, 3) == 5
+        assert kernel(add)(2.0, 3.0) == 5.0
+    assert len(caplog.records) == 1
+    assert "No space left" in caplog.text
