@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["FolderLock", "UnwritableFolderError"]
+
+_LOG = logging.getLogger(__name__)
 
 LOCK_NAME = ".cellseg-run.lock"
 _LOCKED_BYTE = 1 << 20  # Windows locks bytes and forbids to read them; the text lies before it
@@ -50,7 +54,7 @@ class FolderLock:
         while not self._is_current():
             self._release()
             self._file = self._open()
-            if not _try_lock(self._file):
+            if not self._is_free():
                 self._refuse()
         os.ftruncate(self._file, 0)
         os.write(self._file, str(os.getpid()).encode())
@@ -77,6 +81,15 @@ class FolderLock:
                 f"folder={self._folder} ({error.strerror}).",
                 hint="Choose another folder with -o.",
             ) from error
+
+    def _is_free(self) -> bool:
+        """Lock the file if no other run did; where there are no locks, nobody can tell."""
+        try:
+            return _try_lock(self._file)
+        except OSError as error:
+            text = "%s: its file system has no locks (%s); start no second run there"
+            _LOG.warning(text, self._folder, error.strerror)
+            return True
 
     def _is_current(self) -> bool:
         if self._file < 0:
@@ -117,9 +130,14 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+    # Some network file systems, and some mounted without locks, as clusters often are.
+    _WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
     def _try_lock(file: int) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno in _WITHOUT_LOCKS:
+                raise
             return False
         return True

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from threading import RLock
@@ -115,11 +116,7 @@ class ResultStore:
         self._session: int | None = None
         self._turn = RLock()
         with self._explained():
-            # Transactions are ours: BEGIN before the first row, COMMIT in `commit`.
-            self._db = sqlite3.connect(
-                self._path, check_same_thread=False, isolation_level=None, timeout=1.0
-            )
-            self._db.executescript(f"{_SETTINGS} BEGIN; {_SCHEMA} COMMIT;")
+            self._db = _opened(self._path)
 
     @property
     def identity(self) -> Identity | None:
@@ -299,6 +296,29 @@ class ResultStore:
                 yield
         except sqlite3.Error as error:
             raise _store_error(error, self._path) from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    try:
+        return _connected(str(path))
+    except sqlite3.OperationalError as error:
+        if sys.platform == "win32" or "disk I/O" not in str(error):
+            raise
+    # A file system without locks says the same as a broken one. The folder is ours: `FolderLock`.
+    return _connected(f"{path.absolute().as_uri()}?vfs=unix-none", uri=True)
+
+
+def _connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    # Transactions are ours: BEGIN before the first row, COMMIT in `commit`.
+    found = sqlite3.connect(
+        name, check_same_thread=False, isolation_level=None, timeout=1.0, uri=uri
+    )
+    try:
+        found.executescript(f"{_SETTINGS} BEGIN; {_SCHEMA} COMMIT;")
+    except sqlite3.Error:
+        found.close()
+        raise
+    return found
 
 
 def stored_identity(folder: Path) -> Identity | None:
