@@ -104,7 +104,7 @@ def peak_of_all_sizes() -> float:
 @lru_cache
 def card(path: str) -> dict[str, Any]:
     """Return a bundle's manifest."""
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     found: dict[str, Any] = Bundle.open(ROOT / path).manifest.model_dump(mode="json")
     return found

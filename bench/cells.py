@@ -35,15 +35,15 @@ from cellseg.bench.oracle_slide import (
 from cellseg.bench.process import run_process
 from cellseg.console import BenchDisplay, RunDisplay, stderr
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.machine import this_machine
-from cellseg.runtime.memory import peak_rss_mb, reset_peak_rss
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.machine.facts import this_machine
+from cellseg.runtime.memory.budget import peak_rss_mb, reset_peak_rss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellseg.runtime.cells.measured import MeasuredCells
     from cellseg.runtime.infer import RunResult
-    from cellseg.runtime.measured import MeasuredCells
 
 HERE = Path(__file__).parent
 WINDOW_PX = 1024
@@ -92,7 +92,7 @@ def truth(options: argparse.Namespace) -> dict[str, Any]:
 
 def _against_truth(slide: PatternSlide, result: RunResult) -> tuple[int, int, int, int]:
     """Return cells lost, cells with two numbers or numbers with two cells, pixels, cells."""
-    from cellseg.runtime.lazy import LazyLabels
+    from cellseg.runtime.store.lazy import LazyLabels
 
     labels = LazyLabels(result.folder / "labels.ome.tif")
     differing, pairs = 0, np.zeros(0, np.int64)
@@ -255,10 +255,10 @@ def _many_cells(options: argparse.Namespace) -> Any:
     """Return a run whose cells are those of a few thousand pixels, over and over in new places."""
     from types import SimpleNamespace
 
-    from cellseg.runtime.file_cells import FileCells
-    from cellseg.runtime.job import prepare
-    from cellseg.runtime.labels import ArrayLabels
-    from cellseg.runtime.measure import CellMeasurer
+    from cellseg.runtime.cells.file_cells import FileCells
+    from cellseg.runtime.cells.measure import CellMeasurer
+    from cellseg.runtime.jobs.job import prepare
+    from cellseg.runtime.store.labels import ArrayLabels
 
     options.side = 2048
     slide = slide_of(options)
@@ -282,7 +282,7 @@ class _Repeated:
         return self._count
 
     def batches(self) -> Any:
-        from cellseg.runtime.measured import MeasuredCells
+        from cellseg.runtime.cells.measured import MeasuredCells
 
         left, down = self._count, 0
         while left > 0:

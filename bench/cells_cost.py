@@ -25,7 +25,7 @@ WRITES = {
 
 def main() -> None:
     """Measure and write."""
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("slide", type=Path)

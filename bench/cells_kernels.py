@@ -21,25 +21,25 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from cellseg.runtime import cells
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.cells import (
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.cells import parting as cells
+from cellseg.runtime.cells.measure import CellMeasurer
+from cellseg.runtime.cells.parting import (
     CellScratch,
     interior_steps,
     judged_cells,
     label_cells,
     part_cells,
 )
+from cellseg.runtime.cells.regions import CORE_PX, MARGIN_PX, SeededLabeller, find_cells
 from cellseg.runtime.kernels import measure, outline
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.machine import this_machine
-from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.packing import pack
-from cellseg.runtime.readers import open_slide
-from cellseg.runtime.regions import CORE_PX, MARGIN_PX, SeededLabeller, find_cells
+from cellseg.runtime.machine.facts import this_machine
 from cellseg.runtime.segmenter import Segmenter
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.working import WorkingView
+from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import ArrayLabels
+from cellseg.runtime.store.packing import pack
+from cellseg.runtime.view.working import WorkingView
 
 if TYPE_CHECKING:
     from collections.abc import Callable

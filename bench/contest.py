@@ -39,7 +39,7 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 def machine_words() -> str:
     """Name the machine in one line."""
-    from cellseg.runtime.machine import this_machine
+    from cellseg.runtime.machine.facts import this_machine
 
     return words_of_machine(asdict(this_machine()))
 
@@ -52,7 +52,7 @@ def words_of_machine(facts: dict[str, Any]) -> str:
 
 def save_record(path: Path, record: dict[str, Any]) -> None:
     """Write a measurement as JSON, the machine beside it."""
-    from cellseg.runtime.machine import this_machine
+    from cellseg.runtime.machine.facts import this_machine
 
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": asdict(this_machine()), **record}, indent=2)

@@ -46,7 +46,7 @@ def ours(row: Row, tile_px: int, seconds: float) -> float:
         "from contextlib import closing\n"
         "from cellseg.bench.sampling import Amount, sample_beside, warm_up\n"
         "from cellseg.bench.tiles import cells_picture\n"
-        "from cellseg.runtime.bundle import Bundle\n"
+        "from cellseg.runtime.bundles.bundle import Bundle\n"
         "from cellseg.runtime.engines import open_engine\n"
         f"tile = cells_picture({tile_px}, {tile_px})\n"
         f"engine = open_engine(Bundle.open('nuclei'), {row.engine!r}, {row.precision!r}, "

@@ -21,7 +21,7 @@ from contest import save_record
 from cellseg import Bundle
 from cellseg.bench.tiles import cells_picture
 from cellseg.runtime.engines import open_engine
-from cellseg.runtime.trim import NOTHING, Sides, infer_seen
+from cellseg.runtime.engines.trim import NOTHING, Sides, infer_seen
 
 if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine

@@ -54,7 +54,7 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
     """Score every head, best first."""
     import keras
 
-    from cellseg.runtime.manifest import InteriorBorder
+    from cellseg.runtime.bundles.manifest import InteriorBorder
     from cellseg.train.data import load_source
     from cellseg.train.evaluate import score_image, summarize, whole_image_predictor
     from cellseg.train.sections import Recipe

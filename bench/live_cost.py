@@ -17,8 +17,8 @@ from cellseg.live.frame_segmenter import open_for_frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellseg.runtime.engines.shelf import OpenEngine
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.run.engine_shelf import OpenEngine
 
 __all__ = ["measure_cost", "measure_page", "session_for"]
 

@@ -24,11 +24,11 @@ from live_cost import session_for
 from cellseg import Bundle
 from cellseg.live.frame_view import FrameView
 from cellseg.live.stream_intensities import StreamIntensities
-from cellseg.runtime.job import prepare
-from cellseg.runtime.machine import this_machine
-from cellseg.runtime.normalize import Normalize
-from cellseg.runtime.options import InferOptions
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.jobs.job import prepare
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.machine.facts import this_machine
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.view.normalize import Normalize
 
 RESULTS = Path(__file__).parent / "results" / "live-painted.json"
 SIDE_PX = 1024

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
 BAND_PX = 512
 
@@ -34,7 +34,7 @@ def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
     """Kept megapixels a second of the engine on tiles in memory."""
     from cellseg.bench.sampling import Amount, sample_beside, warm_up
     from cellseg.bench.tiles import tiles_of
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import open_engine
 
     bundle = Bundle.open(who.model)
@@ -53,7 +53,7 @@ def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
 def decode_alone(slide_path: Path, model: str, threads: int) -> float:
     """Megapixels a second of reading the whole working level once, band by band."""
     from cellseg.bench.tiles import open_view
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     view = open_view(slide_path, Bundle.open(model))
     height, width = view.hw

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pages import DOCS, write_section
 
 if TYPE_CHECKING:
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
 PAGE = "models/nuclei.md"
 LAST_EPOCHS = 5
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--model", default="nuclei")
     options = parser.parse_args()
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     write_section(PAGE, "scores", scores_table(options.scores))
     write_section(PAGE, "variants", variants_table(Bundle.open(options.model)))

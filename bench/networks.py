@@ -53,7 +53,7 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
     """Train one network, score it on validation, and keep the facts in ``RESULTS.json``."""
     import keras
 
-    from cellseg.runtime.manifest import InteriorBorder
+    from cellseg.runtime.bundles.manifest import InteriorBorder
     from cellseg.train.data import load_source
     from cellseg.train.evaluate import score_images, summarize, whole_image_predictor
     from cellseg.train.fit import train

@@ -24,7 +24,7 @@ from cellseg import Bundle, CellsegError
 from cellseg.bench.tiles import cells_picture
 from cellseg.runtime.engines import open_engine
 from cellseg.runtime.engines.measure import measure_speed
-from cellseg.runtime.trim import Sides
+from cellseg.runtime.engines.trim import Sides
 
 if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine

@@ -30,8 +30,8 @@ from peers_page import engines_markdown, peers_html, peers_markdown
 
 from cellseg.bench.cell_counts import count_cells
 from cellseg.bench.process import Finish, ProcessFailed, run_process
-from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.metrics import dice
+from cellseg.runtime.evaluation.metrics import dice
+from cellseg.runtime.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class Field:
     """The slide, the networks' files and the environments."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from cellseg.runtime.bundle import Bundle
+        from cellseg.runtime.bundles.bundle import Bundle
 
         self.options = options
         self.bundle = Bundle.open(options.model)

@@ -77,7 +77,7 @@ def ratio_of(above: Sequence[float], below: Sequence[float]) -> Ratio:
 def engines_and_slide(slide: Path) -> dict[str, Ratio]:
     """Measure fp32, int8, decoding and the whole run by turns."""
     from cellseg.runtime.engines import ENGINES
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
     engine = next(name for name, entry in ENGINES.items() if entry.is_available())
     options = InferOptions(engine=engine, precision="int8", tile_px=TILE_PX, tissue_mask=False)
@@ -98,8 +98,8 @@ def engines_and_slide(slide: Path) -> dict[str, Ratio]:
 
 def stitching() -> Ratio:
     """Join the tiles of a picture: crop, decide and paste, by our kernels and in plain NumPy."""
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.decide import ClassRule
+    from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.bundles.decide import ClassRule
 
     card = Bundle.open("nuclei").manifest
     rule = ClassRule.of(card)

@@ -3,8 +3,8 @@
     python bench/region_memory.py
 
 Prints bytes a pixel of the window, for the usual margin and for the largest, over foregrounds that
-are hard in their own ways; `cellseg.runtime.regions.WINDOW_BYTES_PER_PX` must lie above all of
-them. The last column is what measuring holds at its most, for a slide that is read at ``--scale``.
+are hard in their own ways; `cellseg.runtime.cells.regions.WINDOW_BYTES_PER_PX` must lie above all
+of them. The last column is what measuring holds at its most, for a slide read at ``--scale``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.malloc import EVERY_BUFFER, return_freed_memory
-from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.memory import peak_rss_mb, reset_peak_rss, resident_bytes
-from cellseg.runtime.regions import WINDOW_BYTES_PER_PX, SeededLabeller, find_cells
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.working import WorkingView
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.cells.measure import CellMeasurer
+from cellseg.runtime.cells.regions import WINDOW_BYTES_PER_PX, SeededLabeller, find_cells
+from cellseg.runtime.machine.malloc import EVERY_BUFFER, return_freed_memory
+from cellseg.runtime.memory.budget import peak_rss_mb, reset_peak_rss, resident_bytes
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.view.working import WorkingView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,8 +25,8 @@ from cellseg.export.quantize import last_convolutions, quantize_u8s8
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.rounding import round_weights, second_moments
 from cellseg.export.sqnr import measure_noise
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.quality import ModelRunner
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.evaluation.quality import ModelRunner
 
 METHODS = ("percentile", "minmax")
 MOMENT_TILES, NOISE_TILES = 48, 8

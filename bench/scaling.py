@@ -51,7 +51,7 @@ def run_once(
     look: Callable[[Path], Any] | None = None,
 ) -> tuple[dict[str, Any], Any]:
     """Run one slide as the options say."""
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
     chosen = InferOptions(
         model=options.model,
@@ -73,7 +73,7 @@ def add(record: Record, name: str, **values: float) -> None:
 
 def floor(options: argparse.Namespace) -> tuple[Record, str]:
     """Hold whole runs against the slower of engine alone and decoding alone."""
-    from cellseg.runtime.machine import usable_cores
+    from cellseg.runtime.machine.facts import usable_cores
 
     record: Record = {}
     who = Who(options.model, options.engine, options.precision, options.tile)

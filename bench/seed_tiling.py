@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from pages import write_section
 
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import open_engine
-from cellseg.runtime.metrics import dice
+from cellseg.runtime.evaluation.metrics import dice
 from cellseg.runtime.segmenter import Segmenter
 from cellseg.train.data import normalized
 from cellseg.train.masks import read_grey, read_image

@@ -23,7 +23,7 @@ import numpy as np
 
 from cellseg import Segmenter
 from cellseg.data.smear.classes import CLASSES, HEALTHY, PASTED
-from cellseg.runtime.metrics import dice
+from cellseg.runtime.evaluation.metrics import dice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

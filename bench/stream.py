@@ -35,9 +35,9 @@ from cellseg.live.mosaic.mosaic import Mosaic
 from cellseg.live.run import LiveOptions, LiveRun
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.machine import this_machine
-from cellseg.runtime.memory import resident_bytes
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.machine.facts import this_machine
+from cellseg.runtime.memory.budget import resident_bytes
 
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 DEMO = Path(__file__).parents[1] / "examples" / "cmu-1-small-region.svs"

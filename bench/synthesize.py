@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cellseg.data.smear.cutouts import cut_red_cells, cut_white_cells
 from cellseg.data.smear.synthesize import SmearOptions, synthesize_smears
-from cellseg.runtime.machine import this_machine
+from cellseg.runtime.machine.facts import this_machine
 
 SEED_IMAGES, ALLOWED_S = 65_350, 1800.0
 

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
 
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import ENGINES
     from cellseg.runtime.engines.cuda import Cuda
 

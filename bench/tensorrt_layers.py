@@ -18,7 +18,7 @@ MODELS = ("cellseg/models/nuclei.cellseg", "examples/models/blood.cellseg")
 def main() -> None:
     """Build, count, write."""
     from cellseg.export.tensorrt import build_engines
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compute-capability", nargs="+", default=["8.6", "8.9", "12.0"])

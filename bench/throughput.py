@@ -48,7 +48,7 @@ class Row:
 
 def end_to_end(slide_path: Path, row: Row, model: str) -> None:
     """Run `infer` into a fresh folder and keep its own figures."""
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
     options = InferOptions(
         model=model,

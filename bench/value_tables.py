@@ -16,7 +16,7 @@ import numpy as np
 from contest import save_record, spread
 
 from cellseg.runtime.kernels import LOADED
-from cellseg.runtime.normalize import apply_lut, build_lut
+from cellseg.runtime.view.normalize import apply_lut, build_lut
 
 SIDE_PX = 1024
 

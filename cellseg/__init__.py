@@ -26,7 +26,7 @@ from cellseg.errors import (
 
 if TYPE_CHECKING:
     from cellseg.live.session import LiveSession
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.segmentation import Segmentation
     from cellseg.runtime.segmenter import Segmenter, segment
 
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _LAZY = {  # name: module that holds it
-    "Bundle": "cellseg.runtime.bundle",
+    "Bundle": "cellseg.runtime.bundles.bundle",
     "LiveSession": "cellseg.live.session",
     "Segmentation": "cellseg.runtime.segmentation",
     "Segmenter": "cellseg.runtime.segmenter",

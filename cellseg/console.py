@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cellseg.runtime.batch import Outcome
-    from cellseg.runtime.options import Progress
-    from cellseg.runtime.verify_report import VerifyReport, WayCheck
+    from cellseg.runtime.jobs.options import Progress
+    from cellseg.runtime.verification.report import VerifyReport, WayCheck
 
 __all__ = [
     "BenchDisplay",
@@ -152,7 +152,7 @@ def pace_text(state: Progress) -> str:
 
     Examples
     --------
-    >>> from cellseg.runtime.options import Progress
+    >>> from cellseg.runtime.jobs.options import Progress
     >>> pace_text(Progress("tiles", 5, 9, 0, 2.0, 6.25, 1.5, 61.0, "infer", 0.934))
     '6.2 MP/s, 1.50 mm²/s, 1:01 left, infer-bound 93 %'
     """

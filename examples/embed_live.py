@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cellseg import LiveSession
 from cellseg.live.frame import FrameMeta
-from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ def read_rgb(path: str) -> np.ndarray:
 
 def read_corner(path: Path) -> np.ndarray:
     """Read 512 x 512 px of a slide's level 0."""
-    from cellseg.runtime.readers import open_slide
+    from cellseg.runtime.slides.readers import open_slide
 
     slide = open_slide(path)
     try:

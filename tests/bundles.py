@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
+from cellseg.runtime.bundles.bundle import Bundle, Manifest, write_bundle
 from tests.fakes import card_fields, variant_fields
 
 STRIDE = 4

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.measure import label
 
-from cellseg.runtime.cell_runs import CellRuns
+from cellseg.runtime.cells.measure import CellMeasurer
+from cellseg.runtime.cells.measured import MeasuredCells
+from cellseg.runtime.cells.runs import CellRuns
 from cellseg.runtime.kernels.runs import find_runs
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.measured import MeasuredCells
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.working import WorkingView
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import ArrayLabels
+from cellseg.runtime.view.working import WorkingView
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
+from cellseg.runtime.bundles.bundle import Bundle, Manifest, write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +187,7 @@ def run_fake(
     Returns the result and the engine that was opened, or None.
     """
     from cellseg.runtime.infer import infer_slide
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
     opened: list[FakeEngine] = []
     engine_options = changes.pop("engine_options", {})

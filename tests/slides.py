@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from cellseg.runtime.slide import Slide
+from cellseg.runtime.slides.slide import Slide
 
 APERIO = (
     "Aperio Image Library v11.2.1 \r\n{w}x{h} [0,0 {w}x{h}] (128x128) JPEG/RGB Q=70"

@@ -1,7 +1,7 @@
 """Regions, annotations, archives and splits that are wrong, as a user meets them.
 
 One line says what is wrong and where, another how to mend it; the exit code is 1 and nothing is
-left behind. What is wrong in a slide itself is in ``tests/runtime/test_bad_input.py``.
+left behind. What is wrong in a slide itself is in ``tests/runtime/slides/test_bad_input.py``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from cellseg import console as shown
 from cellseg.console import RunDisplay, failure_summary, pace_text, report_text, show_logs
 from cellseg.errors import SlideError
 from cellseg.runtime.batch import Outcome
-from cellseg.runtime.options import Progress
+from cellseg.runtime.jobs.options import Progress
 
 STATE = Progress("tiles", 5, 9, 0, 2.0, 6.25, 1.5, 61.0, "infer", 0.934)
 START = Progress("open", 0, 0, 0, 0.0, None, None, None, None, None)

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cellseg.cli import app
-from cellseg.runtime.bundle import shipped_models
+from cellseg.runtime.bundles.bundle import shipped_models
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])

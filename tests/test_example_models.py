@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cellseg import Segmenter
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 
 MODELS = sorted((Path(__file__).resolve().parents[1] / "examples" / "models").glob("*.cellseg"))
 

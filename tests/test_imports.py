@@ -102,6 +102,38 @@ def test_no_modules_of_the_runtime_import_each_other_in_a_circle() -> None:
     TopologicalSorter(imports).prepare()  # raises CycleError, naming the circle
 
 
+FLOORS = (
+    ("machine", "slides"),
+    ("kernels",),
+    ("bundles",),
+    ("engines", "view"),
+    ("tiles",),
+    ("shapes", "store"),
+    ("tissue", "pictures"),
+    ("jobs",),
+    ("cells",),
+    ("memory", "writers"),
+    ("run", "report", "evaluation"),
+    ("verification",),
+)
+"""Packages of the runtime, the ground first."""
+
+
+def test_packages_of_the_runtime_stand_on_those_below_even_in_annotations() -> None:
+    folder = Path(cellseg.runtime.__path__[0])
+    floor_of = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+    assert floor_of.keys() == {path.parent.name for path in folder.glob("*/__init__.py")}
+    for name, floor in floor_of.items():
+        below = {other for other in floor_of if floor_of[other] < floor} | {name}
+        for source in (folder / name).rglob("*.py"):
+            used = {
+                module.split(".")[2]
+                for module in imported_by(source)
+                if module.startswith("cellseg.runtime.")
+            }
+            assert used <= below, source
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "from typer.testing import CliRunner\n"

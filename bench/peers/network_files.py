@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.bundle import Bundle, Variant, write_bundle
+from cellseg.runtime.bundles.bundle import Bundle, Variant, write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from driver import Request, serve
 
 from cellseg.runtime.engines.openvino import OpenVinoEngine  # noqa: F401
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.jobs.options import InferOptions
 
 
 def run(request: Request) -> str:

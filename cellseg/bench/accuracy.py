@@ -16,9 +16,9 @@ from cellseg.bench.record import Accuracy
 from cellseg.errors import BenchError, CellsegError
 
 if TYPE_CHECKING:
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.labelled import LabelledImage
-    from cellseg.runtime.manifest import Quality
+    from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.bundles.manifest import Quality
+    from cellseg.runtime.evaluation.labelled import LabelledImage
 
 __all__ = ["AccuracyRequest", "check_sets", "measure_accuracy", "stated_accuracy"]
 
@@ -44,7 +44,7 @@ def check_sets(sets: dict[str, Path]) -> None:
     BenchError
         If a folder holds no image, or one that has no truth.
     """
-    from cellseg.runtime.labelled import find_images
+    from cellseg.runtime.evaluation.labelled import find_images
 
     for name, folder in sets.items():
         images = folder / "images"
@@ -77,10 +77,10 @@ def measure_accuracy(request: AccuracyRequest) -> list[Accuracy]:
     CellsegError
         If the engine or the images cannot be used.
     """
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import ENGINES
-    from cellseg.runtime.machine import usable_cores
-    from cellseg.runtime.quality import ModelRunner, score_images
+    from cellseg.runtime.evaluation.quality import ModelRunner, score_images
+    from cellseg.runtime.machine.facts import usable_cores
 
     bundle = Bundle.open(request.model_path)
     variant = ENGINES[request.engine].runs[request.precision].pick(bundle.variants)
@@ -115,8 +115,8 @@ def stated_accuracy(bundle: Bundle, engine: str, precision: str) -> list[Accurac
 
 
 def _read(bundle: Bundle, folder: Path) -> list[LabelledImage]:
-    from cellseg.runtime.labelled import read_labelled
-    from cellseg.runtime.normalize import Normalize
+    from cellseg.runtime.evaluation.labelled import read_labelled
+    from cellseg.runtime.view.normalize import Normalize
 
     spec = bundle.manifest.input.normalize
     names = [item.name for item in bundle.manifest.classes]

@@ -13,7 +13,7 @@ from cellseg.bench import nvml
 from cellseg.bench.sysfs import read_number, read_text
 from cellseg.bench.watch import clock_mhz
 from cellseg.runtime.engines import ENGINES
-from cellseg.runtime.machine import this_machine
+from cellseg.runtime.machine.facts import this_machine
 from cellseg.runtime.writers.run_json import installed_version
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from cellseg.bench.record import Contestant
 from cellseg.errors import BenchError, EngineError
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import ENGINES, choose_engine
-from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.plan import tile_px_for
+from cellseg.runtime.machine.facts import usable_cores
+from cellseg.runtime.tiles.plan import tile_px_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def _cells_of(bundle: Bundle, engine: str, precisions: tuple[str, ...]) -> Itera
 
 def _computes(engine: str, precision: str) -> bool:
     """Tell whether the processor has what a precision needs; asked where nobody asked for it."""
-    from cellseg.runtime.machine import this_machine
+    from cellseg.runtime.machine.facts import this_machine
 
     flags = this_machine().cpu_flags or ()
     return ENGINES[engine].needs_gpu or precision != "bf16" or bool({"bf16", "amx"} & set(flags))

@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cellseg.runtime.bundle import Bundle, Manifest, write_bundle
-from cellseg.runtime.regions import RegionGrid
-from cellseg.runtime.slide import Level
+from cellseg.runtime.bundles.bundle import Bundle, Manifest, write_bundle
+from cellseg.runtime.cells.regions import RegionGrid
+from cellseg.runtime.slides.slide import Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ class Pattern:
 
 
 class PatternSlide:
-    """The pattern, repeated over a square slide; see `cellseg.runtime.slide.Slide`."""
+    """The pattern, repeated over a square slide; see `cellseg.runtime.slides.slide.Slide`."""
 
     kind: Literal["slide", "image"] = "image"
     dtype = np.dtype(np.uint8)

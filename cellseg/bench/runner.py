@@ -28,8 +28,8 @@ from cellseg.bench.record import Accuracy, ModelFacts, Report, Round
 from cellseg.bench.rows import Basis, doubts_of_run, make_row
 from cellseg.bench.task import Task
 from cellseg.bench.tiles import made_slide
-from cellseg.runtime.job import opened_slide
-from cellseg.runtime.machine import usable_cores
+from cellseg.runtime.jobs.job import opened_slide
+from cellseg.runtime.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cellseg.bench.matrix import Matrix
     from cellseg.bench.options import BenchOptions
     from cellseg.bench.record import Contestant, Peak, Row
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     Notify = Callable[[int, int, str], None]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cellseg.bench.energy import find_meters, joules_of
 from cellseg.bench.nvml import find_library
 from cellseg.bench.watch import MachineWatch
-from cellseg.runtime.memory import peak_rss_mb
+from cellseg.runtime.memory.budget import peak_rss_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cellseg.bench.task import Task
     from cellseg.bench.tiles import TileSet
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
 __all__ = ["SCENARIOS", "run_scenario"]
 
@@ -140,9 +140,9 @@ def stream(task: Task) -> Round:
 def cold(task: Task) -> Round:
     """Get a first result, and say how long each step took; imports were the caller's first step."""
     from cellseg.bench.tiles import cells_picture
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.job import open_engine_for
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.jobs.job import open_engine_for
+    from cellseg.runtime.jobs.options import InferOptions
     from cellseg.runtime.segmenter import Segmenter
 
     seen = Observation()
@@ -185,7 +185,7 @@ SCENARIOS: dict[str, Callable[[Task], Round]] = {
 
 def _opened(task: Task) -> tuple[TileSet, Engine]:
     from cellseg.bench.tiles import tiles_of
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import open_engine
 
     who = task.contestant
@@ -233,7 +233,7 @@ def _segmenter_options(task: Task) -> dict[str, Any]:
 
 
 def _options(task: Task) -> InferOptions:
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
     batch = task.contestant.batch
     return InferOptions(
@@ -251,7 +251,7 @@ def _compile_kernels(task: Task, folder: Path) -> None:
     """Run a small picture first, so that no compiler is timed with the first slide."""
     from cellseg.bench.tiles import cells_picture
     from cellseg.runtime.infer import infer_slide
-    from cellseg.runtime.slide import ArraySlide
+    from cellseg.runtime.slides.slide import ArraySlide
 
     side = 2 * task.contestant.tile_px
     infer_slide(ArraySlide(cells_picture(side, side), None), folder / "warm", _options(task))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.trim import Sides, infer_seen
+from cellseg.runtime.engines.trim import Sides, infer_seen
 
 if TYPE_CHECKING:
     import os
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.working import WorkingView
+    from cellseg.runtime.view.working import WorkingView
 
 __all__ = ["MADE_SLIDE", "TileSet", "cells_picture", "made_slide", "open_view", "tiles_of"]
 
@@ -106,10 +106,10 @@ def made_slide(folder: Path) -> Path:
 
 def open_view(slide_path: str | os.PathLike[str], bundle: Bundle) -> WorkingView:
     """Open a slide as the model sees it; the caller closes ``view.slide``."""
-    from cellseg.runtime import job
-    from cellseg.runtime.normalize import Normalize, measure_slide
-    from cellseg.runtime.options import InferOptions
-    from cellseg.runtime.readers import open_slide
+    from cellseg.runtime.jobs import job
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.slides.readers import open_slide
+    from cellseg.runtime.view.normalize import Normalize, measure_slide
 
     spec = bundle.manifest.input.normalize
     slide = open_slide(slide_path)
@@ -134,7 +134,7 @@ def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:
     TilePlanError
         If the tile does not fit the model's halo and stride.
     """
-    from cellseg.runtime.plan import plan_tiles
+    from cellseg.runtime.tiles.plan import plan_tiles
 
     card = bundle.manifest
     if slide is None:

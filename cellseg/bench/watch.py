@@ -15,7 +15,7 @@ import numpy as np
 
 from cellseg.bench.record import MachineState
 from cellseg.bench.sysfs import read_number, read_text
-from cellseg.runtime.core_time import CoreTime, read_core_time
+from cellseg.runtime.machine.core_time import CoreTime, read_core_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

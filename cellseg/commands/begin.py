@@ -11,7 +11,7 @@ from cellseg.commands.common import needs_extra
 from cellseg.errors import RecipeError
 
 if TYPE_CHECKING:
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.train.sections import Recipe
 
 __all__ = ["begin_file"]
@@ -44,7 +44,7 @@ def begin_file(recipe: Recipe, folder: Path, resume: bool) -> Path | None:
         path = path / "best.keras"
     if path.suffix == ".keras":
         return path
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     bundle = Bundle.open(begin)
     with needs_extra("train"):

@@ -259,7 +259,7 @@ def synthesize(
       cellseg-cli data synthesize -o smears --cutouts my-cells --vary-ground 0.2
     """
     from cellseg.data.smear.synthesize import SmearOptions, synthesize_smears
-    from cellseg.runtime.machine import usable_cores
+    from cellseg.runtime.machine.facts import usable_cores
 
     cells = _cut_cells(white, red, cutouts)
     found = workers or usable_cores()

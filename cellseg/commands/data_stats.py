@@ -60,7 +60,7 @@ def stats(
     needs = None if recipe is None else _needs(recipe, settings)
     field_px = None
     if model is not None:
-        from cellseg.runtime.bundle import Bundle
+        from cellseg.runtime.bundles.bundle import Bundle
 
         field_px = Bundle.open(model).manifest.receptive_field_px
     with counted("measuring") as progress:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cellseg.export.tensorrt import EngineFile
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = ["export"]
 
@@ -100,7 +100,7 @@ def _export_engines(
     bundle: Path, folder: Path, capabilities: tuple[str, ...], tile_px: int, as_json: bool
 ) -> None:
     """Build TensorRT engines of a bundle that is there already."""
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     with needs_extra("export"):
         from cellseg.export.tensorrt import build_engines

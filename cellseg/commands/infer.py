@@ -18,7 +18,7 @@ from cellseg.commands.common import (
 
 if TYPE_CHECKING:
     from cellseg.runtime.batch import Outcome
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
 
 
 __all__ = ["infer"]
@@ -74,9 +74,9 @@ def infer(
         pix.infer_recipe(inputs[0], chosen, folder, engine, precision, as_json, verbose)
         return
     from cellseg.runtime.inputs import expand_inputs
-    from cellseg.runtime.options import InferOptions
-    from cellseg.runtime.tissue import TissueLimits
-    from cellseg.runtime.writers.table import DEFAULT_OUTPUTS
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS
+    from cellseg.runtime.tissue.mask import TissueLimits
 
     options = InferOptions(
         model=model,

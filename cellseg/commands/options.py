@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, OUTPUTS
+from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS
 
 _SPEED, _INPUT, _RESULT = "How fast", "What is read", "What is made"
 

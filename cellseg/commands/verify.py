@@ -65,8 +65,8 @@ def verify(
       cellseg-cli verify slide.svs --picture seams.png
     """
     from cellseg.console import verify_text
-    from cellseg.runtime.options import InferOptions
-    from cellseg.runtime.verify import verify as verify_slide
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.verification.verify import verify as verify_slide
 
     show_logs(verbose)
     options = InferOptions(

@@ -16,7 +16,7 @@ from cellseg.data.pixels import check_upright
 from cellseg.data.polygons import mask_from_runs, runs_from_text
 from cellseg.data.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import MaskClass
+from cellseg.runtime.bundles.class_file import MaskClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

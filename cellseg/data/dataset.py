@@ -11,7 +11,7 @@ from cellseg.data.pairs import IMAGE_SUFFIXES, points_hint
 from cellseg.data.pixels import read_image, read_mask
 from cellseg.data.sample import SPLITS
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import CLASS_FILE, ClassFile, MaskClass
+from cellseg.runtime.bundles.class_file import CLASS_FILE, ClassFile, MaskClass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -30,7 +30,7 @@ from cellseg.data.pairs import find_files, pair_files
 from cellseg.data.qupath import QuPathOptions, is_geojson, read_qupath
 from cellseg.data.writer import DatasetWriter, staged
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import CLASS_FILE
+from cellseg.runtime.bundles.class_file import CLASS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.data.pairs import Pair
-    from cellseg.runtime.class_file import MaskClass
+    from cellseg.runtime.bundles.class_file import MaskClass
 
 __all__ = ["Colours", "Decoder", "Numbers", "Objects", "Threshold", "black_of"]
 

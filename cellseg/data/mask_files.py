@@ -22,7 +22,7 @@ from cellseg.data.survey import (
     look_like_instances,
 )
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import MaskClass, find_class_file
+from cellseg.runtime.bundles.class_file import MaskClass, find_class_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.data.pairs import Pair
-    from cellseg.runtime.class_file import ClassFile
+    from cellseg.runtime.bundles.class_file import ClassFile
 
 __all__ = ["MASK_FORMS", "MaskOptions", "default_classes", "image_or_pixels", "read_mask_files"]
 

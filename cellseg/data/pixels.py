@@ -27,7 +27,7 @@ def read_image(path: Path) -> NDArray[Any]:
     SlideError
         If it cannot be read.
     """
-    from cellseg.runtime.readers import open_slide
+    from cellseg.runtime.slides.readers import open_slide
 
     slide = open_slide(path)
     try:
@@ -74,7 +74,7 @@ def check_upright(path: Path) -> None:
     DataError
         If it has an EXIF orientation other than upright.
     """
-    from cellseg.runtime.orientation import UPRIGHT, exif_orientation
+    from cellseg.runtime.slides.orientation import UPRIGHT, exif_orientation
 
     tag = exif_orientation(path.read_bytes())
     if tag != UPRIGHT:

@@ -40,7 +40,7 @@ def fill_polygon(
         Which pixels of that window are inside.
     """
     from cellseg.runtime.kernels.polygon import fill_even_odd
-    from cellseg.runtime.outlines import edges_of
+    from cellseg.runtime.shapes.outlines import edges_of
 
     edges = np.concatenate([edges_of(np.asarray(ring, np.float64)) for ring in rings])
     low = np.floor(edges.reshape(-1, 2).min(0)).astype(int)

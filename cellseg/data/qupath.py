@@ -22,15 +22,15 @@ from cellseg.data.grid import tile_origins
 from cellseg.data.mask_files import default_classes
 from cellseg.data.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import MaskClass
-from cellseg.runtime.geojson import parse_regions
+from cellseg.runtime.bundles.class_file import MaskClass
+from cellseg.runtime.shapes.geojson import parse_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.working import WorkingView
+    from cellseg.runtime.view.working import WorkingView
 
 __all__ = ["QuPathOptions", "is_geojson", "read_qupath"]
 
@@ -150,7 +150,7 @@ def _samples(
     order: Sequence[str],
     options: QuPathOptions,
 ) -> Iterator[Sample]:
-    from cellseg.runtime.readers import open_slide
+    from cellseg.runtime.slides.readers import open_slide
 
     slide = open_slide(slide_path)
     try:
@@ -195,7 +195,7 @@ def _tiles(
     path: Path, slide_path: Path, drawn: Sequence[_Drawn], options: QuPathOptions
 ) -> list[tuple[int, int]]:
     """Corners of the tiles that hold something annotated, row by row."""
-    from cellseg.runtime.readers import open_slide
+    from cellseg.runtime.slides.readers import open_slide
 
     slide = open_slide(slide_path)
     try:
@@ -224,7 +224,7 @@ def _tiles(
 
 
 def _view(slide: Any, options: QuPathOptions) -> WorkingView:
-    from cellseg.runtime.working import WorkingView
+    from cellseg.runtime.view.working import WorkingView
 
     if options.mpp is not None and slide.mpp is None:
         raise DataError(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.class_file import MaskClass
+    from cellseg.runtime.bundles.class_file import MaskClass
 
 __all__ = ["SPLITS", "Annotated", "Change", "Sample"]
 

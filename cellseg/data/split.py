@@ -21,7 +21,7 @@ from cellseg.data.leaks import Leak, across_splits, find_leaks, join_groups
 from cellseg.data.sample import SPLITS
 from cellseg.data.writer import MANIFEST, staged
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import CLASS_FILE, ClassFile, MaskClass
+from cellseg.runtime.bundles.class_file import CLASS_FILE, ClassFile, MaskClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

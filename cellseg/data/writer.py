@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import CLASS_FILE, ClassFile, MaskClass
+from cellseg.runtime.bundles.class_file import CLASS_FILE, ClassFile, MaskClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cellseg.errors import ExportError
-from cellseg.runtime.manifest import ModelCard
+from cellseg.runtime.bundles.manifest import ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from cellseg.export.images import ExportImages, read_images
 from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
 from cellseg.export.judging import judges_of
 from cellseg.export.model_file import ModelFile
-from cellseg.export.options import ExportOptions, ExportReport, check_options
+from cellseg.export.options import ExportOptions, check_options
 from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
 from cellseg.export.placement import check_placement
 from cellseg.export.probes import fit_tile, probe_images
@@ -26,14 +26,15 @@ from cellseg.export.provenance import Measured, export_notes
 from cellseg.export.ranges import collect_distributions
 from cellseg.export.reach import total_stride
 from cellseg.export.receptive_field import ReceptiveField, choose_halo, measure_reach
+from cellseg.export.report import ExportReport
 from cellseg.export.scoring import REFERENCE, Scorer, engines_of
 from cellseg.export.simulate import SimulatedRunner
 from cellseg.export.source import open_source
 from cellseg.export.sqnr_report import write_report
 from cellseg.export.translate import for_onnx
-from cellseg.runtime.bundle import Manifest, Variant, write_bundle
-from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.quality import ModelRunner, Runner
+from cellseg.runtime.bundles.bundle import Manifest, Variant, write_bundle
+from cellseg.runtime.evaluation.quality import ModelRunner, Runner
+from cellseg.runtime.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from cellseg.export.float16 import Largest
     from cellseg.export.judging import Judging, Progress
     from cellseg.export.tensorrt import EngineFile
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
 

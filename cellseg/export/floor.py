@@ -11,7 +11,7 @@ from cellseg.export.sqnr_report import report_path
 if TYPE_CHECKING:
     from cellseg.export.int8 import Int8Choice
     from cellseg.export.options import ExportOptions
-    from cellseg.runtime.bundle import Variant
+    from cellseg.runtime.bundles.bundle import Variant
 
 __all__ = ["check_floor"]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
 from cellseg.export.representative import RepresentativeTile, hold_out, pick_tiles
-from cellseg.runtime.identity import content_hash
-from cellseg.runtime.labelled import LabelledImage, find_images, read_labelled
-from cellseg.runtime.normalize import Normalize
+from cellseg.runtime.evaluation.labelled import LabelledImage, find_images, read_labelled
+from cellseg.runtime.store.identity import content_hash
+from cellseg.runtime.view.normalize import Normalize
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from cellseg.export.options import ExportOptions
-    from cellseg.runtime.bundle import ModelCard
+    from cellseg.runtime.bundles.bundle import ModelCard
 
 __all__ = ["ExportImages", "read_images"]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cellseg.export.judging import Judge, Judging
     from cellseg.export.ranges import Distribution
     from cellseg.export.rounding import Moments
-    from cellseg.runtime.quality import Runner
+    from cellseg.runtime.evaluation.quality import Runner
 
     RunnerFactory = Callable[[bytes, str], Runner]
 

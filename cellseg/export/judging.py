@@ -15,8 +15,8 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.quality import versus_fp32
-from cellseg.runtime.labelled import LabelledImage
-from cellseg.runtime.quality import Prediction, score_agreement, score_images
+from cellseg.runtime.evaluation.labelled import LabelledImage
+from cellseg.runtime.evaluation.quality import Prediction, score_agreement, score_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.export.images import ExportImages
-    from cellseg.runtime.bundle import Agreement, ModelCard
-    from cellseg.runtime.quality import Runner, Score
+    from cellseg.runtime.bundles.bundle import Agreement, ModelCard
+    from cellseg.runtime.evaluation.quality import Runner, Score
 
     Judge = Callable[[Runner], float]
     Progress = Callable[[str, int, int], None]

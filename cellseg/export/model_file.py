@@ -6,14 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.bundle import Variant
+from cellseg.runtime.bundles.bundle import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellseg.export.int8 import Int8Choice
-    from cellseg.runtime.bundle import Agreement, VersusFp32
-    from cellseg.runtime.quality import Score
+    from cellseg.runtime.bundles.bundle import Agreement, VersusFp32
+    from cellseg.runtime.evaluation.quality import Score
 
 __all__ = ["ModelFile"]
 

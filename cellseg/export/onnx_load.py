@@ -18,7 +18,7 @@ from cellseg.export.builder import IR_VERSION, OPSET
 from cellseg.export.graph import Graph, attribute
 from cellseg.export.onnx_opset import opset_of, raised, respell
 from cellseg.export.passes.fold_constants import FoldConstants
-from cellseg.runtime.onnx_file import read_onnx_facts
+from cellseg.runtime.bundles.onnx_file import read_onnx_facts
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,24 +1,18 @@
-"""What an export is told, and what it tells."""
+"""What an export is told."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
-from cellseg.runtime.readers import missing_file
+from cellseg.runtime.slides.readers import missing_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellseg.export.int8 import Int8Choice
-    from cellseg.export.parity import Parity
-    from cellseg.export.receptive_field import ReceptiveField
-    from cellseg.export.tensorrt import EngineFile
-    from cellseg.runtime.bundle import Bundle
 
-__all__ = ["ExportOptions", "ExportReport", "check_options"]
+__all__ = ["ExportOptions", "check_options"]
 
 TARGETS = ("onnx", "tflite", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -118,50 +112,6 @@ class ExportOptions:
     def is_floor_asked(self) -> bool:
         """Whether somebody insists on it, so that what cannot be measured is refused."""
         return self.min_quality is not None and self.min_quality > 0
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What was made, and what was measured on the way."""
-
-    bundle: Bundle
-    """The bundle that was written."""
-
-    parity: Parity
-    """Keras against the fp32 graph."""
-
-    receptive_field: ReceptiveField
-    """Reach measured, and bound by structure."""
-
-    choices: tuple[Int8Choice, ...] = ()
-    """For each int8 file: range methods tried, the chosen one, and what was given back."""
-
-    representative_tiles: int = 0
-    """Tiles that gave the ranges."""
-
-    engines: tuple[EngineFile, ...] = ()
-    """TensorRT engines beside the bundle."""
-
-    @property
-    def int8(self) -> Int8Choice | None:
-        """The first int8 file, that for CPUs where there is one."""
-        return self.choices[0] if self.choices else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers, as plain values."""
-        return {
-            "bundle": str(self.bundle.path),
-            "sha256": self.bundle.sha256,
-            "parity": dataclasses.asdict(self.parity),
-            "receptive_field_px": self.receptive_field.measured_px,
-            "receptive_field_bound_px": self.receptive_field.bound_px,
-            "halo_px": self.bundle.manifest.halo_px,
-            "int8_scores": None if self.int8 is None else self.int8.scores,
-            "int8_method": None if self.int8 is None else self.int8.method,
-            "int8_scored_on": None if self.int8 is None else self.int8.scored_on,
-            "engines": [item.to_json() for item in self.engines],
-            "variants": [item.model_dump(mode="json") for item in self.bundle.variants],
-        }
 
 
 def check_options(options: ExportOptions) -> None:

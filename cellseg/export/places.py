@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
+from cellseg.runtime.evaluation.labelled import IMAGE_SUFFIXES, find_images
 from cellseg.runtime.inputs import SLIDE_SUFFIXES
-from cellseg.runtime.labelled import IMAGE_SUFFIXES, find_images
-from cellseg.runtime.ngff import is_zarr_folder
-from cellseg.runtime.normalize import measure_slide
-from cellseg.runtime.readers import missing_file, open_slide
-from cellseg.runtime.tissue import TissueMask, find_tissue
-from cellseg.runtime.working import WorkingView
+from cellseg.runtime.slides.ngff import is_zarr_folder
+from cellseg.runtime.slides.readers import missing_file, open_slide
+from cellseg.runtime.tissue.mask import TissueMask, find_tissue
+from cellseg.runtime.view.normalize import measure_slide
+from cellseg.runtime.view.working import WorkingView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cellseg.runtime.normalize import Normalize
-    from cellseg.runtime.slide import Slide
+    from cellseg.runtime.slides.slide import Slide
+    from cellseg.runtime.view.normalize import Normalize
 
 __all__ = ["View", "find_sources", "views_of"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.bundle import VersusFp32
-from cellseg.runtime.metrics import count_error
+from cellseg.runtime.bundles.bundle import VersusFp32
+from cellseg.runtime.evaluation.metrics import count_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cellseg.runtime.quality import Score
+    from cellseg.runtime.evaluation.quality import Score
 
 __all__ = ["versus_fp32"]
 

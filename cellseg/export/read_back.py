@@ -20,12 +20,12 @@ from cellseg.errors import ExportError
 from cellseg.export.parity import MAX_DIFFERENCE, keras_predict, measure_parity
 from cellseg.export.translate import float_graph
 from cellseg.layers.folded import is_norm, set_folded
-from cellseg.runtime.quality import ModelRunner
+from cellseg.runtime.evaluation.quality import ModelRunner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = ["read_back"]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.places import find_sources, views_of
-from cellseg.runtime.identity import content_hash
+from cellseg.runtime.store.identity import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.export.places import View
-    from cellseg.runtime.normalize import Normalize
+    from cellseg.runtime.view.normalize import Normalize
 
 __all__ = ["RepresentativeTile", "content_hash", "hold_out", "pick_tiles"]
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from cellseg.export.quality import versus_fp32
 from cellseg.export.simulate import SIMULATED, SimulatedRunner
 from cellseg.runtime.engines import ENGINES
-from cellseg.runtime.quality import ModelRunner, Runner, Score
+from cellseg.runtime.evaluation.quality import ModelRunner, Runner, Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellseg.export.judging import Judging
     from cellseg.export.model_file import ModelFile
-    from cellseg.runtime.bundle import Agreement, ModelCard, Variant
+    from cellseg.runtime.bundles.bundle import Agreement, ModelCard, Variant
 
 __all__ = ["REFERENCE", "Scorer", "engines_of"]
 

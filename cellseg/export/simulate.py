@@ -18,7 +18,7 @@ from cellseg.export.tensors import literal_session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.runtime.bundle import ModelCard
+    from cellseg.runtime.bundles.bundle import ModelCard
 
 __all__ = ["SIMULATED", "SimulatedRunner"]
 

@@ -21,7 +21,7 @@ from cellseg.export.passes.fold_channel_order import FoldChannelOrder
 from cellseg.export.passes.take_bgr import TakeBgr
 from cellseg.export.reach import total_stride
 from cellseg.export.translate import plain_graph, tidied
-from cellseg.runtime.bundle import ModelCard
+from cellseg.runtime.bundles.bundle import ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cellseg.export.int8 import Int8Choice
     from cellseg.export.sqnr import LayerNoise
-    from cellseg.runtime.bundle import Agreement
+    from cellseg.runtime.bundles.bundle import Agreement
 
     Agreements = Mapping[str, Sequence[Agreement]]
 

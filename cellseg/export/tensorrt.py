@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cellseg.runtime.bundle import Bundle, Variant
+    from cellseg.runtime.bundles.bundle import Bundle, Variant
     from cellseg.runtime.engines.tensorrt_layers import LayerReport
 
 __all__ = ["EngineFile", "build_engines", "int8_convolutions"]

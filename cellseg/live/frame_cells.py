@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.cells import CellScratch, label_cells
+from cellseg.runtime.cells.parting import CellScratch, label_cells
 from cellseg.runtime.kernels.frame import measure_cells, split_channels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.runtime.job import Job
+    from cellseg.runtime.jobs.job import Job
 
 __all__ = ["CELL_DTYPE", "CellFinder", "measure"]
 

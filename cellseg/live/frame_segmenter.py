@@ -19,17 +19,17 @@ from cellseg.live.frame_cells import CellFinder, measure
 from cellseg.live.frame_view import FrameView
 from cellseg.live.pools import ResultPool
 from cellseg.live.stream_intensities import StreamIntensities
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines.select import open_engine
-from cellseg.runtime.job import open_view, prepare
+from cellseg.runtime.engines.trim import Output
+from cellseg.runtime.jobs.job import open_view, prepare
 from cellseg.runtime.kernels.frame import gather, laplacian_sums
-from cellseg.runtime.normalize import Intensities, Normalize
-from cellseg.runtime.painted_stain import painted_note
-from cellseg.runtime.plan import plan_tiles
+from cellseg.runtime.run.warmup import load_class_rule
 from cellseg.runtime.segmenter import infer_options, nearest
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.trim import Output
-from cellseg.runtime.warmup import load_class_rule
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.tiles.plan import plan_tiles
+from cellseg.runtime.view.normalize import Intensities, Normalize
+from cellseg.runtime.view.painted_stain import painted_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.engines.shelf import OpenEngine
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.run.engine_shelf import OpenEngine
 
     IntensitiesOf = Callable[[NDArray[Any]], Intensities]
 

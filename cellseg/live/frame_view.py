@@ -1,7 +1,7 @@
 """A frame as the model sees it: in its range, at its pixel size, in memory that is kept.
 
-The same pixels as `cellseg.runtime.working.WorkingView` gives of an array: the steps are the same,
-and so are their tables. Only where they are written to differs.
+The same pixels as `cellseg.runtime.view.working.WorkingView` gives of an array: the steps are the
+same, and so are their tables. Only where they are written to differs.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 
 from cellseg.runtime.kernels.frame import look_up
 from cellseg.runtime.kernels.resample import resample
-from cellseg.runtime.normalize import build_lut
-from cellseg.runtime.slide import rgb_from_samples
-from cellseg.runtime.working import axis_weights
+from cellseg.runtime.slides.slide import rgb_from_samples
+from cellseg.runtime.view.normalize import build_lut
+from cellseg.runtime.view.working import axis_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.normalize import Intensities
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.view.normalize import Intensities
 
 __all__ = ["FrameView"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from cellseg.errors import CellsegError
-from cellseg.runtime.slide import rgb_from_samples
+from cellseg.runtime.slides.slide import rgb_from_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from cellseg.live.json_lines import JsonLines
 from cellseg.live.mosaic.scan import Scan
 from cellseg.live.recorder import Recorder
 from cellseg.live.session import LiveSession
-from cellseg.runtime.result_folder import result_folder
+from cellseg.runtime.run.result_folder import result_folder
 from cellseg.runtime.segmenter import infer_options
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cellseg.live.mosaic.preview import MosaicPreview
     from cellseg.live.snapshot import LiveSnapshot
     from cellseg.live.sources.base import Source
-    from cellseg.runtime.options import ProgressCallback
+    from cellseg.runtime.jobs.options import ProgressCallback
 
 __all__ = ["LiveOptions", "LiveRun"]
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.live.intake import Slip
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.engines.shelf import OpenEngine
+    from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.run.engine_shelf import OpenEngine
 
 __all__ = ["LiveSession"]
 
@@ -73,7 +73,7 @@ class LiveSession:
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
     **options
-        Further fields of `cellseg.runtime.options.InferOptions`: ``engine``, ``precision``,
+        Further fields of `cellseg.runtime.jobs.options.InferOptions`: ``engine``, ``precision``,
         ``threads``, ``threshold``, ``tile_px``.
 
     Raises

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cellseg.live.counters import Counters
     from cellseg.live.latency import LatencyStats
     from cellseg.live.result import FrameResult
-    from cellseg.runtime.normalize import Intensities
+    from cellseg.runtime.view.normalize import Intensities
 
 __all__ = ["LiveSnapshot"]
 

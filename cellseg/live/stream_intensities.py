@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from cellseg.runtime.normalize import Intensities, full_range, intensities_in
-from cellseg.runtime.painted_stain import painted_channel, sum_products
+from cellseg.runtime.view.normalize import Intensities, full_range, intensities_in
+from cellseg.runtime.view.painted_stain import painted_channel, sum_products
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.runtime.normalize import Normalize
+    from cellseg.runtime.view.normalize import Normalize
 
 __all__ = ["StreamIntensities"]
 
@@ -47,7 +47,7 @@ class StreamIntensities:
 
     Examples
     --------
-    >>> from cellseg.runtime.normalize import Normalize
+    >>> from cellseg.runtime.view.normalize import Normalize
     >>> stream = StreamIntensities(Normalize("slide-percentile"), np.dtype(np.uint8), memory=8)
     >>> for frame in ([[10, 90]], [[30, 40]]):
     ...     print(stream.add(np.array(frame, np.uint8)).value_range)

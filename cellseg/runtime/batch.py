@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from cellseg.runtime.engines.shelf import EngineShelf
     from cellseg.runtime.infer import RunResult
-    from cellseg.runtime.options import InferOptions, ProgressCallback
+    from cellseg.runtime.jobs.options import InferOptions, ProgressCallback
+    from cellseg.runtime.run.engine_shelf import EngineShelf
 
     Watch = Callable[[Path], AbstractContextManager[ProgressCallback]]
 
@@ -80,9 +80,9 @@ def infer_batch(
     BundleError
         If there is no such model; nothing is run then.
     """
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.engines.shelf import EngineShelf
-    from cellseg.runtime.job import open_engine_for
+    from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.jobs.job import open_engine_for
+    from cellseg.runtime.run.engine_shelf import EngineShelf
 
     Bundle.open(options.model)
     clashes = _clashes(slides, out_dir)
@@ -119,7 +119,7 @@ def _outcome(
 
 def _clashes(slides: Sequence[Path], out_dir: Path) -> dict[Path, StoreError]:
     """Return why slides are refused whose folder is also another's."""
-    from cellseg.runtime.result_folder import result_folder
+    from cellseg.runtime.run.result_folder import result_folder
 
     owners: dict[Path, list[Path]] = {}
     for slide in dict.fromkeys(slides):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.doctor_cuda import cuda_mismatches
-from cellseg.runtime.machine import Machine, this_machine
+from cellseg.runtime.machine.facts import Machine, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,8 +98,8 @@ class Examination:
 def examine() -> Examination:
     """Look at machine, engines, libraries and caches."""
     from cellseg import __version__
-    from cellseg.runtime.cache_folder import cache_folder
     from cellseg.runtime.engines import ENGINES
+    from cellseg.runtime.machine.cache_folder import cache_folder
 
     machine = this_machine()
     return Examination(

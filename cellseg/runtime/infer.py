@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 import cellseg
 from cellseg.errors import StoreError
-from cellseg.runtime.additions import add_outputs, sources_for
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.footprint import memory_for, try_engine
-from cellseg.runtime.identity import check_same_run
-from cellseg.runtime.job import open_engine_for, opened_slide, prepare, with_tile
-from cellseg.runtime.lock import FolderLock, UnwritableFolderError
-from cellseg.runtime.machine import usable_cores
-from cellseg.runtime.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
-from cellseg.runtime.memory import MIN_CACHE_BYTES, reset_peak_rss, resident_bytes
-from cellseg.runtime.options import InferOptions, Progress
-from cellseg.runtime.painted_stain import painted_note
-from cellseg.runtime.result_folder import (
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.jobs.job import open_engine_for, opened_slide, prepare, with_tile
+from cellseg.runtime.jobs.options import InferOptions, Progress
+from cellseg.runtime.jobs.outputs import outputs_of
+from cellseg.runtime.jobs.wanted import outputs_for, planes_for
+from cellseg.runtime.machine.facts import usable_cores
+from cellseg.runtime.machine.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
+from cellseg.runtime.memory.budget import MIN_CACHE_BYTES, reset_peak_rss, resident_bytes
+from cellseg.runtime.memory.footprint import memory_for, try_engine
+from cellseg.runtime.memory.tiling import most_at_once, tile_for
+from cellseg.runtime.run.additions import add_outputs, sources_for
+from cellseg.runtime.run.result_folder import (
     forget_run,
     is_whole,
     logged_to,
@@ -40,14 +40,20 @@ from cellseg.runtime.result_folder import (
     read_report,
     result_folder,
 )
-from cellseg.runtime.results import write_results
-from cellseg.runtime.session import TileSession
-from cellseg.runtime.source_tiles import source_of
-from cellseg.runtime.store import ResultStore, discard_store, stored_identity, stored_owed
-from cellseg.runtime.tiling import most_at_once, tile_for
-from cellseg.runtime.warmup import warming
+from cellseg.runtime.run.results import write_results
+from cellseg.runtime.run.session import TileSession
+from cellseg.runtime.run.warmup import warming
+from cellseg.runtime.slides.source_tiles import source_of
+from cellseg.runtime.store.identity import check_same_run
+from cellseg.runtime.store.lock import FolderLock, UnwritableFolderError
+from cellseg.runtime.store.result_store import (
+    ResultStore,
+    discard_store,
+    stored_identity,
+    stored_owed,
+)
+from cellseg.runtime.view.painted_stain import painted_note
 from cellseg.runtime.writers.run_json import installed_version
-from cellseg.runtime.writers.table import outputs_for, outputs_of, planes_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,12 +61,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.engines.shelf import EngineShelf, OpenEngine
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.memory import MemoryPlan
-    from cellseg.runtime.options import Phase, ProgressCallback
-    from cellseg.runtime.slide import Slide
-    from cellseg.runtime.writers.table import Output
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.jobs.options import Phase, ProgressCallback
+    from cellseg.runtime.jobs.outputs import Output
+    from cellseg.runtime.memory.budget import MemoryPlan
+    from cellseg.runtime.run.engine_shelf import EngineShelf, OpenEngine
+    from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["RunResult", "infer_slide"]
 
@@ -102,7 +108,7 @@ def infer_slide(
     slide : path or Slide
         What to run. A slide that is given open stays open.
     out_dir : path
-        The result goes to a folder of its own in it, see `cellseg.runtime.result_folder`.
+        The result goes to a folder of its own in it, see `cellseg.runtime.run.result_folder`.
     options : InferOptions, optional
         Defaults need no configuration.
     progress : callable, optional

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
-from cellseg.runtime.readers import OPENSLIDE_SUFFIXES, missing_file
+from cellseg.runtime.slides.readers import OPENSLIDE_SUFFIXES, missing_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,10 +91,10 @@ def _looks_like_slide(path: Path) -> bool:
 
 def _is_result(path: Path) -> bool:
     """Say whether a run of ours made a file: by its name, and by what lies beside it."""
-    from cellseg.runtime.result_folder import LOG_NAME
-    from cellseg.runtime.results import RUN_JSON
-    from cellseg.runtime.store import STORE_NAME
-    from cellseg.runtime.writers.table import OUTPUTS
+    from cellseg.runtime.jobs.outputs import OUTPUTS
+    from cellseg.runtime.run.result_folder import LOG_NAME
+    from cellseg.runtime.run.results import RUN_JSON
+    from cellseg.runtime.store.result_store import STORE_NAME
 
     if path.name not in {RUN_JSON, LOG_NAME, *(output.file for output in OUTPUTS.values())}:
         return False
@@ -102,6 +102,6 @@ def _is_result(path: Path) -> bool:
 
 
 def _is_slide_folder(path: Path) -> bool:
-    from cellseg.runtime.ngff import is_zarr_folder
+    from cellseg.runtime.slides.ngff import is_zarr_folder
 
     return is_zarr_folder(path) or (path.suffix.lower() == ".zarr" and path.is_dir())

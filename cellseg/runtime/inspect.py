@@ -9,20 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.doubts import slide_doubts
-from cellseg.runtime.manifest import Agreement, InteriorBorder
+from cellseg.runtime.bundles.manifest import Agreement, InteriorBorder
+from cellseg.runtime.view.doubts import slide_doubts
 from cellseg.runtime.writers.facts import output_bytes
 
 if TYPE_CHECKING:
-    from cellseg.runtime.bundle import Bundle
-    from cellseg.runtime.slide import Level, Slide
+    from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.slides.slide import Level, Slide
 
 __all__ = ["describe_bundle", "describe_slide", "format_description", "is_bundle_name"]
 
 
 def is_bundle_name(target: str) -> bool:
     """Return whether ``target`` means a bundle: a ``.cellseg`` path or a shipped model's name."""
-    from cellseg.runtime.bundle import shipped_models
+    from cellseg.runtime.bundles.bundle import shipped_models
 
     return Path(target).suffix == ".cellseg" or target in shipped_models()
 
@@ -49,7 +49,7 @@ def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
     SlideError
         If the file cannot be read as a slide or image.
     """
-    from cellseg.runtime.readers import open_slide
+    from cellseg.runtime.slides.readers import open_slide
 
     slide = open_slide(path, mpp)
     try:
@@ -76,7 +76,7 @@ def describe_bundle(name_or_path: str) -> dict[str, Any]:
     BundleError
         If it is missing, damaged or not what it says.
     """
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     return _bundle_facts(Bundle.open(name_or_path))
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cellseg.errors import StoreError
-from cellseg.runtime.cell_files import CellFile
-from cellseg.runtime.lazy import LazyLabels
+from cellseg.runtime.cells.files import CellFile
+from cellseg.runtime.store.lazy import LazyLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cellseg.runtime.cell_table import CellTable
+    from cellseg.runtime.cells.table import CellTable
     from cellseg.runtime.infer import RunResult
 
 __all__ = ["Segmentation", "SlideSegmentation"]
@@ -50,7 +50,7 @@ class Segmentation:
         """Table of the cells, columns by name; measured when it is asked for first.
 
         None if the model does not tell cells apart. ``id`` is the number in ``labels``; columns are
-        those of `cellseg.runtime.cell_table.COLUMNS`.
+        those of `cellseg.runtime.cells.table.COLUMNS`.
         """
         return None if self.measure is None else self.measure()
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import CellsegError
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.canvas import run_canvas
-from cellseg.runtime.cell_table import CellFrame, CellTable
-from cellseg.runtime.engines.shelf import EngineShelf
-from cellseg.runtime.fit import bring_back
-from cellseg.runtime.job import open_engine_for, prepare
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.measure import CellMeasurer
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.cells.measure import CellMeasurer
+from cellseg.runtime.cells.table import CellFrame, CellTable
+from cellseg.runtime.jobs.job import open_engine_for, prepare
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.run.canvas import run_canvas
+from cellseg.runtime.run.engine_shelf import EngineShelf
 from cellseg.runtime.segmentation import Segmentation, SlideSegmentation
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import ArrayLabels
+from cellseg.runtime.view.fit import bring_back
 
 if TYPE_CHECKING:
     import os
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.engines.shelf import OpenEngine
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.options import ProgressCallback
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.jobs.options import ProgressCallback
+    from cellseg.runtime.run.engine_shelf import OpenEngine
 
 __all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "infer_options", "nearest", "segment"]
 
@@ -152,7 +152,7 @@ def segment(
     out_dir : path
         The result goes to a folder of its own in it.
     progress : callable, optional
-        Called about ten times a second with a `cellseg.runtime.options.Progress`.
+        Called about ten times a second with a `cellseg.runtime.jobs.options.Progress`.
     **options
         Further fields of `InferOptions`.
 
@@ -189,7 +189,7 @@ def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | 
     rule = job.bundle.manifest.head.instances
     if rule is None:
         return None
-    from cellseg.runtime.cells import instances_from_probabilities
+    from cellseg.runtime.cells.parting import instances_from_probabilities
 
     return instances_from_probabilities(channels, rule, job.rule.threshold)
 
@@ -200,7 +200,7 @@ def _measured(
     classes: NDArray[np.uint8],
     channels: NDArray[np.float32],
 ) -> CellTable:
-    from cellseg.runtime.cell_runs import CellRuns
+    from cellseg.runtime.cells.runs import CellRuns
 
     foreground = job.rule.foreground(channels, (0, 0), job.view.hw)
     measurer = CellMeasurer.of(job, ArrayLabels(classes), ArrayLabels(foreground))

@@ -20,7 +20,7 @@ import numpy as np
 from keras import layers
 
 from cellseg.errors import DataError
-from cellseg.runtime.fit import bring_to
+from cellseg.runtime.view.fit import bring_to
 from cellseg.train.data import padded_to
 from cellseg.train.predict import KerasPredictor
 from cellseg.train.stock import prepare_image

@@ -13,8 +13,10 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.labelled import LabelledImage as LabelledImage  # what `load_source` gives
-from cellseg.runtime.normalize import Normalize, measure_image
+from cellseg.runtime.evaluation.labelled import (
+    LabelledImage as LabelledImage,  # what `load_source` gives
+)
+from cellseg.runtime.view.normalize import Normalize, measure_image
 from cellseg.train.augment import jitter_intensity, random_affine
 from cellseg.train.masks import read_image
 from cellseg.train.pairs import IMAGE_SUFFIXES, selected_stems

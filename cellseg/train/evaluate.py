@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError, ExportError
-from cellseg.runtime.cells import instances_from_probabilities
+from cellseg.runtime.cells.parting import instances_from_probabilities
 from cellseg.runtime.evaluation.images import ImageScore, SourceScore, average, score_prediction
 from cellseg.train.data import load_source, padded_to
 from cellseg.train.sections import NormalizeRecipe
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from cellseg.runtime.manifest import InteriorBorder
+    from cellseg.runtime.bundles.manifest import InteriorBorder
     from cellseg.train.data import LabelledImage
     from cellseg.train.sections import ModelRecipe, Recipe
 
@@ -164,7 +164,7 @@ def evaluate_bundle(
     ExportError
         If the model does not tell cells apart.
     """
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.segmenter import Segmenter
 
     manifest = Bundle.open(model).manifest

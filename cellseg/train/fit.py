@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from cellseg.errors import RecipeError
-from cellseg.runtime.malloc import freed_memory_kept
+from cellseg.runtime.machine.malloc import freed_memory_kept
 from cellseg.train.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.models import build_network, kflop_per_pixel, load_network, take_over
 from cellseg.train.norms import settle_norms

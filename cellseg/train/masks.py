@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.slide import rgb_from_samples
+from cellseg.runtime.slides.slide import rgb_from_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

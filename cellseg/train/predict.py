@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.fit import bring_back, bring_to
+from cellseg.runtime.view.fit import bring_back, bring_to
 from cellseg.train.stock import prepare_image
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class KerasPredictor:
 
     def tiled(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Map an image (H, W, 3) to (H, W, classes), run in tiles at its own scale."""
-        from cellseg.runtime.plan import plan_tiles
+        from cellseg.runtime.tiles.plan import plan_tiles
 
         whole = prepare_image(image, self._recipe.normalize)
         stride = self._recipe.model.stride
@@ -104,11 +104,11 @@ class BundlePredictor:
     recipe : Recipe
         Classes of the data; scale and intensity range are the bundle's.
     **options
-        Fields of `cellseg.runtime.options.InferOptions`: engine, precision, threads.
+        Fields of `cellseg.runtime.jobs.options.InferOptions`: engine, precision, threads.
     """
 
     def __init__(self, bundle: Path | str, recipe: Recipe, **options: Any) -> None:
-        from cellseg.runtime.bundle import Bundle
+        from cellseg.runtime.bundles.bundle import Bundle
         from cellseg.runtime.segmenter import Segmenter
 
         self._card = Bundle.open(bundle).manifest

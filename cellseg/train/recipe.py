@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = [
     "check_recipe",

@@ -1,6 +1,6 @@
 """Labelled images of a class recipe, scaled as the recipe says and kept in memory up to a limit.
 
-``whole`` scales an image until it fits the input, as inference does (`cellseg.runtime.fit`);
+``whole`` scales an image until it fits the input, as inference does (`cellseg.runtime.view.fit`);
 ``native`` leaves it. What does not fit the memory is decoded again when it is needed.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.fit import bring_to
 from cellseg.runtime.segmenter import nearest
+from cellseg.runtime.view.fit import bring_to
 from cellseg.train.data import normalized
 from cellseg.train.masks import read_image
 
@@ -55,8 +55,8 @@ class Labelled:
 def prepare_image(image: NDArray[Any], normalize: NormalizeRecipe) -> NDArray[np.uint8]:
     """Bring an image as it was read to uint8 RGB (H, W, 3) in the recipe's intensity range.
 
-    The only preparation besides scale (`cellseg.runtime.fit.bring_to`); training, evaluation and
-    inference share both.
+    The only preparation besides scale (`cellseg.runtime.view.fit.bring_to`); training, evaluation
+    and inference share both.
     """
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)

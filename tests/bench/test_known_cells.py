@@ -17,7 +17,7 @@ from cellseg.bench.oracle_slide import (
     regions_of,
 )
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.jobs.options import InferOptions
 
 SIDE_PX = 1400  # a little more than the pattern, so that it comes round
 
@@ -55,7 +55,7 @@ def test_tables_and_outlines_are_the_same_bytes_for_any_tiles_and_regions(
 ) -> None:
     painted, hashes = slide(tmp_path, touching=True), []
     for tile_px, core_px in [(512, 1024), (1024, 512), (256, 4096)]:
-        monkeypatch.setattr("cellseg.runtime.measured.BATCH_CELLS", 1000)
+        monkeypatch.setattr("cellseg.runtime.cells.measured.BATCH_CELLS", 1000)
         with regions_of(core_px):
             report = run(tmp_path / str(core_px), painted, tile_px).report
         hashes.append({name: facts["sha256"] for name, facts in report["outputs"].items()})

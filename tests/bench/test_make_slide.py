@@ -18,7 +18,7 @@ from cellseg.bench.make_slide import MadeSlide, make_slide
 from cellseg.bench.patches import CELL_PX, PatchLibrary, hash_of
 from cellseg.bench.tissue_field import TissueField
 from cellseg.errors import DataError
-from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slides.readers import open_slide
 from tests.slides import whole
 
 SIZE_WH = (1100, 800)

@@ -11,7 +11,7 @@ import pytest
 
 from cellseg.bench.flops import gflop_per_mpx
 from cellseg.bench.gemm import matmul_model, measure_peaks
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from tests.bundles import make_bundle
 
 

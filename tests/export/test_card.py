@@ -9,7 +9,7 @@ import pytest
 
 from cellseg.errors import ExportError
 from cellseg.export.card import keep_channels, locate_run, read_card
-from cellseg.runtime.bundle import ModelCard
+from cellseg.runtime.bundles.bundle import ModelCard
 from tests.fakes import card_fields
 
 if TYPE_CHECKING:

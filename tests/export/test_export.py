@@ -15,7 +15,7 @@ from cellseg.errors import ExportError, SlideError
 from cellseg.export.export import ExportOptions, export_run
 from cellseg.export.judging import Judging
 from cellseg.export.quantize import last_convolutions
-from cellseg.runtime.bundle import Agreement, Bundle, Variant
+from cellseg.runtime.bundles.bundle import Agreement, Bundle, Variant
 from cellseg.runtime.engines import open_engine
 from tests.export.graphs import noise
 from tests.export.images import write_labelled

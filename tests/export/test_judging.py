@@ -12,7 +12,7 @@ import pytest
 from cellseg.errors import ExportError
 from cellseg.export.images import ExportImages
 from cellseg.export.judging import AGREEMENT, Judging, judges_of, labelled_by
-from cellseg.runtime.bundle import ModelCard
+from cellseg.runtime.bundles.bundle import ModelCard
 from tests.export.test_quality import CARD, Oracle, labelled
 from tests.fakes import card_fields
 

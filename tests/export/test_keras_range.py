@@ -13,7 +13,7 @@ import pytest
 from cellseg.errors import ExportError
 from cellseg.export.export import ExportOptions, export_run
 from cellseg.export.keras_range import output_layer
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import open_engine
 from tests.export.graphs import noise
 from tests.export.networks import ignore_keras_warnings

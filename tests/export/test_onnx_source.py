@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from cellseg.cli import app
 from cellseg.errors import ExportError
 from cellseg.export.export import ExportOptions, export_run
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import open_engine
 from tests.export.graphs import noise
 from tests.export.networks import ignore_keras_warnings, unet

@@ -16,7 +16,7 @@ from cellseg.export.ranges import collect_distributions  # noqa: E402
 from cellseg.export.translate import for_onnx, plain_graph  # noqa: E402
 from cellseg.runtime.engines import EngineOptions  # noqa: E402
 from cellseg.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
-from cellseg.runtime.trim import NOTHING, Sides, infer_seen  # noqa: E402
+from cellseg.runtime.engines.trim import NOTHING, Sides, infer_seen  # noqa: E402
 from tests.export.networks import ignore_keras_warnings  # noqa: E402
 from tests.train.small_families import SMALL, WITH_BACKBONE, small  # noqa: E402
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cellseg.export.quality import versus_fp32
-from cellseg.runtime.bundle import ModelCard, Quality
-from cellseg.runtime.labelled import LabelledImage
-from cellseg.runtime.quality import ModelRunner, Prediction, Score, score_images
+from cellseg.runtime.bundles.bundle import ModelCard, Quality
+from cellseg.runtime.evaluation.labelled import LabelledImage
+from cellseg.runtime.evaluation.quality import ModelRunner, Prediction, Score, score_images
 from tests.bundles import tiny_onnx
 from tests.export.graphs import noise
 from tests.export.images import draw_discs

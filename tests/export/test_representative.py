@@ -10,10 +10,10 @@ import tifffile
 
 from cellseg.errors import ExportError, SlideError
 from cellseg.export.representative import hold_out, pick_tiles
-from cellseg.runtime.fit import bring_to
-from cellseg.runtime.identity import content_hash
-from cellseg.runtime.labelled import find_images
-from cellseg.runtime.normalize import Normalize
+from cellseg.runtime.evaluation.labelled import find_images
+from cellseg.runtime.store.identity import content_hash
+from cellseg.runtime.view.fit import bring_to
+from cellseg.runtime.view.normalize import Normalize
 from tests.export.images import draw_discs, write_labelled, write_png
 
 if TYPE_CHECKING:

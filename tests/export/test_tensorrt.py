@@ -19,7 +19,7 @@ from cellseg.export.ranges import collect_distributions
 from cellseg.export.s8s8 import quantize_s8s8
 from cellseg.export.tensorrt import build_engines, int8_convolutions
 from cellseg.export.translate import float_graph
-from cellseg.runtime.bundle import Bundle, shipped_models, write_bundle
+from cellseg.runtime.bundles.bundle import Bundle, shipped_models, write_bundle
 from cellseg.runtime.engines.tensorrt_api import TensorRt, find_tensorrt
 from tests.bundles import make_manifest, variant_fields
 from tests.export.images import draw_discs

@@ -20,8 +20,8 @@ import tifffile
 
 from cellseg.errors import EngineError, StoreError
 from cellseg.runtime.infer import RunResult, infer_slide
-from cellseg.runtime.options import InferOptions
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import CONV_REACH_PX, ConvEngine, FakeEngine, fake_bundle, nuclei_picture
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_a_run_that_failed_goes_on_to_the_same_bytes(
 
 SLOW_RUN = """
 import sys
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import nuclei_picture, run_fake
 def tell(state):
     if state.tiles_done >= 8:

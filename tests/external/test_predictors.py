@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.runtime.bundle import Bundle
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.segmenter import Segmenter
 from tests.fakes import FakeEngine, IdentityEngine, fake_bundle
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cellseg.runtime.bundle import shipped_models
+from cellseg.runtime.bundles.bundle import shipped_models
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_model = pytest.mark.skipif("nuclei" not in shipped_models(), reason="no nuclei is shipped")

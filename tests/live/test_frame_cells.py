@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cellseg.live.frame_cells import CellFinder
-from cellseg.runtime.cells import instances_from_probabilities
-from cellseg.runtime.manifest import InteriorBorder
+from cellseg.runtime.bundles.manifest import InteriorBorder
+from cellseg.runtime.cells.parting import instances_from_probabilities
 
 
 @pytest.mark.parametrize("min_sure", [0.0, 0.4])

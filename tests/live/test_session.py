@@ -16,7 +16,7 @@ from cellseg import CellsegError, LiveSession, Segmenter
 from cellseg.live.counters import DropReason, FrameDropped
 from cellseg.live.frame import FrameMeta
 from cellseg.live.painter import paint_result
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.jobs.options import InferOptions
 from tests.fakes import (
     CELL_HEAD,
     ConvEngine,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cellseg.live.stream_intensities import StreamIntensities
-from cellseg.runtime.normalize import Intensities, Normalize, measure_image
+from cellseg.runtime.view.normalize import Intensities, Normalize, measure_image
 from tests.fakes import nuclei_picture
 
 WANTED = Normalize("slide-percentile", 2, 98)

@@ -8,7 +8,7 @@ import pytest
 
 from cellseg.runtime.doctor_cuda import cuda_mismatches
 from cellseg.runtime.engines.cuda import Device
-from tests.runtime.fake_gpu import RTX_4070
+from tests.runtime.engines.fake_gpu import RTX_4070
 
 TURING = replace(RTX_4070, name="RTX 2070", capability="7.5")
 OLD = replace(RTX_4070, driver=12080)

@@ -20,13 +20,13 @@ import pytest
 import tifffile
 
 from cellseg.errors import CellsegError, EngineError, SlideError, StoreError, TilePlanError
-from cellseg.runtime.decide import ClassRule
+from cellseg.runtime.bundles.decide import ClassRule
 from cellseg.runtime.infer import RunResult
-from cellseg.runtime.options import InferOptions, Progress
-from cellseg.runtime.readers import open_slide
-from cellseg.runtime.result_folder import result_folder
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.store import STORE_NAME, ResultStore
+from cellseg.runtime.jobs.options import InferOptions, Progress
+from cellseg.runtime.run.result_folder import result_folder
+from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.result_store import STORE_NAME, ResultStore
 from tests.fakes import CELL_HEAD, ConvEngine, fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def picture() -> NDArray[np.uint8]:
 
 def whole_classes(image: NDArray[np.uint8], bundle: Path) -> NDArray[np.uint8]:
     """Classes of the network run once over the rounded image."""
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     h, w = image.shape[:2]
     padded = np.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
@@ -345,7 +345,7 @@ def test_a_resumed_run_takes_the_tile_and_engine_it_began_with(
 SLOW_RUN = """
 import sys
 import numpy as np
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import nuclei_picture, run_fake
 run_fake(ArraySlide(nuclei_picture(211, 305)), sys.argv[1], sys.argv[2], tile_px=64,
          engine_options={"delay_s": 0.15})
@@ -616,7 +616,7 @@ def test_cells_of_a_small_image_are_told_apart_and_counted(tmp_path: Path) -> No
 
 
 def test_a_rule_without_a_background_channel_decides_at_one_half(tmp_path: Path) -> None:
-    from cellseg.runtime.bundle import Bundle
+    from cellseg.runtime.bundles.bundle import Bundle
 
     channels = [{"name": "cell", "class_index": 1}]
     path = fake_bundle(

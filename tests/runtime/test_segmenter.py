@@ -11,12 +11,12 @@ import pytest
 import tifffile
 
 from cellseg.errors import CellsegError, SlideError, StoreError
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.lazy import LazyLabels
-from cellseg.runtime.options import InferOptions
+from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.segmenter import Segmenter, SlideSegmentation, infer_options, segment
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.lazy import LazyLabels
 from tests.fakes import (
     CELL_HEAD,
     ConvEngine,

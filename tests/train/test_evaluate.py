@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("keras", reason="needs the [train] extra")
 
-from cellseg.runtime.manifest import InteriorBorder
+from cellseg.runtime.bundles.manifest import InteriorBorder
 from cellseg.train.data import LabelledImage
 from cellseg.train.evaluate import (
     format_table,

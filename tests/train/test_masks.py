@@ -10,7 +10,7 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from cellseg.errors import DataError
-from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slides.readers import open_slide
 from cellseg.train.masks import MaskRule, fit_mask_rule, otsu_value, read_grey, read_image
 from cellseg.train.pairs import find_pairs
 from cellseg.train.sections import ClassRecipe, Recipe

@@ -12,10 +12,10 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
-from cellseg.runtime.manifest import ModelCard  # noqa: E402
-from cellseg.runtime.normalize import Normalize, measure_slide  # noqa: E402
-from cellseg.runtime.readers import open_slide  # noqa: E402
-from cellseg.runtime.working import WorkingView  # noqa: E402
+from cellseg.runtime.bundles.manifest import ModelCard  # noqa: E402
+from cellseg.runtime.slides.readers import open_slide  # noqa: E402
+from cellseg.runtime.view.normalize import Normalize, measure_slide  # noqa: E402
+from cellseg.runtime.view.working import WorkingView  # noqa: E402
 from cellseg.train.class_crops import ClassCrops  # noqa: E402
 from cellseg.train.class_task import ClassTask  # noqa: E402
 from cellseg.train.fit import write_model_facts  # noqa: E402

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cellseg.runtime.class_file import MaskClass
+from cellseg.runtime.bundles.class_file import MaskClass
 
 __all__ = ["CLASSES", "HEALTHY", "INFECTED", "PASTED", "index_of"]
 

@@ -30,8 +30,8 @@ from cellseg.data.smear.paste import Canvas, turned
 from cellseg.data.smear.plan import Background, ImagePlan, plan_smears
 from cellseg.data.writer import MANIFEST, ManifestRow, class_file, staged, write_manifest, write_png
 from cellseg.errors import DataError
-from cellseg.runtime.class_file import CLASS_FILE
-from cellseg.runtime.machine import usable_cores
+from cellseg.runtime.bundles.class_file import CLASS_FILE
+from cellseg.runtime.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

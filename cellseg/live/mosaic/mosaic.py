@@ -19,9 +19,9 @@ from cellseg.live.mosaic.kept import KEPT_FOLDER, KeptFrames
 from cellseg.live.mosaic.placement import Link, settle_loose, solve_places
 from cellseg.live.mosaic.register import find_shift
 from cellseg.live.mosaic.slide import MosaicSlide, PlacedFrame
-from cellseg.runtime.painted_stain import empty_channels
-from cellseg.runtime.slide import rgb_from_samples
-from cellseg.runtime.value_counts import count_image
+from cellseg.runtime.slides.slide import rgb_from_samples
+from cellseg.runtime.view.painted_stain import empty_channels
+from cellseg.runtime.view.value_counts import count_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable

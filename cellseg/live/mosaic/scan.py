@@ -15,7 +15,7 @@ from cellseg.live.mosaic.preview import MosaicPreview
 from cellseg.live.mosaic.preview_files import PreviewFiles
 from cellseg.live.mosaic.write import write_mosaic
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.result_folder import result_folder
+from cellseg.runtime.run.result_folder import result_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cellseg.live.frame import Frame
     from cellseg.live.mosaic.slide import MosaicSlide
     from cellseg.live.result import FrameResult
-    from cellseg.runtime.options import InferOptions, ProgressCallback
+    from cellseg.runtime.jobs.options import InferOptions, ProgressCallback
 
 __all__ = ["Scan"]
 

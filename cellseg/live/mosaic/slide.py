@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellseg.runtime.slide import Level, check_window, rgb_from_samples
+from cellseg.runtime.slides.slide import Level, check_window, rgb_from_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ class PlacedFrame:
 
 
 class MosaicSlide:
-    """A slide made of frames. See `cellseg.runtime.slide.Slide`.
+    """A slide made of frames. See `cellseg.runtime.slides.slide.Slide`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import CellsegError
 from cellseg.live.server.guard import HttpError
-from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,14 +14,14 @@ from cellseg.errors import CellsegError
 from cellseg.live.server.guard import HttpError
 from cellseg.live.server.posted_image import decode
 from cellseg.live.server.wish import FORMATS, Wish
-from cellseg.runtime.bundle import Bundle
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.segmenter import Segmenter, infer_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from cellseg.runtime.engines.shelf import OpenEngine
+    from cellseg.runtime.run.engine_shelf import OpenEngine
 
 __all__ = ["ImageSegmenter", "add_segment_routes"]
 
@@ -39,7 +39,7 @@ class ImageSegmenter:
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
     **options
-        Further fields of `cellseg.runtime.options.InferOptions`.
+        Further fields of `cellseg.runtime.jobs.options.InferOptions`.
 
     Attributes
     ----------

@@ -8,7 +8,7 @@ import secrets
 from contextlib import suppress
 
 from cellseg.errors import CellsegError
-from cellseg.runtime.cache_folder import cache_folder
+from cellseg.runtime.machine.cache_folder import cache_folder
 
 __all__ = ["TOKEN_VARIABLE", "load_token"]
 

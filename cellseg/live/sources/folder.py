@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cellseg.errors import CellsegError, SourceError
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.sources.base import Pacer
-from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ import numpy as np
 from cellseg.errors import CellsegError
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.sources.base import Pacer
-from cellseg.runtime.readers import open_slide
+from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.live.sources.base import FrameKind
-    from cellseg.runtime.slide import Slide
+    from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["SlideCamera", "SlideCameraOptions", "serpentine"]
 

@@ -14,7 +14,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellseg.runtime.cache_folder import cache_folder
+from cellseg.runtime.machine.cache_folder import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

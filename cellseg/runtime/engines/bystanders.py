@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellseg.runtime.core_time import read_core_time
-from cellseg.runtime.machine import usable_cores
+from cellseg.runtime.machine.core_time import read_core_time
+from cellseg.runtime.machine.facts import usable_cores
 
 __all__ = ["Bystanders", "is_busy"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cellseg.runtime.trim import NOTHING, Sides, infer_seen
+from cellseg.runtime.engines.trim import NOTHING, Sides, infer_seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

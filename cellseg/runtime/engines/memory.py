@@ -12,8 +12,8 @@ import json
 import os
 from typing import TYPE_CHECKING, TypedDict
 
-from cellseg.runtime.cache_folder import cache_folder
 from cellseg.runtime.engines.bystanders import is_busy
+from cellseg.runtime.machine.cache_folder import cache_folder
 
 if TYPE_CHECKING:
     from typing import TypeGuard

@@ -36,8 +36,8 @@ from cellseg.runtime.engines.openvino_cache import (
 )
 from cellseg.runtime.engines.openvino_ends import float_first, spread_last
 from cellseg.runtime.engines.openvino_trim import Trimmer, make_trimmable
+from cellseg.runtime.engines.trim import NOTHING, Output, Sides
 from cellseg.runtime.engines.untold import untold
-from cellseg.runtime.trim import NOTHING, Output, Sides
 
 with untold():
     import openvino as ov

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cellseg.runtime.engines.built import BuiltFiles
 from cellseg.runtime.engines.openvino_trim import Trimmer
-from cellseg.runtime.machine import this_machine
+from cellseg.runtime.machine.facts import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

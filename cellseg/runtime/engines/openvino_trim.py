@@ -43,8 +43,8 @@ from cellseg.runtime.engines.openvino_layers import (
     way_up,
     windows_of,
 )
+from cellseg.runtime.engines.trim import Sides
 from cellseg.runtime.engines.untold import untold
-from cellseg.runtime.trim import Sides
 
 with untold():
     from openvino import opset13

@@ -19,10 +19,10 @@ from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import Measurement, measure_speed
 from cellseg.runtime.engines.memory import recall, remember
 from cellseg.runtime.engines.table import ENGINES
-from cellseg.runtime.machine import this_machine, usable_cores
+from cellseg.runtime.machine.facts import this_machine, usable_cores
 
 if TYPE_CHECKING:
-    from cellseg.runtime.bundle import Bundle, Variant
+    from cellseg.runtime.bundles.bundle import Bundle, Variant
 
 __all__ = ["Choice", "choose_engine", "open_choice", "open_engine"]
 

@@ -13,7 +13,7 @@ from cellseg.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cellseg.runtime.bundle import Variant
+    from cellseg.runtime.bundles.bundle import Variant
 
 __all__ = ["ENGINES", "EngineEntry", "Needs"]
 

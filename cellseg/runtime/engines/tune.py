@@ -19,7 +19,7 @@ from cellseg.errors import EngineError
 from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import measure_speed
 from cellseg.runtime.engines.memory import recall, remember
-from cellseg.runtime.trim import Sides
+from cellseg.runtime.engines.trim import Sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.metrics import Matches, count_error, dice, match_objects
+from cellseg.runtime.evaluation.metrics import Matches, count_error, dice, match_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.labelled import LabelledImage
+    from cellseg.runtime.evaluation.labelled import LabelledImage
 
 __all__ = ["ImageScore", "SourceScore", "average", "pooled", "score_prediction"]
 

@@ -81,8 +81,8 @@ class InstanceScore:
 
     @property
     def count_error(self) -> float:
-        """|predicted - true| / true; see `cellseg.runtime.metrics.count_error`."""
-        from cellseg.runtime.metrics import count_error
+        """|predicted - true| / true; see `cellseg.runtime.evaluation.metrics.count_error`."""
+        from cellseg.runtime.evaluation.metrics import count_error
 
         return count_error(self.predicted, self.truth)
 

@@ -15,4 +15,4 @@ from threading import Event
 __all__ = ["LOADED"]
 
 LOADED = Event()
-"""Set once kernels can be called without waiting for numba; see `cellseg.runtime.warmup`."""
+"""Set once kernels can be called without waiting for numba; see `cellseg.runtime.run.warmup`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 
-from cellseg.runtime.cache_folder import cache_folder
+from cellseg.runtime.machine.cache_folder import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -46,7 +46,7 @@ def part_at_necks(
     Parameters
     ----------
     runs : int32, shape (r, 3)
-        Sorted by cells; see `cellseg.runtime.cell_runs.CellRuns`.
+        Sorted by cells; see `cellseg.runtime.cells.runs.CellRuns`.
     starts : int32, shape (k + 1,)
         Where each cell begins in ``runs``.
     boxes : int64, shape (k, 4)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import CellsegError, StoreError
-from cellseg.runtime.cell_files import CellFile
-from cellseg.runtime.file_labels import FileLabels
-from cellseg.runtime.readers import open_slide
-from cellseg.runtime.working import WorkingView
+from cellseg.runtime.cells.files import CellFile
+from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.store.file_labels import FileLabels
+from cellseg.runtime.view.working import WorkingView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.store.labels import LabelSource
 
 __all__ = ["RunFolder", "find_runs"]
 

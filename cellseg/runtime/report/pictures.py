@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.labels import read_padded
-from cellseg.runtime.overview import halvings_to_fit, read_overview
 from cellseg.runtime.pictures.density import DensityMap, density_map, draw_density
 from cellseg.runtime.pictures.gallery import Gallery
+from cellseg.runtime.pictures.overview import halvings_to_fit, read_overview
+from cellseg.runtime.store.labels import read_padded
 from cellseg.runtime.writers.overlay import draw_overlay
 
 if TYPE_CHECKING:

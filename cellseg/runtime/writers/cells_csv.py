@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.cell_table import COLUMNS, CellFrame, cell_columns
+from cellseg.runtime.cells.table import COLUMNS, CellFrame, cell_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.cell_table import Column
-    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.cells.table import Column
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_cells_csv"]
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.cell_table import COLUMNS, CellFrame, cell_columns
-from cellseg.runtime.machine import usable_cores
+from cellseg.runtime.cells.table import COLUMNS, CellFrame, cell_columns
+from cellseg.runtime.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.finished import FinishedRun
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.measured import MeasuredCells
+    from cellseg.runtime.cells.measured import MeasuredCells
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["cell_uuids", "uuid_namespace", "write_cells_geojson"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.cell_table import COLUMNS, CellFrame, cell_columns
+from cellseg.runtime.cells.table import COLUMNS, CellFrame, cell_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.finished import FinishedRun
-    from cellseg.runtime.measured import MeasuredCells
+    from cellseg.runtime.cells.measured import MeasuredCells
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_cells_parquet"]
 

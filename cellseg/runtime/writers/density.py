@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.overview import halvings_to_fit, read_overview
-from cellseg.runtime.pictures.columns import run_columns
 from cellseg.runtime.pictures.density import DensityMap, density_map, framed_density
+from cellseg.runtime.pictures.overview import halvings_to_fit, read_overview
+from cellseg.runtime.store.labels import ArrayLabels
+from cellseg.runtime.writers.columns import run_columns
 from cellseg.runtime.writers.ome_tiff import LabelImage, write_ome_tiff
 from cellseg.runtime.writers.png import PngFile
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_density", "write_density_map"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import cellseg
-from cellseg.runtime.labels import ReducedLabels, windows
+from cellseg.runtime.store.labels import ReducedLabels, windows
 from cellseg.runtime.writers.dicom_source import is_dicom_slide, source_header
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from cellseg.runtime.finished import FinishedRun
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.store.labels import LabelSource
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_classes_dicom"]
 

@@ -12,14 +12,14 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.identity import slide_identity
+from cellseg.runtime.store.identity import slide_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydicom import Dataset
 
-    from cellseg.runtime.job import Job
+    from cellseg.runtime.jobs.job import Job
 
 __all__ = ["is_dicom_slide", "source_header"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.labels import read_padded
-from cellseg.runtime.pictures.columns import run_columns
 from cellseg.runtime.pictures.gallery import Gallery, draw_gallery
 from cellseg.runtime.pictures.histogram import Histogram, histogram_of, histogram_svg
+from cellseg.runtime.store.labels import read_padded
+from cellseg.runtime.writers.columns import run_columns
 from cellseg.runtime.writers.overlay import write_jpeg
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_gallery", "write_histogram"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellseg.runtime.labels import mean_halved
+from cellseg.runtime.store.labels import mean_halved
 from cellseg.runtime.writers.ome_tiff import LabelImage, write_ome_tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_classes", "write_labels", "write_probability"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_blurred_mask", "write_colour_mask", "write_mask", "write_merged"]
 

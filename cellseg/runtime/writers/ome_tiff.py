@@ -18,8 +18,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from cellseg.runtime.labels import halved, windows
-from cellseg.runtime.packing import pack, unpack
+from cellseg.runtime.store.labels import halved, windows
+from cellseg.runtime.store.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.store.labels import LabelSource
 
     Halve = Callable[[NDArray[Any]], NDArray[Any]]
 

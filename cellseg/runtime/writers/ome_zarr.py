@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellseg.runtime.labels import halved, windows
+from cellseg.runtime.store.labels import halved, windows
 from cellseg.runtime.writers.z_order import PyramidGrid
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cellseg.runtime.finished import FinishedRun
-    from cellseg.runtime.labels import LabelSource
+    from cellseg.runtime.store.labels import LabelSource
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["label_metadata", "write_classes_zarr", "write_labels_zarr"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.finished import FinishedRun
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["draw_overlay", "write_jpeg", "write_overlay"]
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.finished import FinishedRun
-    from cellseg.runtime.labels import LabelSource
-    from cellseg.runtime.working import WorkingView
+    from cellseg.runtime.store.labels import LabelSource
+    from cellseg.runtime.view.working import WorkingView
+    from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_overlay_pyramid"]
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import cellseg
-from cellseg.runtime.machine import this_machine
+from cellseg.runtime.machine.facts import this_machine
 from cellseg.runtime.writers.facts import output_facts
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.engines import Engine
-    from cellseg.runtime.job import Job
-    from cellseg.runtime.source_tiles import DamagedTile, PassCounts
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.slides.source_tiles import DamagedTile, PassCounts
 
 __all__ = [
     "RUN_SCHEMA",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.labels import mean_halved
+from cellseg.runtime.store.labels import mean_halved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

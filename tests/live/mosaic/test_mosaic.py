@@ -22,9 +22,9 @@ from cellseg.live.mosaic.write import write_mosaic
 from cellseg.live.sources.recording import RecordingSource
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
 from cellseg.runtime.infer import infer_slide
-from cellseg.runtime.options import InferOptions
-from cellseg.runtime.readers import open_slide
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import nuclei_picture
 
 PALETTE = ((0, 0, 0), (0, 255, 0))

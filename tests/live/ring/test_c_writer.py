@@ -64,7 +64,7 @@ def reader_of(
 
 
 def test_frames_of_a_c_program_are_segmented(camera: Path, name: str, tmp_path: Path) -> None:
-    from cellseg.runtime.options import InferOptions
+    from cellseg.runtime.jobs.options import InferOptions
     from cellseg.runtime.segmenter import Segmenter
 
     def open_engine(bundle: object, options: object, tile_hw: tuple[int, int]) -> IdentityEngine:

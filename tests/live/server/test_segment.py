@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cellseg.live.server import ImageSegmenter, LocalServer
-from cellseg.runtime.bundle import shipped_models
+from cellseg.runtime.bundles.bundle import shipped_models
 from tests.fakes import nuclei_picture
 from tests.live.server.client import TOKEN, ask, png
 from tests.live.server.fake_session import FakeSession, show_square

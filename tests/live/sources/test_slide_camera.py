@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cellseg import CellsegError
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions, serpentine
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import nuclei_picture
 
 PICTURE = nuclei_picture(300, 420)

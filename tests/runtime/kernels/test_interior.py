@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellseg.runtime.cells import interior_steps
+from cellseg.runtime.bundles.manifest import InteriorBorder
+from cellseg.runtime.cells.parting import interior_steps
 from cellseg.runtime.kernels.interior import count_sure
-from cellseg.runtime.manifest import InteriorBorder
 
 RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=4)
 SURE = RULE.model_copy(update={"sure_probability": 0.8, "min_sure": 0.4})

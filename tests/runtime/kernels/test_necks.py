@@ -11,10 +11,10 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import local_maxima, reconstruction
 
-from cellseg.runtime.cell_runs import CellRuns
-from cellseg.runtime.cells import judged_cells, label_cells
+from cellseg.runtime.bundles.manifest import InteriorBorder
+from cellseg.runtime.cells.parting import judged_cells, label_cells
+from cellseg.runtime.cells.runs import CellRuns
 from cellseg.runtime.kernels.necks import has_neck, relief
-from cellseg.runtime.manifest import InteriorBorder
 
 RULE = InteriorBorder(interior_channel=1, seed_threshold=0.5, min_area_px=20, neck_depth=0.2)
 HW = (70, 90)

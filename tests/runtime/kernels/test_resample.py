@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cellseg.runtime.kernels.resample import resample
-from cellseg.runtime.working import axis_weights
+from cellseg.runtime.view.working import axis_weights
 
 
 def resample_twin(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from cellseg.runtime.writers.table import DEFAULT_OUTPUTS
+from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS
 from tests.fakes import CELL_RULE, fake_bundle, nuclei_picture, run_fake
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.runtime.cell_files import CellFile
+from cellseg.runtime.cells.files import CellFile
 from cellseg.runtime.writers.density import _mean_halved
 from tests.fakes import CELL_RULE, fake_bundle, nuclei_picture, run_fake
 

@@ -19,10 +19,10 @@ import tifffile
 from shapely.geometry import shape
 from skimage.measure import regionprops_table
 
-from cellseg.runtime.cell_files import CellFile
-from cellseg.runtime.cell_table import COLUMNS
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.writers import table
+from cellseg.runtime.cells.files import CellFile
+from cellseg.runtime.cells.table import COLUMNS
+from cellseg.runtime.jobs import wanted
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
 CLASSES = [
@@ -191,14 +191,14 @@ def test_outlines_are_made_anew_for_another_tolerance(tmp_path: Path) -> None:
 
 
 def test_without_pyarrow_the_table_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = table.version
+    found = wanted.version
 
     def version(name: str) -> str:
         if name == "pyarrow":
-            raise table.PackageNotFoundError(name)
+            raise wanted.PackageNotFoundError(name)
         return found(name)
 
-    monkeypatch.setattr(table, "version", version)
+    monkeypatch.setattr(wanted, "version", version)
     result, _ = run(tmp_path, nuclei_picture(60, 80), write=("cells",))
     assert list(result.files) == ["cells.csv"]
     again, _ = run(tmp_path, nuclei_picture(60, 80), write=("cells",))

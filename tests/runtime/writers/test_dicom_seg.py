@@ -11,15 +11,16 @@ import pytest
 import tifffile
 
 from cellseg.errors import CellsegError, StoreError
-from cellseg.runtime.finished import FinishedRun
-from cellseg.runtime.job import Job, prepare
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.options import InferOptions
-from cellseg.runtime.readers import open_slide
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.writers import dicom_seg, table
+from cellseg.runtime.jobs import wanted
+from cellseg.runtime.jobs.job import Job, prepare
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import ArrayLabels
+from cellseg.runtime.writers import dicom_seg
 from cellseg.runtime.writers.dicom_seg import write_classes_dicom
 from cellseg.runtime.writers.dicom_source import source_header
+from cellseg.runtime.writers.finished import FinishedRun
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def test_without_highdicom_the_install_line_is_given(
     def not_there(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(table, "version", not_there)
+    monkeypatch.setattr(wanted, "version", not_there)
     bundle = fake_bundle(tmp_path / "fake.cellseg").path
     slide = ArraySlide(nuclei_picture(60, 70), mpp=0.5)
     with pytest.raises(

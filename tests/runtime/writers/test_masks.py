@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.runtime.labels import mean_halved
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import mean_halved
 from cellseg.runtime.writers import masks
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 

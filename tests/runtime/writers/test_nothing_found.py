@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.writers import table
-from cellseg.runtime.writers.table import OUTPUTS
+from cellseg.runtime.jobs import wanted
+from cellseg.runtime.jobs.outputs import OUTPUTS, Output
+from cellseg.runtime.slides.slide import ArraySlide
 from tests.fakes import fake_bundle, run_fake
 from tests.qupath import read_objects
 
@@ -39,10 +39,10 @@ def result(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return run_fake(slide, folder, bundle, kind="IdentityEngine", write=tuple(names))[0]
 
 
-def is_here(entry: table.Output) -> bool:
+def is_here(entry: Output) -> bool:
     try:
-        table._check_package("", entry)
-    except table.StoreError:
+        wanted._check_package("", entry)
+    except wanted.StoreError:
         return False
     return True
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.runtime.labels import ArrayLabels, StoredPlane, halved, windows
-from cellseg.runtime.packing import pack
-from cellseg.runtime.plan import plan_tiles
-from cellseg.runtime.store import ResultStore
+from cellseg.runtime.store.labels import ArrayLabels, StoredPlane, halved, windows
+from cellseg.runtime.store.packing import pack
+from cellseg.runtime.store.result_store import ResultStore
+from cellseg.runtime.tiles.plan import plan_tiles
 from cellseg.runtime.writers.ome_tiff import LabelImage, level_count, write_ome_tiff
 
 if TYPE_CHECKING:

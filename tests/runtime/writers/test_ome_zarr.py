@@ -10,8 +10,8 @@ import pytest
 import tifffile
 
 from cellseg.errors import StoreError
-from cellseg.runtime.result_folder import result_folder
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.run.result_folder import result_folder
+from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.writers import ome_zarr
 from cellseg.runtime.writers.facts import output_facts
 from cellseg.runtime.writers.ome_zarr import label_metadata

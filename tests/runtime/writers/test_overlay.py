@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cellseg.errors import StoreError
-from cellseg.runtime.labels import halved, windows
-from cellseg.runtime.overview import ClassSurvey, halvings_to_fit, read_overview
-from cellseg.runtime.readers import open_slide
-from cellseg.runtime.slide import ArraySlide
-from cellseg.runtime.working import WorkingView
+from cellseg.runtime.pictures.overview import ClassSurvey, halvings_to_fit, read_overview
+from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import halved, windows
+from cellseg.runtime.view.working import WorkingView
 from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.overlay import draw_overlay, write_jpeg
 from tests.slides import scene, write_pyramid

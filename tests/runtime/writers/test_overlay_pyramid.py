@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.writers.jpeg_pyramid import JpegPyramid, encode_tile
 from cellseg.runtime.writers.z_order import PyramidGrid, build_in_z_order
 from tests.fakes import fake_bundle, run_fake

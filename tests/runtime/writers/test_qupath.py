@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import shape
 
-from cellseg.runtime.finished import FinishedRun
-from cellseg.runtime.job import prepare
-from cellseg.runtime.labels import ArrayLabels
-from cellseg.runtime.options import InferOptions
-from cellseg.runtime.slide import ArraySlide
+from cellseg.runtime.jobs.job import prepare
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import ArrayLabels
 from cellseg.runtime.writers.cells_geojson import write_cells_geojson
+from cellseg.runtime.writers.finished import FinishedRun
 from tests.cell_pictures import blobs, measured
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.qupath import read_objects
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cellseg.runtime.measured import MeasuredCells
+    from cellseg.runtime.cells.measured import MeasuredCells
 
 INSTANCES = {"kind": "interior-border", "interior_channel": 1, "seed_threshold": 0.5}
 HEAD = {"kind": "softmax", "instances": INSTANCES | {"min_area_px": 4}}

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cellseg.errors import CellsegError, StoreError
-from cellseg.runtime.options import InferOptions
-from cellseg.runtime.writers import table
-from cellseg.runtime.writers.table import DEFAULT_OUTPUTS, OUTPUTS, outputs_for, outputs_of
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, outputs_of
+from cellseg.runtime.jobs.wanted import outputs_for
+from cellseg.runtime.run.writing import writer_of
 
 
 @dataclass
@@ -33,7 +34,7 @@ def job(height: int, width: int, tells_cells: bool = False) -> Any:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_every_output_has_a_writer_and_words(name: str) -> None:
     output = OUTPUTS[name]
-    assert callable(output.load())
+    assert callable(writer_of(output))
     assert output.summary
     assert set(output.settings_of(InferOptions())) == set(output.settings)
     assert output.instead is None or OUTPUTS[output.instead].limit_px is None
@@ -70,7 +71,7 @@ def test_a_flat_picture_of_a_large_slide_is_refused_with_another_way() -> None:
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     needy = replace(OUTPUTS["classes"], package="no_such_package", extra="some")
-    monkeypatch.setitem(table.OUTPUTS, "classes", needy)
+    monkeypatch.setitem(OUTPUTS, "classes", needy)
     with pytest.raises(StoreError, match=r"needs no_such_package. Received: not inst") as caught:
         outputs_for(["classes"], job(9, 9))
     assert caught.value.hint == "pip install 'cellseg[some]'"
@@ -89,7 +90,7 @@ def test_a_blur_is_odd(blur_px: int) -> None:
 def test_a_package_that_is_too_old_is_refused(
     name: str, old: str, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "version", lambda _: old)
+    monkeypatch.setattr(wanted, "version", lambda _: old)
     with_mpp = FakeJob(FakeView((9, 9), mpp=(0.5, 0.5)))
     with pytest.raises(StoreError, match=f"needs {wanted}. Received: {re.escape(old)}") as caught:
         outputs_for([name], with_mpp)  # type: ignore[arg-type]

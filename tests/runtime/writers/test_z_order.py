@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.runtime.labels import mean_halved
+from cellseg.runtime.store.labels import mean_halved
 from cellseg.runtime.writers.z_order import PyramidGrid, build_in_z_order
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ pytest.importorskip("onnx", reason="needs the [export] extra")
 tensorflow = pytest.importorskip("tensorflow")
 
 from cellseg.cli import app  # noqa: E402
-from cellseg.runtime.bundle import Bundle  # noqa: E402
+from cellseg.runtime.bundles.bundle import Bundle  # noqa: E402
 from cellseg.train.masks import read_image  # noqa: E402
 from cellseg.train.pairs import IMAGE_SUFFIXES  # noqa: E402
 from cellseg.train.predict import open_predictor  # noqa: E402

@@ -1,0 +1,1 @@
+"""Cells: told apart region by region, measured, put together, summarized."""

@@ -1,0 +1,1 @@
+"""What this machine is, and what is kept on it between runs."""

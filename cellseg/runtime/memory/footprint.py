@@ -1,0 +1,196 @@
+"""What a run will hold, said beforehand: from a job to a plan of its memory.
+
+Little grows with a slide, but on a slide of 10^10 pixels even a few bytes a tile are counted: all
+of it is here, so that `cellseg.runtime.memory.budget` can divide what remains.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from threading import Barrier, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellseg.runtime.cells.regions import CORE_PX, MARGIN_PX, WINDOW_BYTES_PER_PX
+from cellseg.runtime.cells.runs import LARGEST_PX
+from cellseg.runtime.jobs.outputs import OVERVIEW_LONGEST_PX
+from cellseg.runtime.memory.budget import (
+    CACHE_BYTES,
+    ENGINE_BYTES_PER_PX,
+    MIN_CACHE_BYTES,
+    UNKNOWN_ENGINE_BYTES_PER_PX,
+    TileCost,
+    plan_memory,
+    resident_bytes,
+)
+from cellseg.runtime.pictures.overview import halvings_to_fit
+from cellseg.runtime.slides.source_tiles import source_of
+from cellseg.runtime.store.labels import CACHE_BYTES as LABELS_CACHE_BYTES
+from cellseg.runtime.tiles.order import cache_for
+from cellseg.runtime.view.working import SOURCE_PX
+
+if TYPE_CHECKING:
+    from cellseg.runtime.engines import Engine
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.memory.budget import MemoryPlan
+
+__all__ = ["files_bytes", "held_bytes", "memory_for", "region_threads", "tile_cost", "try_engine"]
+
+_TILE_TABLE_BYTES = 64  # indices to run, left, done; hit or not; in the store's index
+_SOURCE_TABLE_BYTES = 40  # offset and size of a stored tile, touched or not; and of tifffile
+_FILE_TABLE_BYTES = 3 * 160  # offset and size of a written tile, as numbers and in tifffile's lists
+_FILE_TILE_PX = 512 * 512
+_PX_A_CELL = 400  # 8000 cells a mm² at 0.5 microns a pixel: dense
+_CELL_BYTES = 8
+_ROW_BYTES = CORE_PX * 300 // _PX_A_CELL  # a row of regions' cells are held while they are sorted
+_OVERVIEW_BYTES = 16  # slide, class map and painted picture; reversed for the encoder; encoded
+_BLOCK_BYTES = 3 * 2048 * 2048 * 3  # a block of the slide is read, mapped, reduced
+_WRITERS_BYTES = 64 << 20  # tiles, bands and shards on their way through the encoders
+
+
+def held_bytes(job: Job) -> int:
+    """Return what a job holds from its first tile to its last file, besides the engine."""
+    height, width = job.view.hw
+    source = source_of(job.slide)
+    stored = 0 if source is None else sum(grid.rows * grid.cols for grid in source.grids)
+    written = -(-height * width // _FILE_TILE_PX) * 4 // 3  # with all levels
+    cells = job.kept_px // _PX_A_CELL * _CELL_BYTES if job.tells_cells else 0
+    return (
+        job.mask.mask.nbytes
+        + (0 if job.roi is None else job.roi.nbytes)
+        + len(job.plan) * _TILE_TABLE_BYTES
+        + stored * _SOURCE_TABLE_BYTES
+        + written * _FILE_TABLE_BYTES
+        + cells
+    )
+
+
+def files_bytes(job: Job) -> int:
+    """Return what telling cells apart and the writers of files hold at most, at a time."""
+    times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
+    height, width = (-(-side // (1 << times)) for side in job.view.hw)
+    pictures = (
+        height * width * _OVERVIEW_BYTES + _BLOCK_BYTES * job.slide.dtype.itemsize + _WRITERS_BYTES
+    )
+    if job.tells_cells:
+        pictures += job.view.hw[1] * _ROW_BYTES
+    cells = _grown_bytes(job) + _region_bytes(job) if job.tells_cells else 0
+    return _maps_bytes(job) + max(pictures, cells)
+
+
+def region_threads(job: Job, memory: MemoryPlan) -> int:
+    """Return of how many regions cells may be told apart at once, when the tiles are done."""
+    room = max(memory.transient_bytes, memory.cost.files_bytes) - _maps_bytes(job)
+    return 1 + max(0, room - _grown_bytes(job)) // _region_bytes(job)
+
+
+def _maps_bytes(job: Job) -> int:
+    """Return what is kept of classes, a byte a pixel, of cells, four, and of the slide."""
+    area_px = job.view.hw[0] * job.view.hw[1]
+    return sum(min(LABELS_CACHE_BYTES, bytes_ * area_px) for bytes_ in (1, 4)) + MIN_CACHE_BYTES
+
+
+def _region_bytes(job: Job) -> int:
+    """Return what a thread holds that tells the cells of a region apart, then measures them."""
+    area_px = _window_px(job, MARGIN_PX)
+    source_px = min(area_px * job.view.scale**2, SOURCE_PX)
+    read = round(source_px * 3 * (job.slide.dtype.itemsize + 1))  # as stored, and as 8 bits
+    return max(area_px * WINDOW_BYTES_PER_PX, area_px * WINDOW_BYTES_PER_PX // 2 + read)
+
+
+def _grown_bytes(job: Job) -> int:
+    """Return what the one thread holds whose window grew as far as windows do."""
+    return _window_px(job, LARGEST_PX) * WINDOW_BYTES_PER_PX
+
+
+def _window_px(job: Job, margin_px: int) -> int:
+    height, width = (min(side, CORE_PX + 2 * margin_px) for side in job.view.hw)
+    return height * width
+
+
+def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> TileCost:
+    """Return what the tiles of a job's plan cost with an engine.
+
+    Parameters
+    ----------
+    job : Job
+        What is run.
+    engine : str
+        Its name.
+    concurrency : int
+        Tiles that it works on at once.
+    taken_bytes : int
+        What it took when it was tried.
+    """
+    return TileCost(
+        tile_hw=job.plan.tile_hw,
+        source_per_wl=job.view.scale,
+        source_bytes=job.slide.dtype.itemsize,
+        channels=len(job.bundle.manifest.channels),
+        concurrency=concurrency,
+        engine_bytes_per_px=ENGINE_BYTES_PER_PX.get(engine, UNKNOWN_ENGINE_BYTES_PER_PX),
+        engine_taken_bytes=taken_bytes,
+        planes=len(job.planes),
+        reserve_bytes=job.band_bytes,
+        held_bytes=held_bytes(job),
+        files_bytes=files_bytes(job),
+        cache_bytes=_cache_bytes(job),
+    )
+
+
+def _cache_bytes(job: Job) -> int:
+    """Return how many bytes of stored tiles are worth keeping; blending needs rows, not bands."""
+    source, view = source_of(job.slide), job.view
+    if source is None:
+        return MIN_CACHE_BYTES
+    if job.blend is not None:
+        return CACHE_BYTES
+    tile_bytes = source.tile_bytes(view.level)
+    return min(CACHE_BYTES, cache_for(job.plan, view.scale, source.grids[view.level], tile_bytes))
+
+
+def memory_for(
+    job: Job, engine: Engine, options: InferOptions, cores: int, taken_bytes: int = 0
+) -> MemoryPlan:
+    """Plan the memory of a run; see `cellseg.runtime.memory.budget`."""
+    return plan_memory(
+        tile_cost(job, engine.name, engine.concurrency, taken_bytes),
+        max_ram_bytes=options.max_ram_bytes,
+        workers=options.workers,
+        batch=options.batch,
+        cores=cores,
+    )
+
+
+def try_engine(engine: Engine, before_bytes: int | None) -> int:
+    """Let an engine work on as many tiles at once as it ever will; return what it took, bytes.
+
+    Parameters
+    ----------
+    engine : Engine
+        Open, and not used yet.
+    before_bytes : int or None
+        `resident_bytes` before it was opened.
+
+    Returns
+    -------
+    int
+        0 where the system does not tell.
+    """
+    tile = np.zeros((*engine.tile_hw, 3), np.uint8)
+    together = Barrier(engine.concurrency)
+
+    def work() -> None:
+        together.wait()
+        with suppress(Exception):  # a tile of the run will fail in the same way, and be named
+            engine.infer(tile)
+
+    threads = [Thread(target=work, daemon=True) for _ in range(engine.concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = resident_bytes()
+    return 0 if after is None or before_bytes is None else max(0, after - before_bytes)

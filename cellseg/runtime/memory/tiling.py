@@ -1,0 +1,176 @@
+"""How large a run's tiles are, and how many are computed at once: what fits, what is fastest.
+
+The size, in this order: ``--tile``; the tile of the run to go on with; the fastest of those that
+fit, found once by a short trial (`cellseg.runtime.engines.tune`); our own default, or the one of
+those that fit that should be fastest. Small images and blended tiles, whose size changes the
+result, are not tried.
+
+Where an engine works on a tile a core, the tiles of many cores may not fit. Half as many then go
+side by side, with twice the threads each: that costs a few percent, a smaller tile far more, since
+more of it is halo.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cellseg.errors import TilePlanError
+from cellseg.runtime.engines.select import choose_engine, open_choice
+from cellseg.runtime.engines.table import ENGINES
+from cellseg.runtime.engines.tune import TUNED_SIDES_PX, fastest_tile_px
+from cellseg.runtime.jobs.job import with_tile
+from cellseg.runtime.machine.facts import this_machine, usable_cores
+from cellseg.runtime.memory.budget import plan_memory
+from cellseg.runtime.memory.footprint import tile_cost
+
+if TYPE_CHECKING:
+    from cellseg.runtime.engines import Choice, Engine
+    from cellseg.runtime.jobs.job import Job
+    from cellseg.runtime.jobs.options import InferOptions
+
+__all__ = ["TUNED_FROM_PX", "fitting_tiles", "most_at_once", "tile_for"]
+
+TUNED_FROM_PX = 64_000_000
+"""Runs of fewer kept pixels take less time than the trial."""
+
+_SMALL_SIDES_PX = (256, 384)  # for a tight budget
+_LEAST_KEPT = 0.25
+_SIDE_BY_SIDE = "openvino"  # the others work on one tile with all threads
+_HALF_AS_MANY = 0.95
+"""Speed that is left: 0.94 to 0.97 on two cores, 512 and 1024 px, fp32 and int8."""
+_PART_OF_MEMORY = 0.5  # where no budget is given
+_MODEST_BYTES = 2**30  # nor are tiles larger than usual tried then, if they need more than this
+_MOST_PLANES = 3
+
+
+def tile_for(job: Job, options: InferOptions) -> int:
+    """Return the size of tile for a job that was prepared with the default one.
+
+    Parameters
+    ----------
+    job : Job
+        Prepared.
+    options : InferOptions
+        Without ``tile_px``.
+
+    Raises
+    ------
+    EngineError
+        If no engine fits the request.
+    """
+    usual_px = job.plan.y.tile_px
+    is_tried = job.blend is None and job.kept_px >= TUNED_FROM_PX
+    if options.max_ram_bytes is None and not is_tried:
+        return usual_px
+    threads = options.threads or usable_cores()
+    choice = choose_engine(job.bundle, options.engine, options.precision, threads)
+    fitting = fitting_tiles(job, options, choice.engine, threads)
+    shares = {side: _kept_share(job, side) for side in fitting}
+    usual_px = max(
+        (side for side in fitting if side <= max(usual_px, min(fitting))),
+        key=lambda side: shares[side] * _speed_left(fitting[side], max(fitting.values())),
+    )
+    tried = [side for side in fitting if side >= TUNED_SIDES_PX[0]]
+    # An engine that is built for each size takes minutes to open.
+    if not is_tried or len(tried) < 2 or ENGINES[choice.engine].needs_gpu:
+        return usual_px
+
+    def open_tile(side: int) -> Engine:
+        return open_choice(job.bundle, choice, (side, side), threads, most_at_once=fitting[side])
+
+    key = _key(job, choice, threads) | {"at once": [fitting[side] for side in tried]}
+    halo_px = job.bundle.manifest.halo_px
+    return fastest_tile_px(
+        {side: shares[side] for side in tried}, usual_px, open_tile, key, halo_px
+    )
+
+
+def most_at_once(job: Job, options: InferOptions) -> int | None:
+    """Return how many tiles of a job's plan fit at once; None: as many as the engine likes."""
+    if options.tiles_at_once is not None or options.engine not in ("auto", _SIDE_BY_SIDE):
+        return options.tiles_at_once
+    threads = options.threads or usable_cores()
+    found = _fitting_at_once(job, options, threads, job.plan.y.tile_px)
+    return None if found == threads else max(1, found)
+
+
+def fitting_tiles(job: Job, options: InferOptions, engine: str, threads: int) -> dict[int, int]:
+    """Return the sizes that fit the budget, ascending, and how many of each are computed at once.
+
+    Of sizes that none fits, the smallest.
+
+    Parameters
+    ----------
+    job : Job
+        Prepared, with any tile.
+    options : InferOptions
+        ``max_ram_bytes``; by default half of the machine's memory.
+    engine : str
+        Its name.
+    threads : int
+        Threads it computes with; it works on no more tiles at once.
+    """
+    card, usual_px = job.bundle.manifest, job.plan.y.tile_px
+    wanted = {-(-side // card.stride) * card.stride for side in (*_SMALL_SIDES_PX, *TUNED_SIDES_PX)}
+    longest = max(job.plan.rounded_hw)
+    sides = sorted(
+        side
+        for side in {*wanted, usual_px}
+        if side == usual_px or (_kept_share(job, side) >= _LEAST_KEPT and side <= longest)
+    )
+    most = min(options.tiles_at_once or threads, threads) if engine == _SIDE_BY_SIDE else 1
+    found = {side: _fitting_at_once(job, options, most, side, engine) for side in sides}
+    return {side: count for side, count in found.items() if count} or {sides[0]: 1}
+
+
+def _fitting_at_once(
+    job: Job, options: InferOptions, most: int, side: int, engine: str = _SIDE_BY_SIDE
+) -> int:
+    """Halve a number of tiles until they fit; 0 if not even one does."""
+    resized = with_tile(job, options, side)
+    is_unasked = options.max_ram_bytes is None and side > job.plan.y.tile_px
+    while most and not _fits(resized, options, engine, most, is_unasked=is_unasked):
+        most = 0 if is_unasked else most // 2
+    return most
+
+
+def _speed_left(at_once: int, most: int) -> float:
+    return float(_HALF_AS_MANY ** math.log2(most / at_once))
+
+
+def _fits(job: Job, options: InferOptions, engine: str, at_once: int, *, is_unasked: bool) -> bool:
+    memory_mb = this_machine().memory_mb
+    budget = options.max_ram_bytes
+    if budget is None:
+        budget = None if memory_mb is None else int(memory_mb * 2**20 * _PART_OF_MEMORY)
+        if is_unasked:
+            budget = min(budget or _MODEST_BYTES, _MODEST_BYTES)
+    cost = replace(tile_cost(job, engine, at_once), planes=_MOST_PLANES)
+    try:
+        plan_memory(cost, max_ram_bytes=budget)
+    except TilePlanError:
+        return False
+    return True
+
+
+def _kept_share(job: Job, side: int) -> float:
+    """Part of an inner tile that is kept; 0 if nothing is."""
+    card = job.bundle.manifest
+    core = (side - 2 * card.halo_px) // card.stride * card.stride
+    return max(0, core) ** 2 / side**2
+
+
+def _key(job: Job, choice: Choice, threads: int) -> dict[str, object]:
+    machine = this_machine()
+    return {
+        "what": "trimmed tile",
+        "bundle": job.bundle.sha256,
+        "cpu": machine.cpu,
+        "flags": machine.cpu_flags,
+        "cores": machine.cores,
+        "threads": threads,
+        "choice": str(choice),
+        "version": ENGINES[choice.engine].installed_version,
+    }

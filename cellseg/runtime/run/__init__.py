@@ -1,0 +1,1 @@
+"""One run: tiles through threads into the store, and from there to files."""

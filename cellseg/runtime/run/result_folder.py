@@ -1,0 +1,149 @@
+"""The folder of a result: its name, its log, and the finished run that it may hold."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellseg.errors import StoreError
+from cellseg.runtime.run.results import RUN_JSON
+from cellseg.runtime.writers.facts import output_bytes, remove_output
+from cellseg.runtime.writers.run_json import RUN_SCHEMA
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.jobs.outputs import Output
+
+__all__ = [
+    "LOG_NAME",
+    "forget_run",
+    "is_whole",
+    "logged_to",
+    "made_folder",
+    "missing_outputs",
+    "read_report",
+    "result_folder",
+]
+
+LOG_NAME = "run.log"
+_DOUBLE_SUFFIXES = (".ome.tif", ".ome.tiff", ".ome.btf", ".ome.zarr")
+_NOT_IN_NAMES = '<>:"/\\|?*\ufffd'
+
+
+def result_folder(slide: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> Path:
+    """Return the folder that a slide's result goes to: ``out_dir`` / its name without suffix.
+
+    Examples
+    --------
+    >>> result_folder("scans/a.b.ome.tif", "out").as_posix()
+    'out/a.b'
+    >>> result_folder("...png", "out").as_posix()  # not the folder above
+    'out/slide'
+    """
+    stem = _stem(Path(slide))
+    # Libraries that write files take names that are UTF-8; bytes that are not come as surrogates.
+    text = stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    safe = "".join("_" if letter in _NOT_IN_NAMES else letter for letter in text)
+    return Path(out_dir) / (safe if safe.strip(".") else "slide")
+
+
+def _stem(slide: Path) -> str:
+    name = slide.name
+    double = next((end for end in _DOUBLE_SUFFIXES if name.lower().endswith(end)), "")
+    if double:
+        return name[: -len(double)]
+    # The name of a folder of DICOM files has no suffix, though it may have points: 1.2.840.10008
+    is_plain_folder = slide.suffix.lower() != ".zarr" and slide.is_dir()
+    return name if is_plain_folder else slide.stem
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder; remove it again if a run was refused before it wrote anything."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"Results must be written to a folder that can be made. Received: {folder} "
+            f"({error.strerror}).",
+            hint="Choose another folder with -o.",
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def logged_to(folder: Path) -> Iterator[None]:
+    """Copy the package's log to a file while a run lasts; one that cannot be kept is no error."""
+    logger = logging.getLogger("cellseg")
+    handler = _QuietFileHandler(
+        folder / LOG_NAME, encoding="utf-8", errors="backslashreplace", delay=True
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    if logger.getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """Return the report of a finished run; None where there is none that we wrote."""
+    try:
+        report = json.loads((folder / RUN_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(report, dict) and report.get("schema") == RUN_SCHEMA
+    return report if is_ours and report.get("status") == "done" else None
+
+
+def is_whole(folder: Path, report: dict[str, Any]) -> bool:
+    """Tell whether all that a report names is there, at the size it states."""
+    return all(
+        output_bytes(folder / name) == facts["bytes"] for name, facts in report["outputs"].items()
+    )
+
+
+def missing_outputs(
+    report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
+) -> list[Output]:
+    """Return which outputs a report does not name, or names with other settings."""
+    made: dict[str, Any] = report["outputs"]
+    return [
+        output
+        for output in wanted
+        if not output.settings_of(options).items() <= made.get(output.file, {}).items()
+        or output.file not in made
+    ]
+
+
+def forget_run(folder: Path, report: dict[str, Any]) -> None:
+    """Remove a finished run, its report first: from now on the folder holds an unfinished one."""
+    for name in (RUN_JSON, *report["outputs"]):
+        remove_output(folder / Path(name).name)
+
+
+class _QuietFileHandler(logging.FileHandler):
+    """A full disk must not print a traceback for every line, a closed file not stop a run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; the first one opens the file."""
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the line."""

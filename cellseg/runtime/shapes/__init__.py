@@ -1,0 +1,1 @@
+"""Polygons: outlines of cells, and regions that somebody drew."""

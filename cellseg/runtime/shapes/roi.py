@@ -1,0 +1,244 @@
+"""Regions of interest: which tiles they touch, which pixels lie outside all of them.
+
+Polygons are kept as edges in pixels of the working level, in double precision. A pixel belongs to a
+region if its centre does, and to the region of interest if it belongs to any of its polygons: where
+two overlap, both count. Every answer is computed from edges and pixel centres alone, so that it is
+the same for any window and any tile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellseg.errors import RegionError
+from cellseg.runtime.shapes.geojson import read_regions
+from cellseg.runtime.shapes.outlines import edges_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.shapes.geojson import Region
+    from cellseg.runtime.tiles.plan import TilePlan
+
+__all__ = ["Roi", "read_roi"]
+
+_LOG = logging.getLogger(__name__)
+_LEAST_PX = 1.0
+_BESIDE_PX = 2.0  # what is drawn along the border may lie a little beside it
+
+
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """The union of drawn regions, in pixels of the working level.
+
+    Parameters
+    ----------
+    path : str
+        Where it came from.
+    regions : tuple of Region
+        What of them lies on the slide: names, and rings in level-0 pixels.
+    edges : tuple of float64 arrays, shape (n, 4)
+        Edges of each polygon, holes included: x0, y0, x1, y1 with y0 <= y1.
+    boxes : float64, shape (p, 4)
+        Least and largest x and y of each polygon: left, top, right, bottom.
+    """
+
+    path: str
+    regions: tuple[Region, ...]
+    edges: tuple[NDArray[np.float64], ...]
+    boxes: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int, int], path: str
+    ) -> Roi:
+        """Lay regions over a working level.
+
+        Parameters
+        ----------
+        regions : sequence of Region
+            At least one.
+        l0_per_wl : float
+            Level-0 pixels per pixel of the working level.
+        wl_hw : (int, int)
+            Its height and width.
+        path : str
+            Where they came from.
+
+        Raises
+        ------
+        RegionError
+            If a polygon lies outside the slide: it was drawn on another one, or in other units.
+        """
+        rings = [polygon for region in regions for polygon in region.polygons]
+        edges = tuple(
+            np.concatenate([edges_of(ring / l0_per_wl) for ring in polygon]) for polygon in rings
+        )
+        boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
+        height, width = (side * l0_per_wl for side in wl_hw)
+        kept = tuple(region.within(width, height) for region in regions)
+        roi = cls(path, kept, edges, boxes / l0_per_wl)
+        roi._check_inside(wl_hw, boxes, l0_per_wl)
+        return roi
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return 2 * sum(edges.nbytes for edges in self.edges)  # edges, and the rings they came from
+
+    @property
+    def digest(self) -> str:
+        """Hash of its geometry: part of a run's identity."""
+        found = hashlib.sha256()
+        for edges in self.edges:
+            found.update(f"{len(edges)};".encode())
+            found.update(edges.astype("<f8").tobytes())
+        return found.hexdigest()
+
+    @property
+    def l0_area_px(self) -> float:
+        """Areas of the regions in level-0 pixels, added up."""
+        return sum(region.l0_area_px for region in self.regions)
+
+    def touches(self, plan: TilePlan) -> NDArray[np.bool_]:
+        """Return for each tile of a plan whether its kept part touches a region.
+
+        Returns
+        -------
+        bool, shape (tiles,)
+        """
+        from cellseg.runtime.kernels.polygon import fill_even_odd, mark_touched
+
+        y_edges = plan.y.keep_edges().astype(np.float64)
+        x_edges = plan.x.keep_edges().astype(np.float64)
+        ys, xs = (y_edges[1:] + y_edges[:-1]) / 2, (x_edges[1:] + x_edges[:-1]) / 2
+        touched = np.zeros(plan.grid, np.uint8)
+        for edges, (left, top, right, bottom) in zip(self.edges, self.boxes, strict=True):
+            mark_touched(edges, y_edges, x_edges, touched)
+            # A tile without an edge lies inside or outside as a whole, so its centre decides.
+            rows = slice(np.searchsorted(ys, top), np.searchsorted(ys, bottom))
+            columns = slice(np.searchsorted(xs, left), np.searchsorted(xs, right))
+            inside = np.empty((len(ys[rows]), len(xs[columns])), np.uint8)
+            if inside.size:
+                fill_even_odd(edges, ys[rows], xs[columns], inside)
+                touched[rows, columns] |= inside
+        return touched.reshape(-1).astype(bool)
+
+    def inside(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which pixels of a window of the working level lie in a region, shape ``hw``."""
+        from cellseg.runtime.kernels.polygon import fill_even_odd
+
+        found = np.zeros(hw, np.uint8)
+        for index in self._polygons_in(y0, x0, hw):
+            left, top, right, bottom = self.boxes[index]
+            rows = slice(max(0, int(top) - y0), max(0, min(hw[0], int(bottom) + 1 - y0)))
+            columns = slice(max(0, int(left) - x0), max(0, min(hw[1], int(right) + 1 - x0)))
+            part = found[rows, columns]
+            if part.size:
+                ys = np.arange(y0 + rows.start, y0 + rows.stop) + 0.5
+                xs = np.arange(x0 + columns.start, x0 + columns.stop) + 0.5
+                filled = np.empty(part.shape, np.uint8)
+                fill_even_odd(self.edges[index], ys, xs, filled)
+                part |= filled
+        return found.view(bool)
+
+    def holds(
+        self, ys: NDArray[np.float64], xs: NDArray[np.float64]
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield for each region which points of the working level lie in it.
+
+        Parameters
+        ----------
+        ys, xs : float64, shape (n,)
+
+        Yields
+        ------
+        bool, shape (n,)
+        """
+        from cellseg.runtime.kernels.polygon import points_inside
+
+        index = 0
+        for region in self.regions:
+            found = np.zeros(len(ys), bool)
+            for _ in region.polygons:
+                left, top, right, bottom = self.boxes[index]
+                near = np.flatnonzero((xs >= left) & (xs < right) & (ys >= top) & (ys < bottom))
+                inside = np.empty(len(near), bool)
+                points_inside(self.edges[index], ys[near], xs[near], inside)
+                found[near] |= inside
+                index += 1
+            yield found
+
+    def blank_outside(self, plane: NDArray[Any], y0: int, x0: int) -> None:
+        """Set what lies outside all regions to 0, in place.
+
+        Parameters
+        ----------
+        plane : array, shape (h, w)
+            Part of a map of the working level.
+        y0, x0 : int
+            Its top-left corner.
+        """
+        inside = self.inside(y0, x0, (plane.shape[0], plane.shape[1]))
+        if not inside.all():
+            plane[~inside] = 0
+
+    def _polygons_in(self, y0: int, x0: int, hw: tuple[int, int]) -> Iterator[int]:
+        left, top, right, bottom = self.boxes.T
+        meets = (left < x0 + hw[1]) & (right > x0) & (top < y0 + hw[0]) & (bottom > y0)
+        yield from np.flatnonzero(meets).tolist()
+
+    def _check_inside(
+        self, wl_hw: tuple[int, int], l0_boxes: NDArray[np.float64], l0_per_wl: float
+    ) -> None:
+        """Refuse polygons of another slide or in other units; say which reach beyond the slide."""
+        height, width = (round(side * l0_per_wl) for side in wl_hw)
+        x0, y0, x1, y1 = l0_boxes.T
+        if (index := _first((x1 - x0 < _LEAST_PX) & (y1 - y0 < _LEAST_PX))) is not None:
+            raise RegionError(
+                f"{self.path}: every polygon must be larger than a pixel. Received: "
+                f"{_placed(l0_boxes, index)}.",
+                hint="Coordinates are pixels of the full resolution: not parts of the slide's "
+                "sides, millimetres or degrees.",
+            )
+        left, top, right, bottom = self.boxes.T
+        inside = (left < wl_hw[1]) & (right > 0) & (top < wl_hw[0]) & (bottom > 0)
+        if (index := _first(~inside)) is not None:
+            raise RegionError(
+                f"{self.path}: every polygon must lie on the slide of {width} x {height} px. "
+                f"Received: {_placed(l0_boxes, index)}.",
+                hint="Coordinates are pixels of the full resolution, and (0, 0) is the upper left "
+                "corner. Was the file drawn on another slide?",
+            )
+        beyond = np.maximum(-np.minimum(x0, y0), np.maximum(x1 - width, y1 - height))
+        if (index := _first(beyond > _BESIDE_PX)) is not None:
+            _LOG.warning(
+                "%s: %s reaches beyond the slide of %d x %d px; what lies outside does not count",
+                *(self.path, _placed(l0_boxes, index), width, height),
+            )
+
+
+def _first(which: NDArray[np.bool_]) -> int | None:
+    return int(np.argmax(which)) if which.any() else None
+
+
+def _placed(boxes: NDArray[np.float64], index: int) -> str:
+    x0, y0, x1, y1 = boxes[index]
+    return f"polygon {index + 1} of {len(boxes)} with x={x0:g}..{x1:g}, y={y0:g}..{y1:g}"
+
+
+def read_roi(path: str | os.PathLike[str], l0_per_wl: float, wl_hw: tuple[int, int]) -> Roi:
+    """Read a GeoJSON file and lay it over a working level; see `read_regions` and `Roi.of`."""
+    roi = Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path))
+    for number, region in enumerate(roi.regions, start=1):
+        for doubt in region.doubts:
+            _LOG.warning("%s: region %d (%s) %s", path, number, region.name or "no name", doubt)
+    return roi

@@ -1,0 +1,1 @@
+"""Slides: files of every kind as levels of one image, read window by window."""

@@ -1,0 +1,162 @@
+"""Which reader opens a slide: decided by what the file *holds*.
+
+Only formats that wear another one's clothes (an NDPI file is a TIFF, an MRXS file is a JPEG) are
+picked by their suffix.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellseg.errors import SlideError
+
+if TYPE_CHECKING:
+    import os
+
+    from cellseg.runtime.slides.slide import Slide
+
+__all__ = ["OPENSLIDE_SUFFIXES", "missing_file", "open_slide"]
+
+OPENSLIDE_SUFFIXES = frozenset(
+    {".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".dcm", ".svslide", ".bif", ".czi"}
+)
+_IMAGE_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Elements of DICOM as they lie in a file: tag and type; two bytes of length follow, then the text.
+_IMAGE_TYPE = b"\x08\x00\x08\x00CS"
+_SERIES = b"\x20\x00\x0e\x00UI"
+_DICOM_HEAD_BYTES = 1 << 16
+_ZIP_MAGIC = b"PK\x03\x04"
+_FORMATS_HINT = (
+    "Give a slide (tiled TIFF, SVS, OME-TIFF; NDPI, MRXS, SCN, VMS or DICOM with cellseg[wsi]; "
+    "OME-Zarr with cellseg[zarr]) "
+    "or an image (PNG, JPEG, BMP, TIFF). Microscopes' own formats (CZI, ND2, LIF, VSI, OIR): "
+    "export them as OME-TIFF, with their own program, QuPath or bfconvert."
+)
+
+
+def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
+    """Open a slide or an image with the reader that its content calls for.
+
+    Parameters
+    ----------
+    path : path
+        A file, an OME-Zarr folder, or a folder of DICOM files.
+    mpp : float, optional
+        Microns per level-0 pixel; overrides what the file says.
+
+    Returns
+    -------
+    Slide
+        Open; the caller closes it.
+
+    Raises
+    ------
+    SlideError
+        If there is no such file, it is empty, damaged, too large to open safely, of a format or
+        pixel type that cannot be read, or ``mpp`` is not positive.
+    """
+    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
+        raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
+    where = Path(path)
+    try:
+        return _open_by_content(where, mpp)
+    except OSError as error:
+        raise SlideError(f"{where}: cannot be read: {error.strerror or error}.") from error
+
+
+def missing_file(path: Path) -> SlideError:
+    """Return the error for a path that is not there; its hint names the file that was meant."""
+    import difflib
+
+    error = f"{path}: no such file or folder."
+    if not path.parent.is_dir():
+        return SlideError(error, hint=f"There is no folder {path.parent} either.")
+    names = [other.name for other in path.parent.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    if near:
+        return SlideError(error, hint=f"Did you mean {path.parent / near[0]}?")
+    where = "" if path.is_absolute() else f" It starts at {Path.cwd()}."
+    return SlideError(error, hint=f"Check its path.{where}")
+
+
+def _open_by_content(path: Path, mpp: float | None) -> Slide:
+    if not path.exists():
+        raise missing_file(path)
+    if path.is_dir():
+        return _open_folder(path, mpp)
+    with path.open("rb") as file:
+        head = file.read(132)
+    if not head:
+        raise SlideError(f"{path}: the file is empty (0 bytes).", hint="Copy or export it again.")
+    if path.suffix.lower() in OPENSLIDE_SUFFIXES or head[128:] == b"DICM":
+        from cellseg.runtime.slides.openslide import open_openslide
+
+        return open_openslide(path, mpp)
+    if head.startswith(_TIFF_MAGIC):
+        from cellseg.runtime.slides.tiff import open_tiff
+
+        return open_tiff(path, mpp)
+    if head.startswith(_IMAGE_MAGIC):
+        from cellseg.runtime.slides.images import open_image
+
+        return open_image(path, mpp)
+    raise SlideError(f"{path}: not a slide or image of a known format.", hint=_stranger_hint(head))
+
+
+def _stranger_hint(head: bytes) -> str:
+    if head.startswith(_ZIP_MAGIC):
+        return "It is a zip archive: unpack it and give what is inside (an OME-Zarr: its folder)."
+    if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
+        return "It holds text, not pixels: the download went wrong. Fetch it again."
+    return _FORMATS_HINT
+
+
+def _open_folder(path: Path, mpp: float | None) -> Slide:
+    """Open an OME-Zarr store or a folder of DICOM files."""
+    from cellseg.runtime.slides.ngff import is_zarr_folder, open_ngff
+
+    if is_zarr_folder(path) or path.suffix.lower() == ".zarr":
+        return open_ngff(path, mpp)
+    files = [file for file in sorted(path.iterdir()) if _is_dicom(file)]
+    if not files:
+        raise SlideError(
+            f"{path}: a folder, but neither OME-Zarr nor of DICOM files.", hint=_FORMATS_HINT
+        )
+    series = _slides_among(files)
+    if len(series) > 1:
+        one_each = " ".join(str(file) for file in list(series.values())[:4])
+        raise SlideError(
+            f"{path}: a folder of DICOM files must hold one slide. Received: series={len(series)}.",
+            hint=f"Give one file of each; those of its series are found beside it: {one_each}.",
+        )
+    from cellseg.runtime.slides.openslide import open_openslide
+
+    return open_openslide(next(iter(series.values())), mpp)
+
+
+def _is_dicom(path: Path) -> bool:
+    if not path.is_file() or path.name.upper() == "DICOMDIR":  # a list of files
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _slides_among(files: list[Path]) -> dict[bytes, Path]:
+    """Return the first file of each series; labels and overviews may have series of their own."""
+    series: dict[bytes, Path] = {}
+    for file in files:
+        with file.open("rb") as opened:
+            head = opened.read(_DICOM_HEAD_BYTES)
+        kind, uid = _dicom_value(head, _IMAGE_TYPE), _dicom_value(head, _SERIES)
+        if not any(word in kind for word in (b"LABEL", b"OVERVIEW")):
+            series.setdefault(uid, file)
+    return series or {b"": files[0]}
+
+
+def _dicom_value(head: bytes, tag: bytes) -> bytes:
+    """Find the text of an element, as it lies in the file; empty where it is not found."""
+    _, _, rest = head.partition(tag)
+    return rest[2 : 2 + int.from_bytes(rest[:2], "little")].rstrip(b"\0 ")

@@ -1,0 +1,1 @@
+"""Tiles: what is read, what is kept, in which order, and how they are joined."""

@@ -1,0 +1,1 @@
+"""Which parts of a slide need the model at all."""

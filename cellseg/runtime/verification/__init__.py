@@ -1,0 +1,1 @@
+"""Whether a tiled result is what the whole image would have given."""

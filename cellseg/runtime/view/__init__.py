@@ -1,0 +1,1 @@
+"""The slide as the model sees it: its pixel size and its range of values."""

@@ -1,0 +1,120 @@
+"""What speaks against taking a slide as its file says: printed by ``inspect`` and before a run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from cellseg.runtime.slides.magnification import pixel_size_doubt
+from cellseg.runtime.slides.orientation import orientation_doubt
+from cellseg.runtime.slides.slide import OTHER_IMAGES
+from cellseg.runtime.view.painted_stain import COLOURS, empty_channels
+from cellseg.runtime.view.working import MOST_COARSER
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellseg.runtime.slides.slide import Slide
+
+__all__ = ["coarse_doubt", "painted_doubt", "slide_doubts"]
+
+_MOST_OBLONG = 1.1
+
+
+def slide_doubts(slide: Slide, *, needs_mpp: bool = True) -> list[str]:
+    """Say what speaks against a slide.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its pixel size and ``properties`` count; no pixel is read.
+    needs_mpp : bool
+        False for models of any pixel size, for which that of the slide does not matter.
+
+    Returns
+    -------
+    list of str
+        A sentence each; empty where nothing does.
+    """
+    size = (pixel_size_doubt(slide), _oblong_doubt(slide)) if needs_mpp else ()
+    found = (*size, orientation_doubt(slide), _other_images_doubt(slide))
+    return [doubt for doubt in found if doubt is not None]
+
+
+def coarse_doubt(slide: Slide, model_mpp: float | None) -> str | None:
+    """Say that a slide's pixels are too large for what a model looks for.
+
+    Parameters
+    ----------
+    slide : Slide
+        Its pixel size counts.
+    model_mpp : float or None
+        Microns per pixel that the model wants; None: any.
+
+    Returns
+    -------
+    str or None
+        One sentence; None up to ``MOST_COARSER`` times the model's, to which a slide is enlarged.
+    """
+    if slide.mpp is None or model_mpp is None:
+        return None
+    mpp = math.sqrt(slide.mpp[0] * slide.mpp[1])
+    if mpp <= MOST_COARSER * model_mpp:
+        return None
+    return (
+        f"{slide.path}: its pixels are {mpp / model_mpp:.0f} times as large as the model's: what "
+        "the model looks for cannot be seen in it, and the result means nothing. Received: slide "
+        f"mpp={mpp:g}, model mpp={model_mpp:g}. This is an overview, or its pixel size is wrong; "
+        "if so, give the right one with --mpp."
+    )
+
+
+def painted_doubt(slide: Slide, counts: NDArray[np.int64]) -> str | None:
+    """Say that stains are painted in colours, which models of grey ones do not know.
+
+    One stain in one colour is seen as grey, and no doubt: :func:`painted_stain.painted_channel`.
+
+    Parameters
+    ----------
+    slide : Slide
+        For its path.
+    counts : int64, shape (3, n)
+        How often each value occurs in red, green and blue, from
+        :func:`cellseg.runtime.view.value_counts.count_samples`.
+
+    Returns
+    -------
+    str or None
+        One sentence; None where all channels reach a like height, as in grey images and in
+        transmitted light.
+    """
+    empty = empty_channels(counts)
+    if not empty:
+        return None
+    return (
+        f"{slide.path}: there is next to nothing in its {COLOURS[empty[0]]}: several stains are "
+        "painted in colours. A model that learned from grey fluorescence may find few cells or "
+        "none in it. Give the stain alone and in grey: in Fiji, Image > Color > Split Channels."
+    )
+
+
+def _oblong_doubt(slide: Slide) -> str | None:
+    if slide.mpp is None or max(slide.mpp) <= _MOST_OBLONG * min(slide.mpp):
+        return None
+    x, y = slide.mpp
+    return (
+        f"{slide.path}: its pixels are not square, and a model sees cells pressed flat. Received: "
+        f"mpp={x:.4g} x {y:.4g} (from {slide.properties.get('mpp from', 'the file')}). If that is "
+        "wrong, give the right one with --mpp; else resample the image to square pixels first."
+    )
+
+
+def _other_images_doubt(slide: Slide) -> str | None:
+    others = slide.properties.get(OTHER_IMAGES)
+    if others is None:
+        return None
+    return (
+        f"{slide.path}: the file holds more than one image, and only the largest is read. "
+        f"Not read: {others}. Save those as files of their own to have them segmented."
+    )

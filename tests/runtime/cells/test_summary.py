@@ -1,0 +1,99 @@
+"""What run.json says of cells, and of those in regions that were drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from shapely import contains_xy
+from shapely.geometry import Polygon
+
+from cellseg.runtime.cells.summary import summarize_cells
+from cellseg.runtime.slides.slide import ArraySlide, Level
+from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
+
+HW = (211, 305)
+RINGS = {
+    "tumour": [[20, 10], [150, 30], [140, 180], [30, 160]],
+    "stroma": [[120, 20], [300, 20], [300, 200]],
+}
+
+
+def geojson(path: Path) -> Path:
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+            "properties": {"name": name},
+        }
+        for name, ring in RINGS.items()
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def run(folder: Path, **options: Any) -> tuple[dict[str, Any], pd.DataFrame]:
+    head = CELL_HEAD
+    bundle = fake_bundle(folder / "m.cellseg", head=head).path
+    options = {"kind": "IdentityEngine", "tile_px": 64, "write": ("cells",)} | options
+    result, _ = run_fake(ArraySlide(nuclei_picture(*HW), 0.5), folder, bundle, **options)
+    return result.report, pd.read_parquet(result.folder / "cells.parquet")
+
+
+def test_counts_densities_and_histograms_are_those_of_the_table(tmp_path: Path) -> None:
+    report, frame = run(tmp_path)
+    summary = report["cells_summary"]
+    assert report["cells"] == {"nucleus": len(frame)}
+    assert summary["total"] == len(frame)
+    area_mm2 = HW[0] * HW[1] * 0.25e-6
+    assert summary["area_mm2"] == pytest.approx(area_mm2, rel=1e-5)
+    assert summary["density_per_mm2"] == pytest.approx(len(frame) / area_mm2, rel=1e-5)
+    assert summary["classes"] == {"nucleus": {"count": len(frame), "fraction": 1}}
+    assert summary["roi"] == []
+    for name, histogram in summary["histograms"].items():
+        edges, counts = np.array(histogram["edges"]), np.array(histogram["counts"])
+        assert counts.sum() == len(frame)
+        assert len(counts) == len(edges) - 1 == 40
+        # As numpy counts, with all that is larger in the last bin.
+        clipped = np.minimum(frame[name], np.nextafter(np.float32(edges[-1]), np.float32(0)))
+        expected = np.histogram(clipped, edges)[0]
+        assert np.abs(counts - expected).sum() <= 2  # edges are written with six digits
+        assert (frame[name] <= edges[-1]).mean() >= 0.99
+
+
+def test_cells_are_counted_in_each_region_by_their_centroids(tmp_path: Path) -> None:
+    report, frame = run(tmp_path, roi=geojson(tmp_path / "roi.geojson"))
+    regions = report["cells_summary"]["roi"]
+    assert [region["name"] for region in regions] == list(RINGS)
+    for region, ring in zip(regions, RINGS.values(), strict=True):
+        inside = contains_xy(Polygon(ring), frame["x_px"], frame["y_px"]).sum()
+        area_mm2 = Polygon(ring).area * 0.25e-6
+        assert 0 < inside < len(frame)
+        assert region["counts"] == {"nucleus": inside}
+        assert region["fractions"] == {"nucleus": 1}
+        assert region["area_mm2"] == pytest.approx(area_mm2, rel=1e-5)
+        assert region["density_per_mm2"] == pytest.approx(inside / area_mm2, rel=1e-5)
+    summary = report["cells_summary"]
+    assert summary["area_mm2"] == pytest.approx(sum(r["area_mm2"] for r in regions), rel=1e-5)
+
+
+def test_no_cells_have_no_fractions() -> None:
+    class Job:
+        class_names = ("background", "a", "b")
+        roi = None
+
+        class slide:
+            mpp = None
+            levels = (Level(5, 7, 1.0),)
+
+        class view:
+            mpp, l0_per_wl = None, 1.0
+
+    summary = summarize_cells(lambda: iter(()), Job)  # type: ignore[arg-type]
+    assert summary["classes"]["b"] == {"count": 0, "fraction": None}
+    assert summary["density_per_mm2"] is None
+    assert summary["histograms"]["solidity"]["counts"] == [0] * 40

@@ -1,0 +1,198 @@
+"""The choice of an engine rests on evidence, and is made once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from cellseg.errors import EngineError
+from cellseg.runtime.bundles.bundle import write_bundle
+from cellseg.runtime.engines import ENGINES, choose_engine, measure, open_engine, select
+from cellseg.runtime.engines.measure import Measurement, measure_speed
+from tests.bundles import make_bundle, make_manifest, tiny_onnx, variant_fields
+from tests.fakes import IdentityEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cellseg.runtime.bundles.bundle import Bundle
+
+HW = (32, 32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CELLSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "engines.json"
+
+
+@pytest.fixture
+def fastest(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the trial find the precisions in this order, and count the trials."""
+    speeds = {"int8": 2.0, "fp32": 1.0}
+    trials: list[str] = []
+
+    def measure(engines: dict[Any, Any]) -> dict[Any, Measurement]:
+        trials.append(",".join(map(str, engines)))
+        return {choice: Measurement(speeds[choice.precision]) for choice in engines}
+
+    monkeypatch.setattr(select, "measure_speed", measure)
+    return trials
+
+
+def bundle_with_int8(
+    path: Path, vs_fp32: dict[str, float] | None, agreement: Sequence[dict[str, object]] = ()
+) -> Bundle:
+    """Write a bundle whose "int8" file is the fp32 one: the choice reads the manifest only."""
+    data = tiny_onnx()
+    int8 = {"file": "model.int8.u8s8.onnx", "precision": "int8", "scheme": "u8s8"}
+    entries = (
+        variant_fields(data),
+        variant_fields(data, vs_fp32=vs_fp32, agreement=agreement, **int8),
+    )
+    files = {str(entry["file"]): data for entry in entries}
+    return write_bundle(path, make_manifest(*entries), files)
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(0.9934, "int8"), (0.981, "fp32")])
+def test_a_bundle_without_labelled_evidence_is_run_by_agreement_and_that_is_said(
+    tmp_path: Path,
+    fastest: list[str],
+    caplog: pytest.LogCaptureFixture,
+    kept: float,
+    expected: str,
+) -> None:
+    both = [{"tiles": 9, "dice": {"nucleus": share}, "engine": "e"} for share in (0.999, kept)]
+    bundle = bundle_with_int8(tmp_path / "b.cellseg", None, both)
+    with caplog.at_level("INFO", "cellseg"):
+        assert choose_engine(bundle, "auto", "auto", threads=1).precision == expected
+    assert f"agrees with fp32 to {kept:.4f}" in caplog.text
+    assert "not measured on labelled images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("vs_fp32", "expected"),
+    [
+        ({"dice_ratio": 0.999, "object_f1_ratio": 0.995}, "int8"),
+        ({"dice_ratio": 0.999, "object_f1_ratio": 0.95}, "fp32"),
+        (None, "fp32"),
+    ],
+    ids=["good enough", "too few objects found", "not measured"],
+)
+def test_fastest_variant_with_proven_quality_is_taken(
+    tmp_path: Path, fastest: list[str], vs_fp32: dict[str, float] | None, expected: str
+) -> None:
+    bundle = bundle_with_int8(tmp_path / "b.cellseg", vs_fp32)
+    assert choose_engine(bundle, "auto", "auto", threads=1).precision == expected
+
+
+def test_precision_that_is_asked_for_is_taken_without_proof(
+    tmp_path: Path, fastest: list[str]
+) -> None:
+    bundle = bundle_with_int8(tmp_path / "b.cellseg", None)
+    assert choose_engine(bundle, "onnxruntime", "int8", threads=1).precision == "int8"
+    assert fastest == []  # one candidate needs no trial
+
+
+def test_choice_is_remembered_and_explained(
+    tmp_path: Path, fastest: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg")
+    with caplog.at_level(logging.INFO, logger="cellseg"):
+        first = choose_engine(bundle, "auto", "fp32", threads=1)
+        again = choose_engine(bundle, "auto", "fp32", threads=1)
+    assert first == again
+    assert len(fastest) == 1
+    assert "is the fastest" in caplog.text
+    assert "measured earlier" in caplog.text
+
+
+def test_other_threads_or_another_bundle_are_tried_anew(tmp_path: Path, fastest: list[str]) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg")
+    other = make_bundle(tmp_path / "o.cellseg", data=tiny_onnx(seed=1))
+    choose_engine(bundle, "auto", "fp32", threads=1)
+    choose_engine(bundle, "auto", "fp32", threads=2)
+    choose_engine(other, "auto", "fp32", threads=1)
+    assert len(fastest) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}'])
+def test_damaged_memory_is_measured_over(
+    tmp_path: Path, fastest: list[str], cache: Path, content: str
+) -> None:
+    cache.parent.mkdir()
+    cache.write_text(content)
+    choose_engine(make_bundle(tmp_path / "b.cellseg"), "auto", "fp32", threads=1)
+    assert len(json.loads(cache.read_text())) >= 1
+
+
+def test_engine_that_fails_to_open_is_left_out(
+    tmp_path: Path,
+    fastest: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = replace(ENGINES["openvino"], import_name="json", module="no_such_module")
+    monkeypatch.setitem(ENGINES, "openvino", broken)
+    bundle = make_bundle(tmp_path / "b.cellseg")
+    assert choose_engine(bundle, "auto", "fp32", threads=1).engine == "onnxruntime"
+    assert "openvino fp32 cannot be used" in caplog.text
+
+
+def test_missing_engine_is_named_with_its_install_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = replace(ENGINES["openvino"], import_name="no_such_package")
+    monkeypatch.setitem(ENGINES, "openvino", absent)
+    with pytest.raises(EngineError, match="needs the package 'no_such_package'") as caught:
+        open_engine(make_bundle(tmp_path / "b.cellseg"), "openvino", "auto", HW)
+    assert caught.value.hint == "pip install openvino"
+
+
+def test_engine_that_is_not_in_the_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="engine must be one of"):
+        open_engine(make_bundle(tmp_path / "b.cellseg"), "tensorflow", "auto", HW)
+
+
+def test_precision_that_the_bundle_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"bundle with \['fp32'\]"):
+        open_engine(make_bundle(tmp_path / "b.cellseg"), "auto", "int8", HW)
+
+
+def test_trial_runs_every_engine_and_gives_speeds(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg")
+    engines = {"a": open_engine(bundle, "onnxruntime", "fp32", HW, threads=1)}
+    measured = measure_speed(engines, rounds=1, round_s=0.0)
+    assert np.isfinite(measured["a"].px_per_s)
+    assert measured["a"].px_per_s > 0
+
+
+class TimedEngine(IdentityEngine):
+    """Takes a given time for a tile, on a clock of the test's."""
+
+    now_s = 0.0
+
+    def __init__(self, tile_s: float) -> None:
+        super().__init__(HW)
+        self.tile_s, self.tiles, self.concurrency = tile_s, 0, 1
+
+    def infer(self, tile: Any, out: Any = None) -> Any:
+        TimedEngine.now_s += self.tile_s
+        self.tiles += 1
+        return super().infer(tile, out)
+
+
+def test_an_engine_without_a_chance_gets_no_further_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: TimedEngine.now_s)
+    engines = {"fast": TimedEngine(0.01), "near": TimedEngine(0.015), "slow": TimedEngine(0.1)}
+    measured = measure_speed(engines, rounds=2, round_s=0.1)
+    assert engines["slow"].tiles == 2
+    assert min(engines["fast"].tiles, engines["near"].tiles) > 10
+    assert measured["fast"].px_per_s == pytest.approx(32 * 32 / 0.01)
+    assert measured["slow"].px_per_s == pytest.approx(32 * 32 / 0.1)

@@ -1,0 +1,147 @@
+"""What a run will hold is counted beforehand; little of it grows with the slide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from cellseg.errors import TilePlanError
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.bundles.manifest import Head
+from cellseg.runtime.jobs.job import prepare
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.jobs.outputs import OVERVIEW_LONGEST_PX
+from cellseg.runtime.memory.budget import BASE_BYTES, plan_memory
+from cellseg.runtime.memory.footprint import (
+    files_bytes,
+    held_bytes,
+    memory_for,
+    region_threads,
+    tile_cost,
+    try_engine,
+)
+from cellseg.runtime.shapes.geojson import Region
+from cellseg.runtime.shapes.roi import Roi
+from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.tiles.plan import plan_tiles
+from cellseg.runtime.tissue.mask import TissueMask
+from tests.fakes import CELL_HEAD, IdentityEngine, fake_bundle, nuclei_picture, run_fake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellseg.runtime.jobs.job import Job
+
+GIGAPIXEL_SIDES = (32_768, 65_536, 131_072)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    bundle = Bundle.open(fake_bundle(tmp_path / "fake.cellseg").path)
+    return prepare(ArraySlide(nuclei_picture(90, 120)), bundle, InferOptions())
+
+
+def of_side(job: Job, side: int, *, part: float = 1.0) -> Job:
+    """Return the job as it would be for a square slide of which a part is tissue."""
+    plan = plan_tiles((side, side), 1024, 96, 16)
+    mask = TissueMask(np.ones((min(4096, side // 16),) * 2, bool), (16.0, 16.0), "bright")
+    todo = np.arange(int(len(plan) * part))
+    view = SimpleNamespace(hw=(side, side), scale=1.0, mpp=None)
+    return replace(job, plan=plan, mask=mask, todo=todo, view=view)  # type: ignore[arg-type]
+
+
+def test_what_writers_hold_does_not_grow_with_a_slide(job: Job) -> None:
+    sizes = [files_bytes(of_side(job, side)) for side in GIGAPIXEL_SIDES]
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0] > OVERVIEW_LONGEST_PX**2 * 16
+
+
+def test_what_grows_with_a_slide_is_a_few_megabytes_a_gigapixel(job: Job) -> None:
+    sizes = [held_bytes(of_side(job, side, part=0.02)) / 2**20 for side in GIGAPIXEL_SIDES]
+    assert sizes[0] < sizes[1] < sizes[2] < 64
+    assert held_bytes(job) < 2**16
+
+
+def test_one_to_sixteen_gigapixels_are_planned_within_ten_percent(job: Job) -> None:
+    engine = IdentityEngine((1024, 1024), concurrency=2)
+    options = InferOptions(max_ram_bytes=1536 * 2**20)
+    engine.name = "openvino"
+    plans = [
+        memory_for(of_side(job, side, part=0.02), engine, options, 2) for side in GIGAPIXEL_SIDES
+    ]
+    totals = [plan.total_bytes for plan in plans]
+    assert max(totals) <= 1536 * 2**20
+    assert max(totals) / min(totals) < 1.1
+    assert len({(plan.workers, plan.batch) for plan in plans}) == 1
+
+
+def telling_cells(job: Job) -> Job:
+    card = job.bundle.manifest
+    head = Head.model_validate(CELL_HEAD)
+    bundle = replace(job.bundle, manifest=card.model_copy(update={"head": head}))
+    return replace(job, bundle=bundle)
+
+
+@pytest.mark.parametrize("side", [500, 2000, 32_768])
+def test_cells_are_counted_by_the_windows_that_an_image_has(job: Job, side: int) -> None:
+    plain, cells = of_side(job, side), of_side(telling_cells(job), side)
+    usual_px, grown_px = (min(side, 1024 + 2 * margin) ** 2 for margin in (128, 512))
+    least = (usual_px + grown_px) * 26  # measured: one window that grew, beside a usual one
+    assert least < files_bytes(cells) < files_bytes(plain) + 1.5 * least
+
+
+def test_of_a_strongly_reduced_slide_what_is_read_counts_too(job: Job) -> None:
+    cells = of_side(telling_cells(job), 2000)
+    reduced = replace(cells, view=SimpleNamespace(hw=cells.view.hw, scale=3.9, mpp=None))
+    assert files_bytes(reduced) > files_bytes(cells) + 2**25
+
+
+def test_cells_are_told_apart_by_as_many_threads_as_have_room(job: Job) -> None:
+    cells = of_side(telling_cells(job), 32_768)
+    small, large = (
+        plan_memory(tile_cost(cells, "openvino", 2), max_ram_bytes=budget, cores=4)
+        for budget in (None, 16 * 2**30)
+    )
+    most = replace(large, cache_bytes=2**30)
+    assert region_threads(cells, small) >= 2
+    assert region_threads(cells, most) > region_threads(cells, large)
+
+
+def test_regions_masks_and_tables_are_counted(job: Job) -> None:
+    ring = np.array([(0.0, 0), (90, 0), (45, 90)])
+    roi = Roi.of([Region(None, ((ring,),))], 1.0, (90, 120), "r")
+    assert held_bytes(replace(job, roi=roi)) == held_bytes(job) + roi.nbytes
+    mask = TissueMask(np.ones((50, 60), bool), (2.0, 2.0), "given")
+    assert held_bytes(replace(job, mask=mask)) == held_bytes(job) + 3000 - job.mask.mask.nbytes
+
+
+def test_an_engine_that_takes_more_than_expected_is_counted_as_it_is(job: Job) -> None:
+    expected = tile_cost(job, "openvino", 2)
+    assert expected.engine_bytes == 2 * expected.tile_px * expected.engine_bytes_per_px
+    assert tile_cost(job, "openvino", 2, 10**9).engine_bytes == 10**9
+    assert tile_cost(job, "unheard of", 1).engine_bytes_per_px >= expected.engine_bytes_per_px
+
+
+def test_trying_an_engine_keeps_all_its_callers_busy_at_once() -> None:
+    engine = IdentityEngine((64, 64), concurrency=3)
+    assert try_engine(engine, None) == 0
+    assert engine.calls == 3
+    assert try_engine(engine, 0) >= 0
+
+
+def test_a_budget_that_the_engine_breaks_is_refused_with_the_number_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = fake_bundle(tmp_path / "fake.cellseg").path
+    slide: Any = ArraySlide(nuclei_picture(90, 90))
+    monkeypatch.setattr("cellseg.runtime.infer.try_engine", lambda *_: 2 * 2**30)
+    with pytest.raises(TilePlanError, match=r"need about \d+ MiB") as caught:
+        run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=2**30)
+    needed = int(str(caught.value.hint).split("--max-ram ")[1].split("M")[0])
+    assert needed * 2**20 >= 2 * 2**30 + BASE_BYTES
+    result, _ = run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=needed * 2**20)
+    assert result.report["status"] == "done"

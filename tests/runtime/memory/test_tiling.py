@@ -1,0 +1,142 @@
+"""The tile of a run: the user's, that of before, what fits, what is fastest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from cellseg.errors import TilePlanError
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.jobs.job import prepare, with_tile
+from cellseg.runtime.jobs.options import InferOptions
+from cellseg.runtime.memory import tiling
+from cellseg.runtime.memory.budget import plan_memory
+from cellseg.runtime.memory.footprint import tile_cost
+from cellseg.runtime.memory.tiling import fitting_tiles, most_at_once, tile_for
+from cellseg.runtime.slides.slide import ArraySlide
+from tests.bundles import make_bundle
+from tests.fakes import nuclei_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellseg.runtime.jobs.job import Job
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Job:
+    """Prepare a job of a slide of 10 000 x 10 000 px, of which nothing is read."""
+    bundle = Bundle.open(make_bundle(tmp_path / "b.cellseg").path)
+    slide = ArraySlide(np.broadcast_to(np.uint8(7), (10_000, 10_000)))
+    return prepare(slide, bundle, InferOptions())
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Let every trial find the largest tile to be the fastest, and keep what was asked."""
+    asked: list[dict[str, Any]] = []
+
+    def fastest(shares: dict[int, float], usual_px: int, *_: Any) -> int:
+        asked.append({"sides": sorted(shares), "usual": usual_px})
+        return max(shares)
+
+    monkeypatch.setattr(tiling, "fastest_tile_px", fastest)
+    monkeypatch.setattr(
+        tiling, "choose_engine", lambda *_: SimpleNamespace(engine="openvino", precision="fp32")
+    )
+    return asked
+
+
+def test_a_large_run_takes_the_fastest_of_what_fits(
+    large: Job, trials: list[dict[str, Any]]
+) -> None:
+    assert tile_for(large, InferOptions(threads=1, max_ram_bytes=2**32)) == 2048
+    assert trials == [{"sides": [512, 768, 1024, 1536, 2048], "usual": 1024}]
+    budget = InferOptions(threads=1, max_ram_bytes=1200 * 2**20)
+    chosen = tile_for(large, budget)
+    assert 1024 <= chosen < 2048
+    assert max(trials[-1]["sides"]) == chosen
+
+
+def test_unasked_no_tile_is_tried_that_takes_far_more_memory_than_the_usual(
+    large: Job, trials: list[dict[str, Any]]
+) -> None:
+    assert tile_for(large, InferOptions(threads=1)) == 1024
+    assert tile_for(large, InferOptions(threads=4)) == 1024  # the usual one may take more
+    assert [trial["sides"] for trial in trials] == [[512, 768, 1024]] * 2
+
+
+def test_a_small_run_is_not_tried(tmp_path: Path, trials: list[dict[str, Any]]) -> None:
+    bundle = Bundle.open(make_bundle(tmp_path / "b.cellseg").path)
+    job = prepare(ArraySlide(nuclei_picture(300, 300)), bundle, InferOptions())
+    assert tile_for(job, InferOptions()) == 1024
+    assert tile_for(job, InferOptions(max_ram_bytes=2**31)) == 1024
+    assert trials == []
+
+
+def test_blended_tiles_keep_their_size(large: Job, trials: list[dict[str, Any]]) -> None:
+    options = InferOptions(blend="hann")
+    job = with_tile(replace(large, plan=with_tile(large, options, 512).plan), options, 1024)
+    assert job.blend is not None
+    assert tile_for(job, options) == 1024
+    assert trials == []
+
+
+def test_a_tighter_budget_gets_smaller_tiles_and_a_hopeless_one_the_smallest(large: Job) -> None:
+    def largest(mebibytes: int) -> int:
+        budget = InferOptions(max_ram_bytes=mebibytes * 2**20)
+        return max(fitting_tiles(large, budget, "openvino", 2))
+
+    sizes = [largest(mebibytes) for mebibytes in (8000, 2000, 1200, 900, 1)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (2048, 256)
+    assert len(set(sizes)) > 2
+
+
+def test_every_size_that_fits_can_be_planned(large: Job) -> None:
+    options = InferOptions(max_ram_bytes=900 * 2**20)
+    for side, at_once in fitting_tiles(large, options, "openvino", 2).items():
+        cost = tile_cost(with_tile(large, options, side), "openvino", at_once)
+        plan_memory(cost, max_ram_bytes=options.max_ram_bytes)
+    cost = tile_cost(with_tile(large, options, 2048), "openvino", 2)
+    with pytest.raises(TilePlanError):
+        plan_memory(cost, max_ram_bytes=options.max_ram_bytes)
+
+
+def test_another_tile_keeps_mask_and_range(large: Job) -> None:
+    other = with_tile(large, InferOptions(), 512)
+    assert other.mask is large.mask
+    assert other.seen == large.seen
+    assert len(other.todo) == len(other.plan) > len(large.plan)
+    assert with_tile(large, InferOptions(), large.plan.y.tile_px) is large
+
+
+def test_with_many_cores_fewer_tiles_are_computed_at_once_rather_than_small_ones(
+    large: Job, trials: list[dict[str, Any]]
+) -> None:
+    options = InferOptions(threads=16, max_ram_bytes=3 * 2**29)
+    wide_halo = prepare(large.slide, Bundle.open("nuclei"), InferOptions())  # 96 px
+    fitting = fitting_tiles(wide_halo, options, "openvino", 16)
+    assert fitting[384] == 16
+    assert 1 <= fitting[1024] < 16
+    assert list(fitting.values()) == sorted(fitting.values(), reverse=True)
+    assert tile_for(wide_halo, options) >= 1024
+    assert tile_for(large, options) > 0  # 8 px: small tiles lose little, and are not avoided
+    assert [trial["usual"] for trial in trials] == [1024, 384]
+
+
+def test_a_plan_that_fits_leaves_it_to_the_engine_how_many_tiles_go_side_by_side(
+    large: Job,
+) -> None:
+    def at_once(**options: Any) -> int | None:
+        return most_at_once(large, InferOptions(threads=16, **options))
+
+    assert at_once(max_ram_bytes=2**36) is None
+    assert at_once(max_ram_bytes=3 * 2**29) in (1, 2, 4)
+    assert at_once(max_ram_bytes=1) == 1
+    assert at_once(max_ram_bytes=1, engine="onnxruntime") is None
+    assert at_once(max_ram_bytes=2**36, tiles_at_once=3) == 3

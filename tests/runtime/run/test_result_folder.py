@@ -1,0 +1,45 @@
+"""The folder of a result."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from cellseg.runtime.run.result_folder import LOG_NAME, logged_to, result_folder
+
+
+def test_folders_are_named_after_their_slides() -> None:
+    assert result_folder("a/b.ome.tiff", "out") == Path("out/b")
+    assert result_folder("a/b.c.svs", "out") == Path("out/b.c")
+    assert result_folder("a/dicom-folder", "out") == Path("out/dicom-folder")
+    assert result_folder("<array>", "out") == Path("out/_array_")
+
+
+def test_no_name_leads_to_another_folder() -> None:
+    for name in ("...png", "..png", "....tif"):
+        assert result_folder(name, "out") == Path("out/slide")
+    assert result_folder(".png", "out") == Path("out/.png")
+
+
+def test_a_folder_of_files_has_no_suffix_and_a_store_has(tmp_path: Path) -> None:
+    for name in ("1.2.840.1", "a.zarr"):
+        (tmp_path / name).mkdir()
+    assert result_folder(tmp_path / "1.2.840.1", "out") == Path("out/1.2.840.1")
+    assert result_folder(tmp_path / "a.zarr", "out") == Path("out/a")
+
+
+def test_a_log_that_cannot_be_kept_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / LOG_NAME).mkdir()
+    with logged_to(tmp_path):
+        logging.getLogger("cellseg.runtime").info("a line")
+    assert "a line" in caplog.text
+    assert list((tmp_path / LOG_NAME).iterdir()) == []
+
+
+def test_what_fails_while_a_log_is_kept_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="a disk is gone"), logged_to(tmp_path):
+        raise OSError("a disk is gone")
