@@ -21,10 +21,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cellseg.train.recipe import load_recipe
+from cellseg.train.augment.warp import draw_warp, sample_image, sample_mask
+from cellseg.train.recipes.recipe import load_recipe
 from cellseg.train.sections import AugmentRecipe
 from cellseg.train.seed.augment import AUGMENT_OFF
-from cellseg.train.warp import draw_warp, sample_image, sample_mask
 
 RESULT = Path(__file__).parent / "results" / "augment.json"
 RADIUS, AMOUNT = 0.3, 0.3
@@ -82,7 +82,7 @@ def lens_times(size: int, repeats: int) -> dict[str, float]:
 
 def crop_time(size: int, repeats: int) -> float:
     """Median seconds of a crop with all that seed 001 switches on."""
-    from cellseg.train.augment import jitter_intensity
+    from cellseg.train.augment.crop import jitter_intensity
 
     recipe = load_recipe("deepcell").augment
     rng = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def crop_time(size: int, repeats: int) -> float:
 
 def step_time(size: int, repeats: int) -> float:
     """Median seconds of a training step for one image, network of seed 002."""
-    from cellseg.train.models import build_network
+    from cellseg.train.networks.model import build_network
     from cellseg.train.objectives import make_loss
 
     model = build_network(load_recipe("leukemia"))

@@ -22,8 +22,8 @@ WANTED = {"dsb-fluorescence": (0.90, 0.05), "kromp": (0.78, 0.10), "dsb-he": (0.
 
 def main() -> None:
     """Score, print, keep."""
-    from cellseg.train.instances import instance_scores
-    from cellseg.train.recipe import load_recipe
+    from cellseg.train.recipes.recipe import load_recipe
+    from cellseg.train.scores.instances import instance_scores
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)

@@ -65,9 +65,9 @@ def lay_out(items: list[Item], held_out: list[int], folder: Path) -> None:
 
 def run_fold(recipe: Recipe, items: list[Item], held_out: list[int], work: Path) -> dict:
     """Train on the rest; pixels (right, found, true) of each image at each threshold."""
-    from cellseg.train.fit import train
-    from cellseg.train.predict import open_predictor
-    from cellseg.train.truth import labelled_images
+    from cellseg.train.loop.fit import train
+    from cellseg.train.networks.predict import open_predictor
+    from cellseg.train.scores.truth import labelled_images
 
     lay_out(items, held_out, work / "data" / recipe.sources[0].path)
     predictor = open_predictor(train(recipe, work / "data", work / "run"), recipe)
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--scored", type=int, help="folds to train and score, the largest first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    from cellseg.train.recipe import load_recipe
+    from cellseg.train.recipes.recipe import load_recipe
 
     quiet = {"watch.plain": False}
     recipe = load_recipe(options.recipe, quiet | dict(map(parse_setting, options.set)))

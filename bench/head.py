@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from cellseg.train.evaluate import SourceScore
+    from cellseg.train.scores.evaluate import SourceScore
     from cellseg.train.sections import Recipe
 
 THRESHOLDS = (0.5,)
@@ -55,8 +55,8 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
     import keras
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
-    from cellseg.train.data import load_source
-    from cellseg.train.evaluate import score_image, summarize, whole_image_predictor
+    from cellseg.train.images.cells import load_source
+    from cellseg.train.scores.evaluate import score_image, summarize, whole_image_predictor
     from cellseg.train.sections import Recipe
 
     recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import keras
 
-from cellseg.train.models import load_network
-from cellseg.train.norms import settle_norms
+from cellseg.train.networks.model import load_network
+from cellseg.train.networks.norms import settle_norms
 from cellseg.train.sections import Recipe
-from cellseg.train.task import open_task
+from cellseg.train.tasks.task import open_task
 
 SETTLING_STEPS = 25  # as a run that begins with a bundle
 MEASURING_STEPS = range(1000, 1150)  # of crops; a norm's memory is 50 of them

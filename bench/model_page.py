@@ -23,7 +23,7 @@ LAST_EPOCHS = 5
 
 def scores_table(folder: Path) -> str:
     """Format ``summary.json`` of `evaluate`."""
-    from cellseg.train.evaluate import SourceScore, format_table
+    from cellseg.train.scores.evaluate import SourceScore, format_table
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return format_table({name: SourceScore(**score) for name, score in summary.items()})

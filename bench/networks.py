@@ -54,11 +54,11 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
     import keras
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
-    from cellseg.train.data import load_source
-    from cellseg.train.evaluate import score_images, summarize, whole_image_predictor
-    from cellseg.train.fit import train
-    from cellseg.train.models import kflop_per_pixel
-    from cellseg.train.recipe import load_recipe
+    from cellseg.train.images.cells import load_source
+    from cellseg.train.loop.fit import train
+    from cellseg.train.networks.model import kflop_per_pixel
+    from cellseg.train.recipes.recipe import load_recipe
+    from cellseg.train.scores.evaluate import score_images, summarize, whole_image_predictor
 
     recipe = load_recipe(
         "nuclei",
@@ -109,9 +109,9 @@ def open_engines(folder: Path, tiles: list[np.ndarray]) -> dict[str, Any]:
     """Export a trained network and open it in OpenVINO as fp32 and int8."""
     import keras
 
-    from cellseg.export.quantize import quantize_u8s8
-    from cellseg.export.ranges import collect_distributions
-    from cellseg.export.translate import float_graph
+    from cellseg.export.precisions.ranges import collect_distributions
+    from cellseg.export.precisions.u8s8 import quantize_u8s8
+    from cellseg.export.sources.translate import float_graph
     from cellseg.runtime.engines import ENGINES, EngineOptions
 
     model = keras.saving.load_model(folder / "best.keras", compile=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cellseg.train.recipe import recipe_schema
-from cellseg.train.recipe_page import recipe_page, seed_keys_page
+from cellseg.train.recipes.page import recipe_page, seed_keys_page
+from cellseg.train.recipes.recipe import recipe_schema
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

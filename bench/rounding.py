@@ -17,14 +17,14 @@ from typing import Any
 import onnx
 from contest import save_record
 
-from cellseg.export.images import read_images
-from cellseg.export.judging import Judging
+from cellseg.export.images.export_images import read_images
+from cellseg.export.judging.judging import Judging
+from cellseg.export.judging.quality import versus_fp32
 from cellseg.export.options import ExportOptions
-from cellseg.export.quality import versus_fp32
-from cellseg.export.quantize import last_convolutions, quantize_u8s8
-from cellseg.export.ranges import collect_distributions
-from cellseg.export.rounding import round_weights, second_moments
-from cellseg.export.sqnr import measure_noise
+from cellseg.export.precisions.ranges import collect_distributions
+from cellseg.export.precisions.rounding import round_weights, second_moments
+from cellseg.export.precisions.sqnr import measure_noise
+from cellseg.export.precisions.u8s8 import last_convolutions, quantize_u8s8
 from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.evaluation.quality import ModelRunner
 

@@ -24,8 +24,8 @@ from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import open_engine
 from cellseg.runtime.evaluation.metrics import dice
 from cellseg.runtime.segmenter import Segmenter
-from cellseg.train.data import normalized
-from cellseg.train.masks import read_grey, read_image
+from cellseg.train.images.cells import normalized
+from cellseg.train.images.masks import read_grey, read_image
 from cellseg.train.sections import NormalizeRecipe
 
 SIDE = 512

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellseg.train.data import source_images
-from cellseg.train.recipe import load_recipe
+from cellseg.train.images.cells import source_images
+from cellseg.train.recipes.recipe import load_recipe
 
 if TYPE_CHECKING:
     from cellseg.train.sections import SourceRecipe

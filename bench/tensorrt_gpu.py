@@ -87,8 +87,8 @@ def set_cache(folder: str) -> Any:
 
 def compare(engine: Any, model: bytes) -> dict[str, float]:
     """Compare with the graph computed on the CPU as it stands."""
-    from cellseg.export.builder import INPUT
-    from cellseg.export.tensors import literal_session
+    from cellseg.export.onnx_graph.builder import INPUT
+    from cellseg.export.onnx_graph.tensors import literal_session
 
     tile = np.random.default_rng(0).integers(0, 256, (*engine.tile_hw, 3), np.uint8)
     (expected,) = literal_session(model).run(None, {INPUT: tile[np.newaxis]})

@@ -17,7 +17,7 @@ MODELS = ("cellseg/models/nuclei.cellseg", "examples/models/blood.cellseg")
 
 def main() -> None:
     """Build, count, write."""
-    from cellseg.export.tensorrt import build_engines
+    from cellseg.export.targets.tensorrt import build_engines
     from cellseg.runtime.bundles.bundle import Bundle
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

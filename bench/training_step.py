@@ -71,8 +71,8 @@ def main() -> None:
 
 def trained(name: str, data: Path, steps: int, way: str) -> dict[str, float]:
     """Train two epochs; return the seconds of the second, and what the system took of both."""
-    import cellseg.train.fit as module
-    from cellseg.train.recipe import load_recipe
+    import cellseg.train.loop.fit as module
+    from cellseg.train.recipes.recipe import load_recipe
 
     recipe = load_recipe(name)
     fit = recipe.fit.model_copy(update={"epochs": 2, "steps_per_epoch": steps})

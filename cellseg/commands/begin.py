@@ -48,7 +48,7 @@ def begin_file(recipe: Recipe, folder: Path, resume: bool) -> Path | None:
 
     bundle = Bundle.open(begin)
     with needs_extra("train"):
-        from cellseg.train.fit import check_folder
+        from cellseg.train.loop.fit import check_folder
     check_folder(recipe, folder, resume)
     return _read_back(bundle, recipe, folder)
 
@@ -56,8 +56,8 @@ def begin_file(recipe: Recipe, folder: Path, resume: bool) -> Path | None:
 def _read_back(bundle: Bundle, recipe: Recipe, folder: Path) -> Path:
     with needs_extra("train,export"):
         from cellseg.export.read_back import read_back
-        from cellseg.train.models import build_network
-        from cellseg.train.recipe import recipe_of_bundle
+        from cellseg.train.networks.model import build_network
+        from cellseg.train.recipes.recipe import recipe_of_bundle
     try:
         trained = recipe_of_bundle(bundle)
     except RecipeError:  # of another version; its network may well be the run's own

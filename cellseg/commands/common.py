@@ -93,7 +93,7 @@ def load_recipe(name: str, settings: list[str] | None, verbose: bool) -> Recipe:
     show_logs(verbose)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
     with needs_extra("train"):
-        from cellseg.train.recipe import load_recipe
+        from cellseg.train.recipes.recipe import load_recipe
     return load_recipe(name, dict(map(opt.parse_setting, settings or ())))
 
 

@@ -119,8 +119,8 @@ def preview(
     """
     resolved = load_recipe(recipe, settings, verbose)
     with needs_extra("train"):
-        from cellseg.train.preview import preview_sheet
-        from cellseg.train.recipe import data_folder
+        from cellseg.train.loop.preview import preview_sheet
+        from cellseg.train.recipes.recipe import data_folder
     with progress_bar() as progress:
         preview_sheet(resolved, data_folder(recipe, data), out, count, progress)
     typer.echo(out)

@@ -99,7 +99,7 @@ def _needs(name: str, settings: list[str] | None) -> RecipeNeeds:
             "note: what the network sees is not known: pip install 'cellseg[train]'", err=True
         )
     else:
-        from cellseg.train.models import reach_of
+        from cellseg.train.networks.model import reach_of
 
         reach = reach_of(recipe)
     instances, fit = recipe.target.kind == "instances", recipe.input.fit

@@ -14,7 +14,7 @@ from cellseg.commands.common import needs_extra, print_json, progress_bar, repor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cellseg.export.tensorrt import EngineFile
+    from cellseg.export.targets.tensorrt import EngineFile
     from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = ["export"]
@@ -103,7 +103,7 @@ def _export_engines(
     from cellseg.runtime.bundles.bundle import Bundle
 
     with needs_extra("export"):
-        from cellseg.export.tensorrt import build_engines
+        from cellseg.export.targets.tensorrt import build_engines
     engines = build_engines(Bundle.open(bundle), capabilities, tile_px, folder)
     if as_json:
         print_json({"engines": [engine.to_json() for engine in engines]})

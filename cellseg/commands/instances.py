@@ -88,7 +88,7 @@ def scores_of_model(
 ) -> Iterator[InstanceScore]:
     """Score a bundle on the images of a recipe."""
     with needs_extra("train"):
-        from cellseg.train.instances import instance_scores
+        from cellseg.train.scores.instances import instance_scores
     return _tracked(instance_scores(recipe, data, split, model, engine, precision))
 
 

@@ -49,11 +49,11 @@ def inspect(
 
 def _inspect_recipe(path: str, as_json: bool) -> None:
     with needs_extra("train"):
-        from cellseg.train.recipe import load_recipe
+        from cellseg.train.recipes.recipe import load_recipe
     recipe = load_recipe(path)
     if as_json:
         with needs_extra("train"):
-            from cellseg.train.models import summarize_network
+            from cellseg.train.networks.model import summarize_network
         network = summarize_network(recipe).as_dict()
         plain = recipe.model_dump(mode="json")
         print_json({"kind": "recipe", "path": path, "recipe": plain, "network": network})

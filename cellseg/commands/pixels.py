@@ -12,7 +12,7 @@ from cellseg.commands.common import load_recipe, needs_extra, print_json, progre
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:
-    from cellseg.train.predict import Predictor
+    from cellseg.train.networks.predict import Predictor
     from cellseg.train.sections import Recipe
 
 __all__ = ["Request", "evaluate_pixels", "infer_recipe", "is_recipe_file", "scores_pixels"]
@@ -62,14 +62,14 @@ def scores_pixels(recipe: Recipe, model: str | None) -> bool:
 def evaluate_pixels(recipe: Recipe, ask: Request, as_json: bool) -> None:
     """Score and write; prints a table, or JSON."""
     with needs_extra("train"):
-        from cellseg.train.pixel_report import format_scores, report_pixels
+        from cellseg.train.scores.pixel_report import format_scores, report_pixels
     if ask.split not in ("train", "valid", "test"):
         raise DataError(f"--split must be train, valid or test. Received: {ask.split}.")
     recipe, predictor, folder = _open(recipe, ask)
     ways = ("plain", "tiled") if ask.tiled else ("plain",)
     out = ask.out or (None if folder is None else folder / f"evaluation-{ask.split}")
     if ask.cam:
-        from cellseg.train.cam import require_cam, write_cams
+        from cellseg.train.scores.cam import require_cam, write_cams
 
         require_cam(predictor)
         if out is None:
@@ -103,7 +103,7 @@ def infer_recipe(
     """Segment the folders that a recipe names, and print where the masks are."""
     recipe = load_recipe(name, None, verbose)
     with needs_extra("train"):
-        from cellseg.train.apply import apply_recipe
+        from cellseg.train.scores.apply import apply_recipe
     root = Path(name).parent
     ask = Request(root, root, "test", model, False, False, out, engine, precision)
     recipe, predictor, _ = _open(recipe, ask)
@@ -118,8 +118,8 @@ def infer_recipe(
 def _open(recipe: Recipe, ask: Request) -> tuple[Recipe, Predictor, Path | None]:
     """Open the model: the recipe it was trained with, itself, and the run's folder if it is one."""
     with needs_extra("train"):
-        from cellseg.train.predict import open_predictor
-        from cellseg.train.recipe import recipe_of_run, run_folder
+        from cellseg.train.networks.predict import open_predictor
+        from cellseg.train.recipes.recipe import recipe_of_run, run_folder
     chosen = Path(ask.model) if ask.model is not None else run_folder(recipe, ask.home)
     if ask.model is None and not chosen.is_dir():
         raise DataError(

@@ -40,9 +40,9 @@ def convert(
       cellseg-cli recipe convert train_eval_infer.config -o skin.toml
     """
     show_logs(False)
-    from cellseg.train.recipe import check_recipe
+    from cellseg.train.recipes.recipe import check_recipe
+    from cellseg.train.recipes.toml_text import recipe_text
     from cellseg.train.seed.convert import convert_config
-    from cellseg.train.toml_text import recipe_text
 
     found = convert_config(config)
     recipe = check_recipe(found.tree, config)
@@ -83,17 +83,17 @@ def check(
     if data is None:
         return
     with needs_extra("train"):
-        from cellseg.train.task import open_task
+        from cellseg.train.tasks.task import open_task
     typer.echo(f"\n{open_task(resolved, data).summary}")
 
 
 def described(recipe: Recipe) -> str:
     """Set out a recipe's keys and, where Keras is installed, what its network is like."""
-    from cellseg.train.recipe import describe_recipe
+    from cellseg.train.recipes.recipe import describe_recipe
 
     lines = ["not summed up: Keras is not installed (pip install 'cellseg[train]')"]
     if find_spec("keras") is not None:
-        from cellseg.train.models import summarize_network
+        from cellseg.train.networks.model import summarize_network
 
         lines = summarize_network(recipe).lines()
     return "\n".join([describe_recipe(recipe), "", "network", *(f"  {line}" for line in lines)])
@@ -106,7 +106,7 @@ def schema() -> None:
     Example:
       cellseg-cli recipe schema > recipe.schema.json
     """
-    from cellseg.train.recipe import recipe_schema
+    from cellseg.train.recipes.recipe import recipe_schema
 
     print_json(recipe_schema())
 
@@ -120,7 +120,7 @@ def list_recipes(as_json: opt.AsJson = False) -> None:
       cellseg-cli recipe list
       cellseg-cli train nuclei --data DATA
     """
-    from cellseg.train.recipe import load_recipe, shipped_recipes
+    from cellseg.train.recipes.recipe import load_recipe, shipped_recipes
 
     found = {name: load_recipe(name) for name in shipped_recipes()}
     if as_json:

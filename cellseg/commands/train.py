@@ -63,8 +63,8 @@ def train(
         settings = [*(settings or ()), f"fit.init={begin}"]
     resolved = load_recipe(recipe, settings, verbose)
     with needs_extra("train"):
-        from cellseg.train.fit import train as train_model
-        from cellseg.train.recipe import data_folder, recipe_path, run_folder
+        from cellseg.train.loop.fit import train as train_model
+        from cellseg.train.recipes.recipe import data_folder, recipe_path, run_folder
     root = data_folder(recipe, data)
     folder = run_folder(resolved, recipe_path(recipe).parent, out)
     keras_file = begin_file(resolved, folder, resume)
@@ -122,7 +122,7 @@ def evaluate(
         )
     resolved = load_recipe(recipe, settings, verbose)
     with needs_extra("train"):
-        from cellseg.train.recipe import data_folder, recipe_path
+        from cellseg.train.recipes.recipe import data_folder, recipe_path
     root, home = data_folder(recipe, data), recipe_path(recipe).parent
     ask = pix.Request(root, home, split, model, tiled, cam, out, engine, precision)
     if instances:
@@ -138,7 +138,7 @@ def evaluate(
 def _evaluate_objects(recipe: Recipe, ask: pix.Request, as_json: bool) -> None:
     """Score the cells of a bundle, source by source."""
     with needs_extra("train"):
-        from cellseg.train.evaluate import evaluate_bundle, format_table
+        from cellseg.train.scores.evaluate import evaluate_bundle, format_table
     bundle = ask.model or _USUAL_MODEL
     summary = evaluate_bundle(
         recipe, ask.root, ask.split, bundle, ask.out, ask.engine, ask.precision

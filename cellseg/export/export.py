@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import ExportError
-from cellseg.export.floor import check_floor
-from cellseg.export.images import ExportImages, read_images
-from cellseg.export.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
-from cellseg.export.judging import judges_of
-from cellseg.export.model_file import ModelFile
+from cellseg.export.checks.parity import MAX_DIFFERENCE, Parity, measure_parity
+from cellseg.export.checks.placement import check_placement
+from cellseg.export.checks.probes import fit_tile, probe_images
+from cellseg.export.checks.receptive_field import ReceptiveField, choose_halo, measure_reach
+from cellseg.export.images.export_images import ExportImages, read_images
+from cellseg.export.judging.floor import check_floor
+from cellseg.export.judging.int8 import Int8Choice, Int8Lab, choose_int8, choose_tflite_int8
+from cellseg.export.judging.judging import judges_of
+from cellseg.export.judging.model_file import ModelFile
+from cellseg.export.judging.scoring import REFERENCE, Scorer, engines_of
+from cellseg.export.judging.sqnr_report import write_report
+from cellseg.export.onnx_graph.reach import total_stride
 from cellseg.export.options import ExportOptions, check_options
-from cellseg.export.parity import MAX_DIFFERENCE, Parity, measure_parity
-from cellseg.export.placement import check_placement
-from cellseg.export.probes import fit_tile, probe_images
+from cellseg.export.precisions.ranges import collect_distributions
+from cellseg.export.precisions.simulate import SimulatedRunner
 from cellseg.export.provenance import Measured, export_notes
-from cellseg.export.ranges import collect_distributions
-from cellseg.export.reach import total_stride
-from cellseg.export.receptive_field import ReceptiveField, choose_halo, measure_reach
 from cellseg.export.report import ExportReport
-from cellseg.export.scoring import REFERENCE, Scorer, engines_of
-from cellseg.export.simulate import SimulatedRunner
-from cellseg.export.source import open_source
-from cellseg.export.sqnr_report import write_report
-from cellseg.export.translate import for_onnx
+from cellseg.export.sources.source import open_source
+from cellseg.export.sources.translate import for_onnx
 from cellseg.runtime.bundles.bundle import Manifest, Variant, write_bundle
 from cellseg.runtime.evaluation.quality import ModelRunner, Runner
 from cellseg.runtime.machine.facts import usable_cores
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from cellseg.export.float16 import Largest
-    from cellseg.export.judging import Judging, Progress
-    from cellseg.export.tensorrt import EngineFile
+    from cellseg.export.judging.judging import Judging, Progress
+    from cellseg.export.precisions.float16 import Largest
+    from cellseg.export.targets.tensorrt import EngineFile
     from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = ["ExportOptions", "ExportReport", "export_run"]
@@ -126,7 +126,7 @@ class _Export:
         capabilities = self.options.compute_capabilities
         if not capabilities:
             return ()
-        from cellseg.export.tensorrt import build_engines
+        from cellseg.export.targets.tensorrt import build_engines
 
         folder = self.options.output.parent
         return tuple(build_engines(bundle, capabilities, self.options.engine_tile_px, folder))
@@ -167,14 +167,14 @@ class _Export:
         """Make the float files beside that of fp32, and compare them with the source."""
         files = []
         if "fp16" in self.options.precisions:
-            from cellseg.export.float16 import to_float16
+            from cellseg.export.precisions.float16 import to_float16
 
             half, self.largest = to_float16(graph, collect_distributions(graph, tiles))
             _LOG.info("float16: largest value %.4g at %r", self.largest.value, self.largest.layer)
             files.append(ModelFile(half.SerializeToString(), "fp16"))
             self.check_parity(files[-1], "onnxruntime", tiles)
         if "tflite" in self.options.targets:
-            from cellseg.export.tflite import float_tflite
+            from cellseg.export.targets.tflite import float_tflite
 
             files.append(ModelFile(float_tflite(plain), "fp32", "tflite"))
             self.check_parity(files[-1], "litert", tiles)
@@ -217,7 +217,7 @@ class _Export:
                 choice = choose_int8(lab, methods, runners, scheme, self.options.floor)
                 files.append(ModelFile(choice.model, "int8", scheme=scheme, choice=choice))
         if "tflite" in self.options.targets:
-            from cellseg.export.tflite import int8_tflite
+            from cellseg.export.targets.tflite import int8_tflite
 
             choice = choose_tflite_int8(
                 lab,

@@ -167,6 +167,6 @@ def _check_targets(targets: tuple[str, ...]) -> None:
     if unknown or not targets:
         raise ExportError(f"target must be one of {TARGETS}. Received: {list(targets)}.")
     if "tflite" in targets:
-        from cellseg.export.tflite import require_tensorflow
+        from cellseg.export.targets.tflite import require_tensorflow
 
         require_tensorflow()

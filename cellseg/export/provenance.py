@@ -8,11 +8,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cellseg.export.float16 import Largest
-    from cellseg.export.int8 import Int8Choice
-    from cellseg.export.parity import Parity
-    from cellseg.export.receptive_field import ReceptiveField
-    from cellseg.export.source import Source
+    from cellseg.export.checks.parity import Parity
+    from cellseg.export.checks.receptive_field import ReceptiveField
+    from cellseg.export.judging.int8 import Int8Choice
+    from cellseg.export.precisions.float16 import Largest
+    from cellseg.export.sources.source import Source
 
 __all__ = ["Measured", "export_notes"]
 

@@ -17,8 +17,8 @@ import onnx
 from onnx import numpy_helper
 
 from cellseg.errors import ExportError
-from cellseg.export.parity import MAX_DIFFERENCE, keras_predict, measure_parity
-from cellseg.export.translate import float_graph
+from cellseg.export.checks.parity import MAX_DIFFERENCE, keras_predict, measure_parity
+from cellseg.export.sources.translate import float_graph
 from cellseg.layers.folded import is_norm, set_folded
 from cellseg.runtime.evaluation.quality import ModelRunner
 

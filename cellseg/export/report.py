@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cellseg.export.int8 import Int8Choice
-    from cellseg.export.parity import Parity
-    from cellseg.export.receptive_field import ReceptiveField
-    from cellseg.export.tensorrt import EngineFile
+    from cellseg.export.checks.parity import Parity
+    from cellseg.export.checks.receptive_field import ReceptiveField
+    from cellseg.export.judging.int8 import Int8Choice
+    from cellseg.export.targets.tensorrt import EngineFile
     from cellseg.runtime.bundles.bundle import Bundle
 
 __all__ = ["ExportReport"]

@@ -2,7 +2,7 @@
 
 At inference such a layer is as good as the one that was folded. In training it is not: it would
 divide by the spread of a batch, which the folded weights have in them already. So its statistics
-are measured before training goes on (`cellseg.train.norms`).
+are measured before training goes on (`cellseg.train.networks.norms`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cellseg.train.recipe import load_recipe
+from cellseg.train.recipes.recipe import load_recipe
 
 
 @pytest.fixture

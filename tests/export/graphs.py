@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto
 
-from cellseg.export.builder import INPUT, OUTPUT, GraphBuilder
+from cellseg.export.onnx_graph.builder import INPUT, OUTPUT, GraphBuilder
 
 if TYPE_CHECKING:
     import onnx

@@ -13,8 +13,8 @@ import pytest
 
 from cellseg.errors import ExportError, SlideError
 from cellseg.export.export import ExportOptions, export_run
-from cellseg.export.judging import Judging
-from cellseg.export.quantize import last_convolutions
+from cellseg.export.judging.judging import Judging
+from cellseg.export.precisions.u8s8 import last_convolutions
 from cellseg.runtime.bundles.bundle import Agreement, Bundle, Variant
 from cellseg.runtime.engines import open_engine
 from tests.export.graphs import noise

@@ -11,9 +11,9 @@ import pytest
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("keras", reason="needs the [train] extra")
 
-from cellseg.export.quantize import quantize_u8s8  # noqa: E402
-from cellseg.export.ranges import collect_distributions  # noqa: E402
-from cellseg.export.translate import for_onnx, plain_graph  # noqa: E402
+from cellseg.export.precisions.ranges import collect_distributions  # noqa: E402
+from cellseg.export.precisions.u8s8 import quantize_u8s8  # noqa: E402
+from cellseg.export.sources.translate import for_onnx, plain_graph  # noqa: E402
 from cellseg.runtime.engines import EngineOptions  # noqa: E402
 from cellseg.runtime.engines.openvino import OpenVinoEngine  # noqa: E402
 from cellseg.runtime.engines.trim import NOTHING, Sides, infer_seen  # noqa: E402

@@ -13,11 +13,11 @@ pytest.importorskip("onnx", reason="needs the [export] extra")
 
 from cellseg.errors import ExportError  # noqa: E402
 from cellseg.export.read_back import read_back  # noqa: E402
-from cellseg.export.translate import float_graph  # noqa: E402
+from cellseg.export.sources.translate import float_graph  # noqa: E402
 from cellseg.layers.folded import is_folded, is_norm  # noqa: E402
 from cellseg.runtime.bundles.bundle import Bundle  # noqa: E402
 from cellseg.train.families import build_model  # noqa: E402
-from cellseg.train.norms import settle_norms  # noqa: E402
+from cellseg.train.networks.norms import settle_norms  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
 from tests.export.networks import run_keras  # noqa: E402
 

@@ -17,9 +17,9 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 import cellseg  # noqa: E402
 from cellseg.layers import in_full_precision  # noqa: E402
-from cellseg.train.cam import seg_grad_cam  # noqa: E402
 from cellseg.train.families import build_model  # noqa: E402
 from cellseg.train.objectives import LOSSES, make_loss  # noqa: E402
+from cellseg.train.scores.cam import seg_grad_cam  # noqa: E402
 from tests.train.small_families import SMALL, batch, small  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -47,7 +47,7 @@ for name in sys.argv[4].split(","):
     loss = make_loss(name)(known["truth"], known["guess"])
     found[f"loss/{name}"] = keras.ops.convert_to_numpy(loss)
 if found["backend"] != "jax":
-    from cellseg.train.cam import seg_grad_cam
+    from cellseg.train.scores.cam import seg_grad_cam
     model, (image, _) = build_model("unet", SMALL["unet"]), batch("unet")
     model.set_weights([known[f"unet/{i}"] for i in range(len(model.weights))])
     found["cam"] = seg_grad_cam(model, image[0].astype(np.uint8), 0)

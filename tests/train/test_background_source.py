@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("keras", reason="needs the [train] extra")
 
-from cellseg.train.class_task import ClassTask
-from cellseg.train.pairs import find_pairs, masks_of
-from cellseg.train.recipe import load_recipe
+from cellseg.train.images.pairs import find_pairs, masks_of
+from cellseg.train.recipes.recipe import load_recipe
 from cellseg.train.sections import Recipe
+from cellseg.train.tasks.class_task import ClassTask
 
 
 def write(folder: Path, names: list[str], masked: bool) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("onnx", reason="needs the [export] extra")
 
 from cellseg.cli import app  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
-from tests.train.test_fit import write_discs  # noqa: E402
+from tests.train.loop.test_fit import write_discs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -17,9 +17,9 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 from cellseg.cli import app  # noqa: E402
 from cellseg.errors import DataError, TrainingError  # noqa: E402
-from cellseg.train import callbacks  # noqa: E402
-from cellseg.train.fit import train  # noqa: E402
-from cellseg.train.recipe import load_recipe  # noqa: E402
+from cellseg.train.loop import callbacks  # noqa: E402
+from cellseg.train.loop.fit import train  # noqa: E402
+from cellseg.train.recipes.recipe import load_recipe  # noqa: E402
 from tests.train.project import write_discs, write_project  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -74,7 +74,7 @@ def test_a_seeds_file_evaluates_as_it_is_plain_and_tiled(project: Path) -> None:
 def test_a_backend_without_class_activation_says_so_before_it_scores(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cellseg.train.cam.keras.backend.backend", lambda: "jax")
+    monkeypatch.setattr("cellseg.train.scores.cam.keras.backend.backend", lambda: "jax")
     answer = run("evaluate", str(project), "--cam", "-o", str(tmp_path / "out"))
     assert answer.exit_code == 1
     assert "need TensorFlow or torch" in answer.output
@@ -179,7 +179,7 @@ def test_bad_data_is_named_before_any_work(
 def test_one_black_mask_among_others_is_only_said(
     project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from cellseg.train.task import open_task
+    from cellseg.train.tasks.task import open_task
 
     config = copied(project, tmp_path)
     black = config.parent.parent / "data" / "train" / "masks" / "2.png"
@@ -189,7 +189,7 @@ def test_one_black_mask_among_others_is_only_said(
 
 
 def test_data_may_name_the_data_set_itself(project: Path, tmp_path: Path) -> None:
-    from cellseg.train.pairs import find_pairs
+    from cellseg.train.images.pairs import find_pairs
 
     write_discs(tmp_path / "train", 4, (40, 40))
     pairs = find_pairs(load_recipe(project), tmp_path, "train")

@@ -15,16 +15,16 @@ keras = pytest.importorskip("keras", reason="needs the [train] extra")
 
 from cellseg.data.smear.classes import CLASSES  # noqa: E402
 from cellseg.errors import DataError, RecipeError  # noqa: E402
-from cellseg.train.callbacks import EpochEnd  # noqa: E402
-from cellseg.train.class_task import ClassTask  # noqa: E402
 from cellseg.train.families.summary import summarize  # noqa: E402
-from cellseg.train.fit import check_folder  # noqa: E402
-from cellseg.train.models import build_network, load_network  # noqa: E402
+from cellseg.train.images.pairs import find_pairs  # noqa: E402
+from cellseg.train.loop.callbacks import EpochEnd  # noqa: E402
+from cellseg.train.loop.fit import check_folder  # noqa: E402
+from cellseg.train.loop.run_state import RunState  # noqa: E402
+from cellseg.train.networks.model import build_network, load_network  # noqa: E402
 from cellseg.train.objectives import make_loss  # noqa: E402
-from cellseg.train.pairs import find_pairs  # noqa: E402
-from cellseg.train.recipe import load_recipe  # noqa: E402
-from cellseg.train.run_state import RunState  # noqa: E402
+from cellseg.train.recipes.recipe import load_recipe  # noqa: E402
 from cellseg.train.sections import Recipe  # noqa: E402
+from cellseg.train.tasks.class_task import ClassTask  # noqa: E402
 
 
 def write_squares(folder: Path, names: str, value: int = 1) -> None:

@@ -13,11 +13,11 @@ import numpy as np  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from cellseg.cli import app  # noqa: E402
-from cellseg.export.reach import structural_reach  # noqa: E402
-from cellseg.export.translate import plain_graph  # noqa: E402
+from cellseg.export.onnx_graph.reach import structural_reach  # noqa: E402
+from cellseg.export.sources.translate import plain_graph  # noqa: E402
 from cellseg.train.families import build_model, parse_params  # noqa: E402
 from cellseg.train.families.summary import macs, measured_reach, summarize_family  # noqa: E402
-from cellseg.train.models import reach_of  # noqa: E402
+from cellseg.train.networks.model import reach_of  # noqa: E402
 from cellseg.train.sections import Recipe  # noqa: E402
 from tests.train.small_families import CLASSES, SMALL, WITH_BACKBONE, small  # noqa: E402
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import onnx
 
 from cellseg.errors import ExportError
-from cellseg.export.graph import Graph
+from cellseg.export.onnx_graph.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

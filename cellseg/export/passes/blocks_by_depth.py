@@ -13,13 +13,13 @@ import numpy as np
 from onnx import helper
 
 from cellseg.errors import ExportError
-from cellseg.export.graph import attribute
+from cellseg.export.onnx_graph.graph import attribute
 from cellseg.export.passes.conv_transpose import POINTWISE
 
 if TYPE_CHECKING:
     import onnx
 
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["BlocksByDepth"]
 

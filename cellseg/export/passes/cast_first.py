@@ -16,7 +16,7 @@ from cellseg.errors import ExportError
 if TYPE_CHECKING:
     import onnx
 
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["CastFirst"]
 

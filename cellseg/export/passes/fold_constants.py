@@ -12,7 +12,7 @@ from cellseg.errors import ExportError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["FoldConstants"]
 

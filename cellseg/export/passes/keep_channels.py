@@ -14,13 +14,13 @@ import onnx
 from onnx import helper
 
 from cellseg.errors import ExportError
-from cellseg.export.graph import attribute
+from cellseg.export.onnx_graph.graph import attribute
 from cellseg.export.passes.conv_transpose import POINTWISE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["KeepChannels"]
 

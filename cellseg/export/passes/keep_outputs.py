@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["KeepOutputs"]
 

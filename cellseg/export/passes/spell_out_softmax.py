@@ -13,12 +13,12 @@ import numpy as np
 from onnx import helper
 
 from cellseg.errors import ExportError
-from cellseg.export.graph import attribute
+from cellseg.export.onnx_graph.graph import attribute
 
 if TYPE_CHECKING:
     import onnx
 
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["SpellOutSoftmax"]
 

@@ -19,7 +19,7 @@ from onnx import helper
 from cellseg.errors import ExportError
 
 if TYPE_CHECKING:
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 __all__ = ["TakeBgr"]
 

@@ -8,7 +8,8 @@ whose kernel is its stride does the same in one go, and writes each value to its
     conv 1x1, C to s*s*K  -  DepthToSpace, s      =      ConvolutionBackpropData s x s, C to K
 
 Values are the same sums of the same products. What a transposed convolution can't have is a step of
-its own for each place within a block; `cellseg.export.quantize` gives those of one channel one.
+its own for each place within a block; `cellseg.export.precisions.u8s8` gives those of one channel
+one.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from cellseg.train.images.targets import BACKGROUND
 from cellseg.train.losses.pixel import registered
-from cellseg.train.targets import BACKGROUND
 
 __all__ = ["InteriorBorderLoss"]
 

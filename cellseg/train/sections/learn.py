@@ -37,7 +37,7 @@ class TargetRecipe(Section):
 
     @property
     def widths(self) -> tuple[int, int, float]:
-        """What `cellseg.train.targets.interior_border` asks for beside labels."""
+        """What `cellseg.train.images.targets.interior_border` asks for beside labels."""
         return self.border_px, self.gap_px, self.border_share
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellseg.errors import ExportError
-from cellseg.export.graph import Graph, attribute
+from cellseg.export.onnx_graph.graph import Graph, attribute
 from cellseg.export.passes import run_pass
 from cellseg.export.passes.blocks_by_depth import BlocksByDepth
 from tests.export.graphs import Sketch, noise, run_onnx

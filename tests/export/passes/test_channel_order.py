@@ -54,7 +54,7 @@ def test_graph_without_an_order_is_left_alone() -> None:
 
 
 def test_order_that_was_not_folded_is_seen() -> None:
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
     turned = run_pass(TakeBgr(), Sketch().conv(3).model()).model
     with pytest.raises(ExportError, match="a Gather is left"):

@@ -12,7 +12,7 @@ from cellseg.export.passes.fold_batchnorm import FoldBatchNorm
 from tests.export.graphs import Sketch, ops
 
 if TYPE_CHECKING:
-    from cellseg.export.graph import Graph
+    from cellseg.export.onnx_graph.graph import Graph
 
 
 class Breaks:

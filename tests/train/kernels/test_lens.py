@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cellseg.train.augment.warp import _lens_ratios as lens_ratios
 from cellseg.train.kernels.lens import bend
-from cellseg.train.warp import _lens_ratios as lens_ratios
 
 
 def tables(amount: float, count: int) -> np.ndarray:

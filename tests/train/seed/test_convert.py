@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cellseg.errors import RecipeError
-from cellseg.train.recipe import check_recipe, load_recipe
+from cellseg.train.recipes.recipe import check_recipe, load_recipe
+from cellseg.train.recipes.toml_text import recipe_text
 from cellseg.train.seed.convert import convert_config
 from cellseg.train.seed.ini import read_ini
 from cellseg.train.seed.keys import KEYS
-from cellseg.train.toml_text import recipe_text
 from tests.train.seed.printed import SKIN_CANCER
 
 # What seed 004 prints, its slips in keys included, and a comma that became a full stop.

@@ -22,11 +22,11 @@ tensorflow = pytest.importorskip("tensorflow")
 
 from cellseg.cli import app  # noqa: E402
 from cellseg.runtime.bundles.bundle import Bundle  # noqa: E402
-from cellseg.train.masks import read_image  # noqa: E402
-from cellseg.train.pairs import IMAGE_SUFFIXES  # noqa: E402
-from cellseg.train.predict import open_predictor  # noqa: E402
-from cellseg.train.recipe import load_recipe, recipe_of_run  # noqa: E402
-from cellseg.train.stock import prepare_image  # noqa: E402
+from cellseg.train.images.masks import read_image  # noqa: E402
+from cellseg.train.images.pairs import IMAGE_SUFFIXES  # noqa: E402
+from cellseg.train.images.stock import prepare_image  # noqa: E402
+from cellseg.train.networks.predict import open_predictor  # noqa: E402
+from cellseg.train.recipes.recipe import load_recipe, recipe_of_run  # noqa: E402
 from tests.train.seed.printed import write_seed  # noqa: E402
 
 pytestmark = [

@@ -1,0 +1,1 @@
+"""A user's own ONNX file in the form of our graphs."""

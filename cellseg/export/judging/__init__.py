@@ -1,0 +1,1 @@
+"""What each file of a bundle is worth, and which is taken."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: built, looked at, run for their tensors."""

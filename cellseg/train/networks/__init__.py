@@ -1,0 +1,1 @@
+"""Networks of recipes, and what they say of an image."""

@@ -1,0 +1,1 @@
+"""Recipes: read, shown, and those that ship."""

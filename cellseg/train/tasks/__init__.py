@@ -1,0 +1,1 @@
+"""What is learned: numbered cells, or classes of pixels."""

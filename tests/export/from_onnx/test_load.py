@@ -1,0 +1,194 @@
+"""Files of newer opsets, with weights beside them, or of other floats: read, or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from cellseg.errors import ExportError
+from cellseg.export.from_onnx.load import load_onnx, normalized
+
+
+def model_of(
+    nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray[Any, Any]], opset: int = 18
+) -> onnx.ModelProto:
+    """Make a network from "x" to "y", float (N, 4, H, W)."""
+    sides = ["N", 4, "H", "W"]
+    graph = helper.make_graph(
+        nodes, "own",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def run(model: onnx.ModelProto) -> np.ndarray[Any, Any]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = np.random.default_rng(0).normal(0, 2, (1, 4, 8, 6)).astype(np.float32)
+    name = session.get_inputs()[0].name
+    return np.asarray(session.run(None, {name: values})[0])
+
+
+def numbers(*values: float, dtype: Any = np.int64) -> np.ndarray[Any, Any]:
+    return np.array(values, dtype)
+
+
+NEWER: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray[Any, Any]], int]] = {
+    "gelu": ([helper.make_node("Gelu", ["x"], ["y"])], {}, 20),
+    "gelu by tanh": ([helper.make_node("Gelu", ["x"], ["y"], approximate="tanh")], {}, 20),
+    "mish": ([helper.make_node("Mish", ["x"], ["y"])], {}, 18),
+    "split": (
+        [
+            helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+            helper.make_node("Mul", ["a", "b"], ["y"]),
+        ],
+        {},
+        18,
+    ),
+    "mean with axes": (
+        [helper.make_node("ReduceMean", ["x", "axes"], ["y"], noop_with_empty_axes=0)],
+        {"axes": numbers(1)},
+        18,
+    ),
+    "resize": (
+        [
+            helper.make_node(
+                "Resize", ["x", "", "scales"], ["y"], mode="linear", antialias=0,
+                keep_aspect_ratio_policy="stretch",
+            )
+        ],
+        {"scales": numbers(1, 1, 2, 2, dtype=np.float32)},
+        19,
+    ),
+    "pad of two axes": (
+        [helper.make_node("Pad", ["x", "pads", "", "axes"], ["y"], mode="reflect")],
+        {"pads": numbers(1, 2, 1, 2), "axes": numbers(2, 3)},
+        18,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_newer_operators_are_respelled(name: str) -> None:
+    model = model_of(*NEWER[name])
+    found = normalized(model)
+    assert [entry.version for entry in found.opset_import] == [17]
+    np.testing.assert_allclose(run(found), run(model), atol=1e-6)
+
+
+def test_what_17_has_not_is_named(tmp_path: Path) -> None:
+    node = helper.make_node("GroupNormalization", ["x", "s", "b"], ["y"], "odd", num_groups=2)
+    weights = {name: np.ones(2, np.float32) for name in "sb"}
+    with pytest.raises(ExportError, match=r"'odd' \(GroupNormalization\), which is newer"):
+        normalized(model_of([node], weights))
+
+
+def test_what_is_constant_is_computed() -> None:
+    weights = {"a": numbers(1, dtype=np.float32), "b": numbers(2, dtype=np.float32)}
+    nodes = [
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Sqrt", ["c"], ["d"]),
+        helper.make_node("Mul", ["x", "d"], ["y"]),
+    ]
+    model = model_of(nodes, weights, 17)
+    found = normalized(model)
+    assert [node.op_type for node in found.graph.node] == ["Mul"]
+    np.testing.assert_array_equal(run(found), run(model))
+
+
+def test_nodes_that_share_a_name_get_their_own() -> None:
+    nodes = [helper.make_node("Relu", [a], [b], "same") for a, b in (("x", "m"), ("m", "y"))]
+    assert len({node.name for node in normalized(model_of(nodes, {}, 17)).graph.node}) == 2
+
+
+def written(model: onnx.ModelProto, folder: Path, **how: Any) -> Path:
+    onnx.save(model, folder / "own.onnx", **how)
+    return folder / "own.onnx"
+
+
+def test_weights_beside_the_file_are_read(tmp_path: Path) -> None:
+    weights = {"w": np.random.default_rng(0).normal(0, 1, (1, 4, 1, 1)).astype(np.float32)}
+    model = model_of([helper.make_node("Mul", ["x", "w"], ["y"])], weights, 17)
+    expected = run(model)
+    path = written(
+        model, tmp_path, save_as_external_data=True, location="own.onnx.data", size_threshold=0
+    )
+    np.testing.assert_array_equal(run(normalized(load_onnx(path))), expected)
+    (tmp_path / "own.onnx.data").unlink()
+    with pytest.raises(ExportError, match="file beside it") as caught:
+        load_onnx(path)
+    assert ".data" in (caught.value.hint or "")
+
+
+def test_weights_elsewhere_on_the_disk_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(16))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = model_of([helper.make_node("Mul", ["x", "w"], ["y"])], {}, 17)
+    outside = model.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[1, 4, 1, 1])
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="../secret")
+    (folder / "own.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ExportError, match="file beside it"):
+        load_onnx(folder / "own.onnx")
+
+
+def test_half_precision_is_refused_by_name(tmp_path: Path) -> None:
+    half = {"w": np.ones((1, 4, 1, 1), np.float16)}
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("Mul", ["h", "w"], ["m"]),
+        helper.make_node("Cast", ["m"], ["y"], to=TensorProto.FLOAT),
+    ]
+    with pytest.raises(ExportError, match="'w' in FLOAT16") as caught:
+        load_onnx(written(model_of(nodes, half, 17), tmp_path))
+    assert "--precision fp16" in (caught.value.hint or "")
+
+
+def test_a_batch_norm_that_still_learns_is_refused(tmp_path: Path) -> None:
+    names = ["x", *"abcd"]
+    node = helper.make_node("BatchNormalization", names, ["y", "m", "v"], "odd", training_mode=1)
+    model = model_of([node], {name: np.ones(4, np.float32) for name in "abcd"}, 17)
+    with pytest.raises(ExportError, match="'odd'.*training mode"):
+        load_onnx(written(model, tmp_path))
+
+
+def test_a_quantized_file_is_refused(tmp_path: Path) -> None:
+    weights = {"s": np.array(0.1, np.float32), "z": np.array(0, np.uint8)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "odd"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    with pytest.raises(ExportError, match=r"must be float.*'odd' \(QuantizeLinear\)"):
+        load_onnx(written(model_of(nodes, weights, 17), tmp_path))
+
+
+def test_functions_of_the_file_are_written_out(tmp_path: Path) -> None:
+    twice = helper.make_function(
+        "mine", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    model = model_of([helper.make_node("Twice", ["x"], ["y"], domain="mine")], {}, 17)
+    model.functions.append(twice)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    found = normalized(load_onnx(written(model, tmp_path)))
+    assert [node.op_type for node in found.graph.node] == ["Add"]
+
+
+def test_a_branch_is_refused_by_name(tmp_path: Path) -> None:
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"])], "branch", [],
+        [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    node = helper.make_node("If", ["c"], ["y"], "odd", then_branch=branch, else_branch=branch)
+    model = model_of([node], {"c": np.array(True)}, 17)
+    with pytest.raises(ExportError, match=r"same for every image. Received: 'odd' \(If\)"):
+        load_onnx(written(model, tmp_path))
