@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from contest import save_record, words_of_machine
 from pages import write_section
 
-from cellseg.bench.markdown import spread_words, table
 from cellseg.bench.record import Estimate, Report, load_report
+from cellseg.bench.reports.markdown import spread_words, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

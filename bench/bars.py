@@ -14,7 +14,7 @@ import argparse
 
 from bar_list import BARS
 
-from cellseg.bench.markdown import table
+from cellseg.bench.reports.markdown import table
 
 HEADS = ("of", "what", "wanted", "measured", "met", "how")
 

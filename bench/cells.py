@@ -7,9 +7,9 @@
     python bench/cells.py write --cells 1000000        GeoJSON and Parquet: seconds and memory
     python bench/cells.py polygons                     polygon -> raster -> compare
 
-Slides are made of a pattern of nuclei (`cellseg.bench.oracle_slide`); the engine gives back what is
-painted there, so that all but the network is measured. Each part prints a line of JSON and adds it
-to bench/results/cells.json; it exits with 1 where a cell is lost, doubled, cut, or differs.
+Slides are made of a pattern of nuclei (`cellseg.bench.slides.oracle_slide`); the engine gives back
+what is painted there, so that all but the network is measured. Each part prints a line of JSON and
+adds it to bench/results/cells.json; it exits with 1 where a cell is lost, doubled, cut, or differs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.bench.oracle_slide import (
+from cellseg.bench.rounds.process import run_process
+from cellseg.bench.slides.oracle_slide import (
     CELLS,
     OracleEngine,
     Pattern,
@@ -32,7 +33,6 @@ from cellseg.bench.oracle_slide import (
     oracle_bundle,
     regions_of,
 )
-from cellseg.bench.process import run_process
 from cellseg.console import BenchDisplay, RunDisplay, stderr
 from cellseg.runtime.infer import infer_slide
 from cellseg.runtime.jobs.options import InferOptions

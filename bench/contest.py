@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cellseg.bench.process import Finish
+    from cellseg.bench.rounds.process import Finish
 
 
 @dataclass

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.commands.options import parse_setting
-from cellseg.data.dataset import open_dataset
-from cellseg.data.leaks import find_leaks, join_groups
+from cellseg.data.form.dataset import open_dataset
+from cellseg.data.splits.leaks import find_leaks, join_groups
 
 if TYPE_CHECKING:
-    from cellseg.data.dataset import Item
+    from cellseg.data.form.dataset import Item
     from cellseg.train.sections import Recipe
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.bench.process import ProcessFailed, run_process
+from cellseg.bench.rounds.process import ProcessFailed, run_process
 
 if TYPE_CHECKING:
     import argparse
@@ -44,8 +44,8 @@ def ours(row: Row, tile_px: int, seconds: float) -> float:
     code = (
         "import sys, json, time\n"
         "from contextlib import closing\n"
-        "from cellseg.bench.sampling import Amount, sample_beside, warm_up\n"
-        "from cellseg.bench.tiles import cells_picture\n"
+        "from cellseg.bench.meters.sampling import Amount, sample_beside, warm_up\n"
+        "from cellseg.bench.rounds.tiles import cells_picture\n"
         "from cellseg.runtime.bundles.bundle import Bundle\n"
         "from cellseg.runtime.engines import open_engine\n"
         f"tile = cells_picture({tile_px}, {tile_px})\n"

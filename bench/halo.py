@@ -19,7 +19,7 @@ import numpy as np
 from contest import save_record
 
 from cellseg import Bundle
-from cellseg.bench.tiles import cells_picture
+from cellseg.bench.rounds.tiles import cells_picture
 from cellseg.runtime.engines import open_engine
 from cellseg.runtime.engines.trim import NOTHING, Sides, infer_seen
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cellseg.data.overlaps import overlapping_pairs, points_of
-from cellseg.data.pairs import IMAGE_SUFFIXES
+from cellseg.data.form.pairs import IMAGE_SUFFIXES
+from cellseg.data.splits.overlaps import overlapping_pairs, points_of
 
 RESULT = Path(__file__).parent / "results" / "leaks.json"
 SHARES = (0.25, 0.5, 0.75)

@@ -32,8 +32,8 @@ class Who:
 
 def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
     """Kept megapixels a second of the engine on tiles in memory."""
-    from cellseg.bench.sampling import Amount, sample_beside, warm_up
-    from cellseg.bench.tiles import tiles_of
+    from cellseg.bench.meters.sampling import Amount, sample_beside, warm_up
+    from cellseg.bench.rounds.tiles import tiles_of
     from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import open_engine
 
@@ -52,7 +52,7 @@ def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
 
 def decode_alone(slide_path: Path, model: str, threads: int) -> float:
     """Megapixels a second of reading the whole working level once, band by band."""
-    from cellseg.bench.tiles import open_view
+    from cellseg.bench.rounds.tiles import open_view
     from cellseg.runtime.bundles.bundle import Bundle
 
     view = open_view(slide_path, Bundle.open(model))

@@ -18,7 +18,7 @@ import openvino as ov
 from contest import save_record
 
 from cellseg import Bundle
-from cellseg.bench.tiles import cells_picture
+from cellseg.bench.rounds.tiles import cells_picture
 
 FILES = {"fp32": "model.fp32.onnx", "int8": "model.int8.u8s8.onnx"}
 LEAST_MS = 0.1

@@ -21,7 +21,7 @@ from contest import save_record, spread
 from halo import core
 
 from cellseg import Bundle, CellsegError
-from cellseg.bench.tiles import cells_picture
+from cellseg.bench.rounds.tiles import cells_picture
 from cellseg.runtime.engines import open_engine
 from cellseg.runtime.engines.measure import measure_speed
 from cellseg.runtime.engines.trim import Sides

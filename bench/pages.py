@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cellseg.bench.markdown import fill_section
+from cellseg.bench.reports.markdown import fill_section
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -28,8 +28,8 @@ from line_up import WHOLE, Contestant, at_patches, contestants
 from pages import write_section
 from peers_page import engines_markdown, peers_html, peers_markdown
 
-from cellseg.bench.cell_counts import count_cells
-from cellseg.bench.process import Finish, ProcessFailed, run_process
+from cellseg.bench.rounds.process import Finish, ProcessFailed, run_process
+from cellseg.bench.slides.cell_counts import count_cells
 from cellseg.runtime.evaluation.metrics import dice
 from cellseg.runtime.machine.facts import usable_cores
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from contest import spread, words_of_machine
 
-from cellseg.bench.markdown import table
-from cellseg.bench.page import document
-from cellseg.bench.plots import Bar, value_bars
+from cellseg.bench.reports.markdown import table
+from cellseg.bench.reports.page import document
+from cellseg.bench.reports.plots import Bar, value_bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

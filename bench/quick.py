@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from measure import Who, decode_alone, engine_alone, whole_run
 
-from cellseg.bench.fingerprint import fingerprint
-from cellseg.bench.intervals import t_factor
-from cellseg.bench.page import document
-from cellseg.bench.plots import history_plot
-from cellseg.bench.watch import MachineWatch, doubts
+from cellseg.bench.meters.fingerprint import fingerprint
+from cellseg.bench.meters.watch import MachineWatch, doubts
+from cellseg.bench.reports.intervals import t_factor
+from cellseg.bench.reports.page import document
+from cellseg.bench.reports.plots import history_plot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +161,7 @@ def run_python(code: str) -> float:
 
 def measure() -> dict[str, Any]:
     """Return a new entry of the history."""
-    from cellseg.bench.tiles import made_slide
+    from cellseg.bench.rounds.tiles import made_slide
 
     machine, watch = fingerprint(), MachineWatch()
     with tempfile.TemporaryDirectory() as folder:

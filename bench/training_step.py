@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 from contest import Tally, save_record, spread
 
-from cellseg.bench.process import run_process
+from cellseg.bench.rounds.process import run_process
 
 RESULT = Path(__file__).parent / "results" / "training-step.json"
 WAYS = ("kept", "returned")

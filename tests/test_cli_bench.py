@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cellseg.cli import app
-from tests.bench.reports import MACHINE, made_report, made_row
+from tests.bench.made_reports import MACHINE, made_report, made_row
 from tests.bundles import make_bundle
 
 

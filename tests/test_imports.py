@@ -138,6 +138,8 @@ FLOORS = {
         ("sources", "images"),
         ("judging",),
     ),
+    "data": (("form",), ("annotations", "splits", "stats"), ("smear",)),
+    "bench": (("options", "record", "slides"), ("meters",), ("reports",), ("rounds",)),
 }
 """Packages of each part and modules that they use, the ground first; other modules lie above."""
 

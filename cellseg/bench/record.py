@@ -276,7 +276,7 @@ class Report(_Part):
     command: str
     settings: dict[str, Any]
     machine: dict[str, Any]
-    """Fingerprint: see `cellseg.bench.fingerprint`."""
+    """Fingerprint: see `cellseg.bench.meters.fingerprint`."""
     models: dict[str, ModelFacts]
     peaks: dict[str, Peak | None]
     """By precision."""

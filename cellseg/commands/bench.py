@@ -113,8 +113,8 @@ def report(
       cellseg-cli bench report today/bench.json
       cellseg-cli bench report today laptop jetson --fill README.md
     """  # fmt: skip
-    from cellseg.bench.markdown import merged_table, rows_by_scenario
     from cellseg.bench.record import load_report
+    from cellseg.bench.reports.markdown import merged_table, rows_by_scenario
 
     found = [load_report(path) for path in files]
     for path, each in zip(files, found, strict=True):
@@ -153,10 +153,10 @@ def compare(
       cellseg-cli bench compare before.json after.json
       cellseg-cli bench compare main today --fail-if 'p99>+5%' --fail-if 'dice<-0.002'
     """  # fmt: skip
-    from cellseg.bench.compare import compare_reports
-    from cellseg.bench.condition import parse_conditions
-    from cellseg.bench.markdown import comparison_text
     from cellseg.bench.record import load_report
+    from cellseg.bench.reports.compare import compare_reports
+    from cellseg.bench.reports.condition import parse_conditions
+    from cellseg.bench.reports.markdown import comparison_text
 
     conditions = parse_conditions(fail_if or ())
     found = compare_reports(load_report(before), load_report(after))
@@ -191,8 +191,8 @@ def merge(
     Example:
       cellseg-cli bench merge laptop.json jetson.json server.json -o machines.md
     """
-    from cellseg.bench.markdown import merged_table
     from cellseg.bench.record import load_report
+    from cellseg.bench.reports.markdown import merged_table
 
     table = merged_table([load_report(path) for path in files])
     if out is None:
@@ -204,7 +204,7 @@ def merge(
 
 def _measure(options: BenchOptions, out: Path, as_json: bool) -> None:
     """Let the contestants take turns, and report on them however far they came."""
-    from cellseg.bench.runner import run_bench
+    from cellseg.bench.rounds.runner import run_bench
     from cellseg.console import BenchDisplay, stderr
 
     with BenchDisplay(stderr()) as display:
@@ -233,8 +233,8 @@ def _write(found: Report, out: Path) -> list[Path]:
 
 
 def _write_pages(found: Report, folder: Path, stem: str) -> list[Path]:
-    from cellseg.bench.markdown import report_markdown
-    from cellseg.bench.page import report_page
+    from cellseg.bench.reports.markdown import report_markdown
+    from cellseg.bench.reports.page import report_page
 
     folder.mkdir(parents=True, exist_ok=True)
     pages = {".md": report_markdown, ".html": report_page}
@@ -244,7 +244,7 @@ def _write_pages(found: Report, folder: Path, stem: str) -> list[Path]:
 
 
 def _print(found: Report, written: list[Path], as_json: bool) -> None:
-    from cellseg.bench.markdown import report_markdown
+    from cellseg.bench.reports.markdown import report_markdown
 
     typer.echo(found.to_json() if as_json else report_markdown(found))
     for path in written:
@@ -252,7 +252,7 @@ def _print(found: Report, written: list[Path], as_json: bool) -> None:
 
 
 def _fill(page: Path, table: str) -> None:
-    from cellseg.bench.markdown import fill_section
+    from cellseg.bench.reports.markdown import fill_section
 
     if not page.is_file() or not fill_section(page, "bench", table):
         raise BenchError(

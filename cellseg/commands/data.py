@@ -20,10 +20,10 @@ from cellseg.commands.common import (
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:
-    from cellseg.data.import_data import ImportReport
+    from cellseg.data.annotations.import_data import ImportReport
     from cellseg.data.smear.cutouts import Cutout
     from cellseg.data.smear.synthesize import SmearReport
-    from cellseg.data.split import SplitOptions, SplitReport
+    from cellseg.data.splits.split import SplitOptions, SplitReport
 
 __all__ = ["import_annotated", "make_slide", "preview", "split", "synthesize", "tile"]
 
@@ -56,9 +56,9 @@ def import_annotated(
       cellseg-cli data import instances.json -o data/coco
       cellseg-cli data import slide.geojson -o data/tiles --mpp 0.5 --tile 512
     """
-    from cellseg.data.import_data import ImportOptions, import_data
-    from cellseg.data.mask_files import MaskOptions
-    from cellseg.data.qupath import QuPathOptions
+    from cellseg.data.annotations.import_data import ImportOptions, import_data
+    from cellseg.data.annotations.mask_files import MaskOptions
+    from cellseg.data.annotations.qupath import QuPathOptions
 
     masks = MaskOptions(opt.parse_list(classes), palette, tolerance, threshold)
     options = ImportOptions(form, masks, QuPathOptions(slide, tile, overlap, mpp))
@@ -95,7 +95,7 @@ def make_slide(
     Example:
       cellseg-cli data make-slide big.tif --images DATA/dsb/train --size 16384x16384
     """
-    from cellseg.bench.make_slide import make_slide as make
+    from cellseg.bench.slides.make_slide import make_slide as make
 
     made = make(out, size, tissue, seed, images)
     typer.echo(f"{made.slide}\n{made.classes}\n{made.instances}")
@@ -152,7 +152,7 @@ def split(
       cellseg-cli data split data/mine -o data/mine-split --group-pattern "^([^_]+)_"
       cellseg-cli data split data/theirs --check
     """
-    from cellseg.data.split import SplitOptions, split_data
+    from cellseg.data.splits.split import SplitOptions, split_data
 
     options = SplitOptions(shares, group_pattern, group_folder, group_csv, seed, leak_check)
     if check:
@@ -170,7 +170,7 @@ def split(
 
 def _check_split(source: Path, options: SplitOptions) -> None:
     """List the pairs of images that splits share, and refuse the set if there are any."""
-    from cellseg.data.split import check_leaks
+    from cellseg.data.splits.split import check_leaks
 
     with counted("comparing") as progress:
         dataset, leaks = check_leaks(source, progress, options)

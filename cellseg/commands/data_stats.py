@@ -12,8 +12,8 @@ from cellseg.commands import options as opt
 from cellseg.commands.common import counted, load_recipe, print_json, reports_errors
 
 if TYPE_CHECKING:
-    from cellseg.data.recipe_fit import RecipeNeeds
-    from cellseg.data.stats import Stats
+    from cellseg.data.stats.contents import Stats
+    from cellseg.data.stats.recipe_fit import RecipeNeeds
 
 __all__ = ["stats"]
 
@@ -54,8 +54,8 @@ def stats(
       cellseg-cli data stats data/mine --recipe nuclei --set fit.crop_px=256
       cellseg-cli data stats data/mine --model nuclei
     """
-    from cellseg.data.stats import measure_data
-    from cellseg.data.stats_report import stats_json, write_stats
+    from cellseg.data.stats.contents import measure_data
+    from cellseg.data.stats.report import stats_json, write_stats
 
     needs = None if recipe is None else _needs(recipe, settings)
     field_px = None
@@ -90,7 +90,7 @@ def _say(found: Stats, summary: dict[str, Any]) -> None:
 
 def _needs(name: str, settings: list[str] | None) -> RecipeNeeds:
     """Put a recipe into numbers; what its network sees is measured where Keras is installed."""
-    from cellseg.data.recipe_fit import RecipeNeeds
+    from cellseg.data.stats.recipe_fit import RecipeNeeds
 
     recipe = load_recipe(name, settings, verbose=False)
     reach = None

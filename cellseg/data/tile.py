@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.dataset import Dataset, Item, open_dataset
-from cellseg.data.grid import tile_origins
-from cellseg.data.pixels import read_image
-from cellseg.data.sample import Change, Sample
-from cellseg.data.writer import DatasetWriter, staged
+from cellseg.data.form.dataset import Dataset, Item, open_dataset
+from cellseg.data.form.grid import tile_origins
+from cellseg.data.form.pixels import read_image
+from cellseg.data.form.sample import Change, Sample
+from cellseg.data.form.writer import DatasetWriter, staged
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cellseg.bench.record import Estimate
-from tests.bench.reports import made_report, made_row
+from tests.bench.made_reports import made_report, made_row
 
 MACHINE = {"cpu": "Some CPU", "cpu_flags": ["avx2"], "cores": 4, "system": "Linux 6"}
 

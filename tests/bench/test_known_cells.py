@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellseg.bench.oracle_slide import (
+from cellseg.bench.slides.oracle_slide import (
     OracleEngine,
     Pattern,
     PatternSlide,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cellseg.bench.energy import Ina3221, Nvml, Rapl, find_meters, idle_watts, joules_of
-from cellseg.bench.fingerprint import fingerprint, machine_words, same_machine
-from cellseg.bench.nvml import Library
+from cellseg.bench.meters.energy import Ina3221, Nvml, Rapl, find_meters, idle_watts, joules_of
+from cellseg.bench.meters.fingerprint import fingerprint, machine_words, same_machine
+from cellseg.bench.meters.nvml import Library
+from cellseg.bench.meters.watch import MachineWatch, clock_mhz, doubts, drift
 from cellseg.bench.record import MachineState
-from cellseg.bench.watch import MachineWatch, clock_mhz, doubts, drift
 
 
 def write(root: Path, files: dict[str, object]) -> Path:

@@ -125,7 +125,7 @@ def test_patches_of_other_sides_keep_what_leaves_no_seam(peers: ModuleType) -> N
 def test_a_contestant_that_dies_is_a_row_and_the_rest_goes_on(
     peers: ModuleType, made: dict[str, Any]
 ) -> None:
-    from cellseg.bench.process import Finish, ProcessFailed
+    from cellseg.bench.rounds.process import Finish, ProcessFailed
 
     class Contest:
         options = argparse.Namespace(rounds=2)
@@ -186,7 +186,7 @@ def test_the_seeds_grid_asks_the_network_as_often_as_theirs(
 
 
 def test_a_process_is_charged_for_its_time(tmp_path: Path) -> None:
-    from cellseg.bench.process import run_process
+    from cellseg.bench.rounds.process import run_process
 
     busy = "import time, json\nwhile time.process_time() < 0.2: pass\nprint(json.dumps({'a': 1}))"
     finish = run_process([sys.executable, "-c", busy], 30)

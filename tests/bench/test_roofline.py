@@ -9,8 +9,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from cellseg.bench.flops import gflop_per_mpx
-from cellseg.bench.gemm import matmul_model, measure_peaks
+from cellseg.bench.meters.flops import gflop_per_mpx
+from cellseg.bench.meters.gemm import matmul_model, measure_peaks
 from cellseg.runtime.bundles.bundle import Bundle
 from tests.bundles import make_bundle
 
@@ -42,7 +42,7 @@ def test_the_matrix_product_is_valid_onnx_and_multiplies(is_int8: bool) -> None:
 
 
 def test_peaks_are_measured_where_a_library_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellseg.bench.gemm._ROUND_S", 0.001)
+    monkeypatch.setattr("cellseg.bench.meters.gemm._ROUND_S", 0.001)
     peaks = measure_peaks(1, side=64)
     assert set(peaks) == {"fp32", "bf16", "int8"}
     assert peaks["fp32"] is not None

@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cellseg.cli import app
-from cellseg.data.dataset import open_dataset
-from cellseg.data.import_data import ImportOptions, import_data
-from cellseg.data.mask_files import MaskOptions
-from cellseg.data.qupath import QuPathOptions
+from cellseg.data.annotations.import_data import ImportOptions, import_data
+from cellseg.data.annotations.mask_files import MaskOptions
+from cellseg.data.annotations.qupath import QuPathOptions
+from cellseg.data.form.dataset import open_dataset
 from cellseg.errors import DataError
 from tests.data.made import classes_of, load, save, scene, write_source
 from tests.slides import exif, write_jpeg

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cellseg.cli import app
-from cellseg.data.grid import tile_origins
-from cellseg.data.import_data import import_data
-from cellseg.data.stats import measure_data
-from cellseg.data.stats_report import findings, write_stats
+from cellseg.data.annotations.import_data import import_data
+from cellseg.data.form.grid import tile_origins
+from cellseg.data.stats.contents import measure_data
+from cellseg.data.stats.report import findings, write_stats
 from cellseg.data.tile import TileOptions, tile_data
 from cellseg.errors import DataError
 from tests.data.made import load, save, scene, write_source

@@ -17,8 +17,8 @@ from cellseg.export.judging.judging import Judging
 from cellseg.export.precisions.u8s8 import last_convolutions
 from cellseg.runtime.bundles.bundle import Agreement, Bundle, Variant
 from cellseg.runtime.engines import open_engine
+from tests.export.drawn_images import write_labelled
 from tests.export.graphs import noise
-from tests.export.images import write_labelled
 from tests.export.networks import ignore_keras_warnings, run_keras, unet
 from tests.fakes import CELL_RULE, card_fields
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.dataset import open_dataset
-from cellseg.data.leaks import find_leaks, join_groups
-from cellseg.data.pixels import read_image, read_mask
+from cellseg.data.form.dataset import open_dataset
+from cellseg.data.form.pixels import read_image, read_mask
 from cellseg.data.smear.classes import CLASSES, HEALTHY, index_of
+from cellseg.data.splits.leaks import find_leaks, join_groups
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:

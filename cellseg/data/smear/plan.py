@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.data.sample import SPLITS
+from cellseg.data.form.sample import SPLITS
 from cellseg.data.smear.classes import CLASSES, HEALTHY, INFECTED, PASTED
 from cellseg.errors import DataError
 

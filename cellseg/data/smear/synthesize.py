@@ -23,12 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.sample import SPLITS
+from cellseg.data.form.sample import SPLITS
+from cellseg.data.form.writer import (
+    MANIFEST,
+    ManifestRow,
+    class_file,
+    staged,
+    write_manifest,
+    write_png,
+)
 from cellseg.data.smear.classes import CLASSES
 from cellseg.data.smear.field import Field, Placed, make_field
 from cellseg.data.smear.paste import Canvas, turned
 from cellseg.data.smear.plan import Background, ImagePlan, plan_smears
-from cellseg.data.writer import MANIFEST, ManifestRow, class_file, staged, write_manifest, write_png
 from cellseg.errors import DataError
 from cellseg.runtime.bundles.class_file import CLASS_FILE
 from cellseg.runtime.machine.facts import usable_cores

@@ -14,7 +14,7 @@ from cellseg.runtime.evaluation.labelled import find_images
 from cellseg.runtime.store.identity import content_hash
 from cellseg.runtime.view.fit import bring_to
 from cellseg.runtime.view.normalize import Normalize
-from tests.export.images import draw_discs, write_labelled, write_png
+from tests.export.drawn_images import draw_discs, write_labelled, write_png
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from cellseg.runtime.bundles.bundle import ModelCard, Quality
 from cellseg.runtime.evaluation.labelled import LabelledImage
 from cellseg.runtime.evaluation.quality import ModelRunner, Prediction, Score, score_images
 from tests.bundles import tiny_onnx
+from tests.export.drawn_images import draw_discs
 from tests.export.graphs import noise
-from tests.export.images import draw_discs
 from tests.fakes import CELL_RULE, card_fields
 
 CARD = ModelCard.model_validate(

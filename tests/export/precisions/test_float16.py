@@ -13,8 +13,8 @@ from cellseg.errors import ExportError
 from cellseg.export.precisions.float16 import LARGEST, find_largest, to_float16
 from cellseg.export.precisions.ranges import Distribution, collect_distributions
 from cellseg.export.sources.translate import float_graph
+from tests.export.drawn_images import draw_discs
 from tests.export.graphs import noise, run_onnx
-from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, unet
 
 pytestmark = ignore_keras_warnings

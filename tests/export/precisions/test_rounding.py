@@ -16,8 +16,8 @@ from cellseg.export.precisions.s8s8 import quantize_s8s8
 from cellseg.export.precisions.sqnr import measure_noise
 from cellseg.export.precisions.u8s8 import quantize_u8s8
 from cellseg.export.sources.translate import float_graph
+from tests.export.drawn_images import draw_discs
 from tests.export.graphs import Sketch
-from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, unet
 
 pytestmark = ignore_keras_warnings

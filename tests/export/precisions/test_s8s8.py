@@ -15,8 +15,8 @@ from cellseg.export.precisions.ranges import RANGE_METHODS, collect_distribution
 from cellseg.export.precisions.s8s8 import quantize_s8s8
 from cellseg.export.precisions.u8s8 import last_convolutions
 from cellseg.export.sources.translate import float_graph
+from tests.export.drawn_images import draw_discs
 from tests.export.graphs import noise, ops, run_onnx
-from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, unet
 
 if TYPE_CHECKING:

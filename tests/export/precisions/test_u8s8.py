@@ -14,8 +14,8 @@ from cellseg.export.precisions.u8s8 import last_convolutions, quantize_u8s8
 from cellseg.export.sources.translate import float_graph
 from cellseg.runtime.engines import ENGINES, EngineOptions
 from cellseg.runtime.engines.table import Needs
+from tests.export.drawn_images import draw_discs
 from tests.export.graphs import Sketch, noise, ops, run_onnx
-from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, unet
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from cellseg.export.targets.tensorrt import build_engines, int8_convolutions
 from cellseg.runtime.bundles.bundle import Bundle, shipped_models, write_bundle
 from cellseg.runtime.engines.tensorrt_api import TensorRt, find_tensorrt
 from tests.bundles import make_manifest, variant_fields
-from tests.export.images import draw_discs
+from tests.export.drawn_images import draw_discs
 from tests.export.networks import ignore_keras_warnings, unet
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx")

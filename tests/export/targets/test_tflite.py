@@ -25,8 +25,8 @@ from cellseg.export.sources.translate import plain_graph
 from cellseg.export.targets import tflite
 from cellseg.export.targets.tflite import float_tflite, int8_tflite, require_tensorflow
 from tests.bundles import TINY_TFLITE, tiny_onnx
+from tests.export.drawn_images import draw_discs
 from tests.export.graphs import Sketch, noise, run_onnx
-from tests.export.images import draw_discs
 from tests.export.networks import ignore_keras_warnings, run_keras, single, unet
 
 pytestmark = ignore_keras_warnings

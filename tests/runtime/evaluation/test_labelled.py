@@ -11,7 +11,7 @@ import pytest
 from cellseg.errors import DataError
 from cellseg.runtime.evaluation.labelled import read_labelled
 from cellseg.runtime.view.normalize import Normalize
-from tests.export.images import draw_discs, write_labelled, write_png
+from tests.export.drawn_images import draw_discs, write_labelled, write_png
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""What is asked of the machine while it is measured."""

@@ -1,0 +1,1 @@
+"""Rounds of contestants, each a process of its own."""

@@ -1,0 +1,1 @@
+"""Slides made for measuring, with their truth."""

@@ -1,0 +1,1 @@
+"""Annotations of any kind, as classes and objects."""

@@ -1,0 +1,1 @@
+"""The one form of a data set: images, masks and labels, read and written."""

@@ -1,0 +1,1 @@
+"""Train, valid and test, without leaks."""
