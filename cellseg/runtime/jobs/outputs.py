@@ -1,7 +1,8 @@
 """The table of outputs: the files a run can make, and what makes each.
 
-Nothing of a writer is imported before it is needed; a new output is one more entry. What of it a
-run can make is settled in `cellseg.runtime.jobs.wanted`.
+Nothing of a writer is imported before it is needed; a new output is one more entry. A writer is
+called with the path to write to and the run to write from, a `FinishedRun`. Which outputs a run can
+make is settled in `cellseg.runtime.jobs.wanted`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellseg.errors import CellsegError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    Writer = Callable[[Path, Any], None]
 
 __all__ = [
     "DEFAULT_OUTPUTS",
@@ -30,6 +35,7 @@ OVERVIEW_LONGEST_PX = 4096
 
 _FLAT_LIMIT_PX = 2**28
 """Flat pictures are for plain images: few programs open a larger one."""
+_WRITERS = "cellseg.runtime.writers"
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,12 @@ class Output:
 
     settings: tuple[str, ...] = ()
     """Fields of `InferOptions` that its content depends on."""
+
+    def load(self) -> Writer:
+        """Import the writer."""
+        module, _, function = self.writer.partition(":")
+        writer: Writer = getattr(import_module(f"{_WRITERS}.{module}"), function)
+        return writer
 
     def settings_of(self, options: object) -> dict[str, Any]:
         """Return the settings it is made with, of an `InferOptions`; the report keeps them."""

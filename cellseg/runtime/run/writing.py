@@ -6,7 +6,6 @@ Either kind has a reading order and caches of its own, and one writer alone keep
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +14,13 @@ from cellseg.runtime.writers.atomic import PARTIAL_PREFIX, replacing
 from cellseg.runtime.writers.facts import remove_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from cellseg.runtime.jobs.outputs import Output
     from cellseg.runtime.writers.finished import FinishedRun
 
-    Writer = Callable[[Path, FinishedRun], None]
-
-__all__ = ["write_outputs", "writer_of"]
-
-_WRITERS = "cellseg.runtime.writers"
+__all__ = ["write_outputs"]
 
 
 def write_outputs(
@@ -75,14 +70,7 @@ def write_outputs(
 def _write(folder: Path, run: FinishedRun, outputs: Iterable[Output]) -> None:
     for output in outputs:
         with replacing(folder / output.file) as target:
-            writer_of(output)(target, run)
-
-
-def writer_of(output: Output) -> Writer:
-    """Import what writes an output: it is called with the path to write to and the run."""
-    module, _, function = output.writer.partition(":")
-    writer: Writer = getattr(import_module(f"{_WRITERS}.{module}"), function)
-    return writer
+            output.load()(target, run)
 
 
 class _StoppedError(Exception):

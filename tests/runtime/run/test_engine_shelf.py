@@ -97,7 +97,7 @@ def test_an_engine_stays_open_while_files_are_written_only_for_the_next_image(
         return write(folder, job, engine, *more)
 
     monkeypatch.setattr(infer, "write_results", watched)
-    for module in ("job", "infer"):
+    for module in ("jobs.job", "infer"):
         name = f"cellseg.runtime.{module}.open_engine_for"
         monkeypatch.setattr(name, lambda _, __, tile_hw: IdentityEngine(tile_hw))
     paths = [write_image(tmp_path / f"{i}.png", 70) for i in range(count)]

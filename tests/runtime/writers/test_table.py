@@ -12,7 +12,6 @@ from cellseg.errors import CellsegError, StoreError
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, outputs_of
 from cellseg.runtime.jobs.wanted import outputs_for
-from cellseg.runtime.run.writing import writer_of
 
 
 @dataclass
@@ -34,7 +33,7 @@ def job(height: int, width: int, tells_cells: bool = False) -> Any:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_every_output_has_a_writer_and_words(name: str) -> None:
     output = OUTPUTS[name]
-    assert callable(writer_of(output))
+    assert callable(output.load())
     assert output.summary
     assert set(output.settings_of(InferOptions())) == set(output.settings)
     assert output.instead is None or OUTPUTS[output.instead].limit_px is None
@@ -84,14 +83,14 @@ def test_a_blur_is_odd(blur_px: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "wanted"),
+    ("name", "old", "needed"),
     [("ome-zarr", "2.18.7", "zarr 3 or newer"), ("dicom-seg", "0.27.9", "highdicom 0.28 or newer")],
 )
 def test_a_package_that_is_too_old_is_refused(
-    name: str, old: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+    name: str, old: str, needed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wanted, "version", lambda _: old)
     with_mpp = FakeJob(FakeView((9, 9), mpp=(0.5, 0.5)))
-    with pytest.raises(StoreError, match=f"needs {wanted}. Received: {re.escape(old)}") as caught:
+    with pytest.raises(StoreError, match=f"needs {needed}. Received: {re.escape(old)}") as caught:
         outputs_for([name], with_mpp)  # type: ignore[arg-type]
     assert caught.value.hint == f"pip install 'cellseg[{OUTPUTS[name].extra}]'"
