@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cellseg.errors import CellsegError, StoreError
+from cellseg.runtime.jobs import wanted
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, outputs_of
 from cellseg.runtime.jobs.wanted import outputs_for
