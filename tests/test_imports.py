@@ -140,6 +140,15 @@ FLOORS = {
     ),
     "data": (("form",), ("annotations", "splits", "stats"), ("smear",)),
     "bench": (("options", "record", "slides"), ("meters",), ("reports",), ("rounds",)),
+    "live": (
+        ("frame", "latency", "listeners", "json_lines", "pools", "calm"),
+        ("frame_view", "frame_cells", "stream_intensities"),
+        ("ring", "result", "counters", "frame_segmenter"),
+        ("events", "painter", "snapshot", "tally", "intake"),
+        ("session", "mosaic", "service"),
+        ("server", "sources", "recorder"),
+        ("feeder",),
+    ),
 }
 """Packages of each part and modules that they use, the ground first; other modules lie above."""
 
