@@ -44,7 +44,7 @@ def ours(row: Row, tile_px: int, seconds: float) -> float:
     code = (
         "import sys, json, time\n"
         "from contextlib import closing\n"
-        "from cellseg.bench.meters.sampling import Amount, sample_beside, warm_up\n"
+        "from cellseg.bench.rounds.sampling import Amount, sample_beside, warm_up\n"
         "from cellseg.bench.rounds.tiles import cells_picture\n"
         "from cellseg.runtime.bundles.bundle import Bundle\n"
         "from cellseg.runtime.engines import open_engine\n"

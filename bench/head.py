@@ -55,7 +55,7 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
     import keras
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
-    from cellseg.train.images.cells import load_source
+    from cellseg.train.images.cell_crops import load_source
     from cellseg.train.scores.evaluate import score_image, summarize, whole_image_predictor
     from cellseg.train.sections import Recipe
 

@@ -32,7 +32,7 @@ class Who:
 
 def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
     """Kept megapixels a second of the engine on tiles in memory."""
-    from cellseg.bench.meters.sampling import Amount, sample_beside, warm_up
+    from cellseg.bench.rounds.sampling import Amount, sample_beside, warm_up
     from cellseg.bench.rounds.tiles import tiles_of
     from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import open_engine

@@ -54,7 +54,7 @@ def train_and_score(network: Network, data: Path, folder: Path, steps: int) -> d
     import keras
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
-    from cellseg.train.images.cells import load_source
+    from cellseg.train.images.cell_crops import load_source
     from cellseg.train.loop.fit import train
     from cellseg.train.networks.model import kflop_per_pixel
     from cellseg.train.recipes.recipe import load_recipe

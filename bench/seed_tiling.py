@@ -24,7 +24,7 @@ from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import open_engine
 from cellseg.runtime.evaluation.metrics import dice
 from cellseg.runtime.segmenter import Segmenter
-from cellseg.train.images.cells import normalized
+from cellseg.train.images.cell_crops import normalized
 from cellseg.train.images.masks import read_grey, read_image
 from cellseg.train.sections import NormalizeRecipe
 

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellseg.train.images.cells import source_images
+from cellseg.train.images.cell_crops import source_images
 from cellseg.train.recipes.recipe import load_recipe
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from cellseg.bench.reports.intervals import share
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellseg.bench.meters.sampling import Amount
+    from cellseg.bench.rounds.sampling import Amount
 
 __all__ = ["Played", "play"]
 

@@ -17,13 +17,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.bench.meters.accuracy import AccuracyRequest, check_sets, stated_accuracy
 from cellseg.bench.meters.energy import find_meters, idle_watts
 from cellseg.bench.meters.fingerprint import fingerprint
 from cellseg.bench.meters.flops import gflop_per_mpx
 from cellseg.bench.meters.gemm import measure_peaks
 from cellseg.bench.record import Accuracy, ModelFacts, Report, Round
 from cellseg.bench.reports.rows import Basis, doubts_of_run, make_row
+from cellseg.bench.rounds.accuracy import AccuracyRequest, check_sets, stated_accuracy
 from cellseg.bench.rounds.matrix import plan_matrix
 from cellseg.bench.rounds.process import ProcessFailed, run_process
 from cellseg.bench.rounds.task import Task
@@ -173,7 +173,7 @@ class _Bench:
             threads=None,
             sets={name: str(path) for name, path in self._options.accuracy_sets.items()},
         )
-        command = [sys.executable, "-m", "cellseg.bench.meters.accuracy", request.model_dump_json()]
+        command = [sys.executable, "-m", "cellseg.bench.rounds.accuracy", request.model_dump_json()]
         try:
             said = run_process(command, self._options.timeout_s).said
         except ProcessFailed as error:

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.bench.meters.sampling import Amount, Observation, sample, sample_beside, warm_up
 from cellseg.bench.record import Round
+from cellseg.bench.rounds.sampling import Amount, Observation, sample, sample_beside, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.train.images.cells import LabelledImage
+    from cellseg.train.images.cell_crops import LabelledImage
     from cellseg.train.sections import TargetRecipe
 
 THUMB_PX = 256

@@ -16,7 +16,7 @@ import numpy as np
 from cellseg.errors import DataError
 from cellseg.runtime.segmenter import nearest
 from cellseg.runtime.view.fit import bring_to
-from cellseg.train.images.cells import normalized
+from cellseg.train.images.cell_crops import normalized
 from cellseg.train.images.masks import read_image
 
 if TYPE_CHECKING:

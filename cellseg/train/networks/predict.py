@@ -218,6 +218,6 @@ def tile_and_halo(recipe: Recipe) -> tuple[int, int]:
 
 def _padded(image: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
     """Repeat the last row and column up to multiples of the stride, as the runtime does."""
-    from cellseg.train.images.cells import padded_to
+    from cellseg.train.images.cell_crops import padded_to
 
     return padded_to(image, stride)

@@ -21,7 +21,7 @@ from keras import layers
 
 from cellseg.errors import DataError
 from cellseg.runtime.view.fit import bring_to
-from cellseg.train.images.cells import padded_to
+from cellseg.train.images.cell_crops import padded_to
 from cellseg.train.images.stock import prepare_image
 from cellseg.train.networks.predict import KerasPredictor
 from cellseg.train.scores.truth import labelled_images

@@ -17,7 +17,7 @@ import numpy as np
 from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells.parting import instances_from_probabilities
 from cellseg.runtime.evaluation.images import ImageScore, SourceScore, average, score_prediction
-from cellseg.train.images.cells import load_source, padded_to
+from cellseg.train.images.cell_crops import load_source, padded_to
 from cellseg.train.sections import NormalizeRecipe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
-    from cellseg.train.images.cells import LabelledImage
+    from cellseg.train.images.cell_crops import LabelledImage
     from cellseg.train.sections import ModelRecipe, Recipe
 
     Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.train.images.cells import (
+from cellseg.train.images.cell_crops import (
     CropSequence,
     LabelledImage,
     load_source,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from cellseg.bench.meters.sampling import Amount, sample_beside
 from cellseg.bench.record import Contestant, Round
 from cellseg.bench.reports.compare import compare_reports
 from cellseg.bench.reports.condition import parse_conditions
 from cellseg.bench.reports.rows import Basis, make_row
 from cellseg.bench.rounds.frames import play
+from cellseg.bench.rounds.sampling import Amount, sample_beside
 from cellseg.bench.rounds.scenarios import run_scenario
 from cellseg.bench.rounds.task import Task
 from cellseg.runtime.engines import ENGINES

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.train.images.cells import pack_target
+from cellseg.train.images.cell_crops import pack_target
 from cellseg.train.images.targets import (
     BACKGROUND,
     BORDER,

@@ -18,7 +18,7 @@ pytest.importorskip("onnx", reason="needs the [export] extra")
 
 from cellseg.errors import CellsegError, DataError, RecipeError  # noqa: E402
 from cellseg.export.sources.translate import plain_graph  # noqa: E402
-from cellseg.train.images.cells import CropSequence, load_source  # noqa: E402
+from cellseg.train.images.cell_crops import CropSequence, load_source  # noqa: E402
 from cellseg.train.loop.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
 from cellseg.train.networks.model import (  # noqa: E402

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("keras", reason="needs the [train] extra")
 
 from cellseg.runtime.bundles.manifest import InteriorBorder
-from cellseg.train.images.cells import LabelledImage
+from cellseg.train.images.cell_crops import LabelledImage
 from cellseg.train.scores.evaluate import (
     format_table,
     save_worst,

@@ -1,7 +1,7 @@
 """Accuracy beside every speed: measured on named sets, or what the bundle states.
 
 A variant is scored by the engine that is timed, whole images one by one, in a process of its own:
-``python -m cellseg.bench.meters.accuracy REQUEST``.
+``python -m cellseg.bench.rounds.accuracy REQUEST``.
 """
 
 from __future__ import annotations
