@@ -111,16 +111,22 @@ class RunDisplay(_LineDisplay):
                 description=_PHASES[state.phase],
                 completed=state.tiles_done,
                 total=state.tiles_total or None,
-                pace=pace_text(state) if state.phase == "tiles" else "",
+                pace=_pace_now(state),
             )
         elif time.monotonic() - self._last_s >= _QUIET_INTERVAL_S:
             self._last_s = time.monotonic()
             self._print_line(state)
 
     def _print_line(self, state: Progress) -> None:
-        tiles = f"{state.tiles_done}/{state.tiles_total} tiles"
-        parts = [f"{self._title}: {_PHASES[state.phase]}", tiles, pace_text(state)]
+        counted = "regions" if state.phase == "cells" else "tiles"
+        done = f"{state.tiles_done}/{state.tiles_total} {counted}" if state.tiles_total else ""
+        parts = [f"{self._title}: {_PHASES[state.phase]}", done, _pace_now(state)]
         self._console.print(", ".join(filter(None, parts)), markup=False, highlight=False)
+
+
+def _pace_now(state: Progress) -> str:
+    """Return the pace of tiles while they run: it says nothing about what comes after them."""
+    return pace_text(state) if state.phase == "tiles" else ""
 
 
 class BenchDisplay(_LineDisplay):

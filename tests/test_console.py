@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,24 @@ def test_a_log_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     assert text.getvalue().splitlines() == [
         "a.svs: segmenting, 5/9 tiles, 6.2 MP/s, 1.50 mm²/s, 1:01 left, infer-bound 93 %"
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        (replace(STATE, phase="cells", tiles_done=3), "a.svs: telling cells apart, 3/9 regions"),
+        (START, "a.svs: opening"),
+    ],
+)
+def test_a_line_counts_what_is_done_now(
+    monkeypatch: pytest.MonkeyPatch, state: Progress, line: str
+) -> None:
+    clock = iter([0.0, 20.0, 20.0])
+    monkeypatch.setattr(shown.time, "monotonic", lambda: next(clock))
+    console, text = plain_console()
+    with RunDisplay(console, "a.svs") as display:
+        display(state)
+    assert text.getvalue().splitlines() == [line]
 
 
 def test_a_terminal_gets_a_live_line() -> None:

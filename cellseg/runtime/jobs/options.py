@@ -138,7 +138,7 @@ class Progress:
     """State of a run at one moment."""
 
     phase: Phase
-    """What is being done; the tile counts below move only in ``tiles``."""
+    """What is being done; the counts below are of tiles, but in ``cells`` of regions."""
 
     tiles_done: int
     """Tiles finished, those of earlier sessions included."""
