@@ -44,7 +44,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo 'installing everything into $(VENV) (once; some minutes)'
-	@$(PIP) install --quiet -e '.[dev,train,export,wsi,tensorrt,tflite,zarr,parquet,live,dicom]'
+	@$(PIP) install --quiet -e '.[dev,train,pretrained,export,wsi,tensorrt,tflite,zarr,parquet,live,dicom]'
 	@touch $@ $(VENV)/.core
 
 setup: $(VENV)/.dev

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "multires-unet": {"base_filters": 6, "levels": 3},
     "unet3plus": {"base_filters": 4, "levels": 3, "dropout_rate": 0.1},
     "efficient-unet": {"decoder_filters": (8, 8, 4, 4, 4)},
+    "lite-unet": {"levels": 2, "decoder_filters": (4, 4, 4, 4), "head_filters": 4},
     "deeplab-v3plus": {"filters": 4, "low_level_filters": 4, "atrous_rates": (2,)},
     "swin-unet": {
         "base_filters": 8, "levels": 2, "patch_px": 2, "heads": (2, 2), "windows": (4, 2),

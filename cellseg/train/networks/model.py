@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from cellseg.train.sections import Recipe
 
 
-def build_network(recipe: Recipe) -> keras.Model:
-    """Build the network that a recipe describes, with random weights.
+def build_network(recipe: Recipe, taught: bool = False) -> keras.Model:
+    """Build the network that a recipe describes.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Its model, input and target.
+    taught : bool
+        Begin with the weights that ``model.weights`` names, as a new run does. Who has weights of
+        their own, or only counts and measures, needs none of these files.
 
     Returns
     -------
@@ -28,7 +36,8 @@ def build_network(recipe: Recipe) -> keras.Model:
         interior, border, and if asked for a sigmoid channel of distance. For classes: one sigmoid
         channel where there are two, else softmax.
     """
-    params = recipe.model.model_dump(exclude={"family"})
+    chosen = recipe.model if taught else recipe.model.untaught()
+    params = chosen.model_dump(exclude={"family"})
     family = recipe.family
     if recipe.target.kind == "instances":
         head: Head = "softmax+distance" if recipe.target.distance else "softmax"
