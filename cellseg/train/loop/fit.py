@@ -85,10 +85,10 @@ def train(
     if recipe.watch.tensorboard:
         require_tensorboard()
     task = open_task(recipe, data_root, progress)
-    _prepare_folder(recipe, folder)
     keras.utils.set_random_seed(recipe.fit.seed)
     steps = task.crops(0).steps_per_epoch
     model, state = _model_and_state(task, folder, resume, begin)
+    _prepare_folder(recipe, folder)  # not before: what failed so far can be called again as it was
     crops = task.crops(state.epoch * steps)
     best = _network(recipe, "float32")
     log.info(

