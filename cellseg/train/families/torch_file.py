@@ -45,6 +45,12 @@ _TYPES = {
 }
 
 
+_DAMAGE = (  # what pickle and zipfile raise where bytes are not as they were written
+    pickle.UnpicklingError, zipfile.BadZipFile, EOFError, LookupError, TypeError, AttributeError,
+    ImportError, OverflowError, MemoryError, RuntimeError,
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Tensor:
     """A view of a storage, whose bytes may come later in the file."""
@@ -110,7 +116,9 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     ValueError
-        If the file is none, is cut off, or holds anything but such a table.
+        If the file is none, is damaged, or holds anything but such a table.
+    OSError
+        If it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -123,8 +131,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
             if not found or len(found) < len(table):
                 raise ValueError("it holds more than arrays")
             return {str(name): tensor.over(bytes_of(tensor.key)) for name, tensor in found.items()}
-    except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, TypeError, IndexError,
-            AttributeError, ImportError) as error:  # fmt: skip
+    except _DAMAGE as error:
         raise ValueError(str(error) or "it is cut off") from error
 
 
