@@ -60,6 +60,9 @@ class Output:
     shows_slide: bool = False
     """Whether the slide's overview is part of it."""
 
+    surveys: bool = False
+    """Whether the run's survey of the class map is made while it is written."""
+
     limit_px: int | None = None
     """Most pixels at the working level; None: any number."""
 
@@ -99,7 +102,12 @@ class Output:
 
 
 OUTPUTS: dict[str, Output] = {
-    "classes": Output("classes.ome.tif", "label_files:write_classes", "class of every pixel"),
+    "classes": Output(
+        "classes.ome.tif",
+        "label_files:write_classes",
+        "class of every pixel",
+        surveys=True,
+    ),
     "labels": Output(
         "labels.ome.tif",
         "label_files:write_labels",

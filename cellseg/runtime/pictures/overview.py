@@ -6,7 +6,8 @@ is collected while it is written: one pass over the tiles gives file, counts and
 
 from __future__ import annotations
 
-from threading import Lock
+from concurrent.futures import CancelledError
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +58,8 @@ class ClassSurvey:
     def __init__(self, hw: tuple[int, int], class_count: int, halvings: int) -> None:
         self.halvings = halvings
         self._lock = Lock()
+        self._ended = Event()
+        self._unseen_px = hw[0] * hw[1]
         self.counts = np.zeros(class_count, np.int64)
         self.overview = np.zeros(_reduced(hw, halvings), np.uint8)
 
@@ -66,12 +69,32 @@ class ClassSurvey:
 
         counts = np.zeros_like(self.counts)
         count_classes(np.ascontiguousarray(classes), counts)
-        with self._lock:
-            self.counts += counts
+        seen_px = classes.size
         for _ in range(self.halvings):
             classes = halved(classes)
         (h, w), y, x = classes.shape, y0 >> self.halvings, x0 >> self.halvings
         self.overview[y : y + h, x : x + w] = classes
+        with self._lock:
+            self.counts += counts
+            self._unseen_px -= seen_px
+            if self._unseen_px == 0:
+                self._ended.set()
+
+    def wait(self) -> None:
+        """Return when every pixel was taken in.
+
+        Raises
+        ------
+        CancelledError
+            If another thread gave up.
+        """
+        self._ended.wait()
+        if self._unseen_px:
+            raise CancelledError
+
+    def give_up(self) -> None:
+        """Let nobody wait for what will not come."""
+        self._ended.set()
 
 
 def read_overview(view: WorkingView, halvings: int) -> NDArray[np.uint8]:
@@ -97,7 +120,11 @@ def read_overview(view: WorkingView, halvings: int) -> NDArray[np.uint8]:
     step = max(1, int(_BLOCK_SOURCE_PX / max(scales)))
     for y in range(0, hw[0], step):
         for x in range(0, hw[1], step):
-            _fill(picture[y : y + step, x : x + step], (y, x), view, level, scales)
+            part = picture[y : y + step, x : x + step]
+            if scales == (1.0, 1.0):  # the level is the picture as it is
+                part[:] = view.read_level(level, (y, x), part.shape[:2])
+            else:
+                _fill(part, (y, x), view, level, scales)
     return picture
 
 

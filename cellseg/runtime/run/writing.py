@@ -1,6 +1,8 @@
 """Writing the files of a run: those made from cells beside those made from classes.
 
-Either kind has a reading order and caches of its own, and one writer alone keeps one core busy.
+Either kind has a reading order and caches of its own, and one writer alone keeps one core busy. The
+picture of the slide is drawn by a thread of its own, as soon as the class map's full resolution has
+been seen: while the smaller levels of its pyramid are written.
 """
 
 from __future__ import annotations
@@ -52,18 +54,27 @@ def write_outputs(
     if not at_once:
         _write(folder, run, outputs)
         return
+    pictures = [output for output in others if output.shows_slide]
+    others = [output for output in others if not output.shows_slide]
     stopped = Event()
-    with ThreadPoolExecutor(max(2, usable_cores())) as pool:
-        if any(output.shows_slide for output in others):
+    with (
+        ThreadPoolExecutor(max(2, usable_cores())) as pool,
+        ThreadPoolExecutor(1) as painter,  # waits for the survey, in nobody's place
+    ):
+        if pictures:
             run.begin_picture(pool)
+        if any(output.surveys for output in others):
+            run.begin_survey()
         stoppable = run.with_cells(lambda source: _Until(source, stopped))
         beside = [pool.submit(_write, folder, stoppable, [output]) for output in of_cells]
+        beside.append(painter.submit(_write, folder, run, pictures))
         try:
             _write(folder, run, others)
             for written in as_completed(beside):
                 written.result()
         except BaseException:
             stopped.set()
+            run.give_up()
             raise
 
 

@@ -85,18 +85,28 @@ class FinishedRun:
 
     @property
     def survey(self) -> ClassSurvey:
-        """Counts and overview of the class map; takes a pass of its own if none went before."""
+        """Counts and overview of the class map, all of it seen.
+
+        Waits for the writer that makes it on its way; takes a pass of its own if there is none.
+        """
         if self._survey is None:
             survey = self.begin_survey()
             for window in windows(self.classes.hw, _SURVEY_PX):
                 survey.see(window[0], window[1], self.classes.read(*window))
             return survey
+        self._survey.wait()
         return self._survey
 
     def begin_survey(self) -> ClassSurvey:
-        """Return an empty survey, for a writer that shows it every window of the class map."""
-        self._survey = ClassSurvey(self.job.view.hw, len(self.job.class_names), self.halvings)
+        """Return the survey to fill, for a writer that shows it every window of the class map."""
+        if self._survey is None:
+            self._survey = ClassSurvey(self.job.view.hw, len(self.job.class_names), self.halvings)
         return self._survey
+
+    def give_up(self) -> None:
+        """Let no writer wait for another one: one of them failed."""
+        if self._survey is not None:
+            self._survey.give_up()
 
     @property
     def halvings(self) -> int:

@@ -34,10 +34,16 @@ def write_overlay(path: Path, run: FinishedRun) -> None:
     """Draw the overlay of a run and write it."""
     job, survey = run.job, run.survey
     picture = run.picture()
+    is_fresh = survey.halvings > 0  # or else it may be the slide's own memory
     has_outlines = run.cells is not None and survey.halvings == 0
     objects = run.cells.read(0, 0, *run.cells.hw) if run.cells and has_outlines else None
     drawn = draw_overlay(
-        picture, survey.overview, job.palette, objects=objects, halvings=survey.halvings
+        picture,
+        survey.overview,
+        job.palette,
+        objects=objects,
+        halvings=survey.halvings,
+        in_place=is_fresh,
     )
     write_jpeg(path, drawn)
 
@@ -49,6 +55,7 @@ def draw_overlay(
     *,
     objects: NDArray[Any] | None = None,
     halvings: int = 0,
+    in_place: bool = False,
 ) -> NDArray[np.uint8]:
     """Paint a class map on a picture of the slide.
 
@@ -64,6 +71,8 @@ def draw_overlay(
         Instance labels: touching cells are then outlined one by one.
     halvings : int
         How often both were halved from the working level.
+    in_place : bool
+        Paint on ``rgb`` itself, which is contiguous, where it is not enlarged.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def draw_overlay(
 
     edges = classes if objects is None else objects
     times = _enlargement(classes.shape[:2]) if halvings == 0 else 1
-    picture = _enlarged(rgb, times)
+    picture = rgb if in_place and times == 1 else _enlarged(rgb, times)
     if times > 1:
         classes, edges = (e.repeat(times, axis=0).repeat(times, axis=1) for e in (classes, edges))
     weights = (_FILL_WITH_OUTLINE, _OPAQUE) if halvings == 0 else (_FILL_REDUCED, _OUTLINE_REDUCED)

@@ -17,15 +17,20 @@ from cellseg.runtime.writers.finished import FinishedRun
 Writer = Any
 
 
-def output(name: str, needs: str, writer: Writer, *, shows_slide: bool = False) -> Any:
-    return SimpleNamespace(file=name, needs=needs, shows_slide=shows_slide, load=lambda: writer)
+def output(
+    name: str, needs: str, writer: Writer, *, shows_slide: bool = False, surveys: bool = False
+) -> Any:
+    return SimpleNamespace(
+        file=name, needs=needs, shows_slide=shows_slide, surveys=surveys, load=lambda: writer
+    )
 
 
 @pytest.fixture
 def run() -> FinishedRun:
     labels = ArrayLabels(np.arange(12, dtype=np.uint32).reshape(3, 4))
-    anything: Any = None
-    return FinishedRun(anything, anything, labels, labels)
+    job: Any = SimpleNamespace(view=SimpleNamespace(hw=labels.hw), class_names=["ground", "cell"])
+    options: Any = None
+    return FinishedRun(job, options, labels, labels)
 
 
 def write_first_cell(path: Path, run: FinishedRun) -> None:
@@ -114,6 +119,49 @@ def test_the_slides_overview_is_read_once_and_beside_the_other_files(
     write_outputs(tmp_path, run, outputs, at_once=at_once)
     assert (tmp_path / "overlay").read_text() == "(1, 1, 3)"
     assert [name == threading.main_thread().name for name in readers] == [not at_once]
+
+
+def test_the_picture_is_drawn_while_the_writer_that_surveys_still_writes(
+    tmp_path: Path, run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = threading.Event()
+
+    def survey_first(path: Path, run: FinishedRun) -> None:
+        run.begin_survey().see(0, 0, np.ones((3, 4), np.uint8))
+        path.write_text("written")
+        assert drawn.wait(10)
+
+    def draw(path: Path, run: FinishedRun) -> None:
+        path.write_text(str(run.survey.counts.tolist()))
+        drawn.set()
+
+    monkeypatch.setattr(FinishedRun, "_read_picture", lambda _: None)
+    outputs = [
+        output("classes", "classes", survey_first, surveys=True),
+        output("overlay", "classes", draw, shows_slide=True),
+    ]
+    write_outputs(tmp_path, run, outputs, at_once=True)
+    assert (tmp_path / "overlay").read_text() == "[0, 12]"
+
+
+def test_nobody_waits_for_the_survey_of_a_writer_that_failed(
+    tmp_path: Path, run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, run: FinishedRun) -> None:
+        run.begin_survey().see(0, 0, np.ones((3, 2), np.uint8))
+        raise ValueError("no space")
+
+    def draw(path: Path, run: FinishedRun) -> None:
+        path.write_text(str(run.survey.counts.tolist()))
+
+    monkeypatch.setattr(FinishedRun, "_read_picture", lambda _: None)
+    outputs = [
+        output("classes", "classes", failing, surveys=True),
+        output("overlay", "classes", draw, shows_slide=True),
+    ]
+    with pytest.raises(ValueError, match="no space"):
+        write_outputs(tmp_path, run, outputs, at_once=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_ends_what_is_written_from_cells_alone(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,7 +22,8 @@ from cellseg.runtime.writers.overlay import draw_overlay, write_jpeg
 from tests.slides import scene, write_pyramid
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import threading
+from pathlib import Path
 
 PALETTE = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
 
@@ -83,6 +86,30 @@ def test_the_survey_counts_classes_and_keeps_the_pyramids_level(halvings: int) -
     np.testing.assert_array_equal(survey.overview, classes)
 
 
+def test_a_survey_is_waited_for_until_all_was_seen() -> None:
+    survey = ClassSurvey((512, 1024), 2, 1)
+    counts: list[list[int]] = []
+
+    def count() -> None:
+        survey.wait()
+        counts.append(survey.counts.tolist())
+
+    waiting = threading.Thread(target=count)
+    waiting.start()
+    survey.see(0, 0, np.zeros((512, 512), np.uint8))
+    assert not counts
+    survey.see(0, 512, np.ones((512, 512), np.uint8))
+    waiting.join(10)
+    assert counts == [[2**18, 2**18]]
+
+
+def test_a_survey_that_was_given_up_is_not_waited_for() -> None:
+    survey = ClassSurvey((512, 1024), 2, 1)
+    survey.give_up()
+    with pytest.raises(CancelledError):
+        survey.wait()
+
+
 @pytest.mark.parametrize("halvings", [0, 1, 2])
 def test_the_overview_shows_the_slide_at_its_place(tmp_path: Path, halvings: int) -> None:
     image = scene(512, 768)
@@ -94,6 +121,15 @@ def test_the_overview_shows_the_slide_at_its_place(tmp_path: Path, halvings: int
     means = image.reshape(512 // side, side, 768 // side, side, 3).mean(axis=(1, 3))
     assert picture.shape == means.shape
     assert np.abs(picture.astype(float) - means).max() < 12
+
+
+def test_a_level_of_the_overviews_size_is_the_overview(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.tif", scene(512, 768), subifds=True)
+    slide = open_slide(path, 0.5)
+    np.testing.assert_array_equal(
+        read_overview(WorkingView(slide, 0.5), 1), slide.read_region(1, (0, 0), (256, 384))
+    )
+    slide.close()
 
 
 def test_the_overview_of_a_slide_without_pyramid_is_its_average() -> None:
