@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,11 +59,12 @@ class FileLabels:
             )
         self._page: Any = levels[level].keyframe
         self._cache = TileCache(_CACHE_BYTES)
+        self._turn = Lock()
         self.hw = (int(self._page.imagelength), int(self._page.imagewidth))
         self.dtype = np.dtype(self._page.dtype)
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:
-        """Return a window that lies inside; one thread at a time."""
+        """Return a window; see `LabelSource`. Several threads may call."""
         window = np.zeros((h, w), self.dtype)
         side_y, side_x = self._page.tilelength, self._page.tilewidth
         across = -(-self.hw[1] // side_x)
@@ -78,8 +80,9 @@ class FileLabels:
 
     def _decoder(self, index: int) -> Any:
         def decode() -> NDArray[Any]:
-            self._tif.filehandle.seek(self._page.dataoffsets[index])
-            data = self._tif.filehandle.read(self._page.databytecounts[index])
+            with self._turn:
+                self._tif.filehandle.seek(self._page.dataoffsets[index])
+                data = self._tif.filehandle.read(self._page.databytecounts[index])
             return np.asarray(self._page.decode(data, index)[0])[0, :, :, 0]
 
         return decode

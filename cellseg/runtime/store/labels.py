@@ -33,7 +33,7 @@ CACHE_BYTES = 64 << 20
 
 
 class LabelSource(Protocol):
-    """A map of class indices or instance labels."""
+    """A map of class indices or instance labels; several threads may read it at once."""
 
     @property
     def hw(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 One pass over the full resolution writes level 0 and, on the way, halves every tile. The halves of
 a level wait in an anonymous temporary file until TIFF's order lets the next level be written from
-them. Tiles are deflated by a few threads and written in order.
+them. Tiles are read and deflated by a few threads and written in order.
 
 The file says nothing about when or by what version it was made: equal labels give equal bytes.
 """
@@ -13,6 +13,7 @@ import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 from xml.sax.saxutils import escape, quoteattr
 
@@ -71,7 +72,7 @@ def write_ome_tiff(
     path : Path
         Target; written in place, see `cellseg.runtime.writers.atomic.replacing`.
     labels : LabelSource
-        uint8, uint16 or uint32. Read once, row by row, from this thread.
+        uint8, uint16 or uint32. Each tile is read once, row by row, by several threads.
     image : LabelImage
         Name, pixel size, palette.
     seen : callable, optional
@@ -125,6 +126,7 @@ class _Spool:
         self._offsets = np.zeros(count, np.int64)
         self._sizes = np.zeros(count, np.int64)
         self._end = 0
+        self._turn = Lock()
         self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed by `close`
 
     def add(self, index: int, half: bytes | None) -> None:
@@ -142,8 +144,9 @@ class _Spool:
         for y, x, part_h, part_w in windows((h, w), side):
             index = (y0 + y) // side * self._columns + (x0 + x) // side
             if self._sizes[index]:
-                self._file.seek(self._offsets[index])
-                packed = self._file.read(self._sizes[index])
+                with self._turn:
+                    self._file.seek(self._offsets[index])
+                    packed = self._file.read(self._sizes[index])
                 window[y : y + part_h, x : x + part_w] = unpack(
                     packed, (part_h, part_w), self.dtype.type
                 )
@@ -165,7 +168,8 @@ def _encoded(
     waiting: deque[Future[tuple[bytes, bytes | None]]] = deque()
     taken = 0
 
-    def work(window: tuple[int, ...], labels: NDArray[Any]) -> tuple[bytes, bytes | None]:
+    def work(window: tuple[int, int, int, int]) -> tuple[bytes, bytes | None]:
+        labels = source.read(*window)
         if seen is not None:
             seen(window[0], window[1], labels)
         return _encode(labels, blank, None if halves is None else halve)
@@ -179,8 +183,7 @@ def _encoded(
         return encoded
 
     for window in windows(source.hw, TILE_PX):
-        labels = source.read(*window)
-        waiting.append(pool.submit(work, window, labels))
+        waiting.append(pool.submit(work, window))
         if len(waiting) > 2 * _THREADS:
             yield take()
     while waiting:

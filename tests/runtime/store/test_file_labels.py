@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,15 @@ def test_any_window_is_that_of_the_array(path: Path, labels: np.ndarray) -> None
         assert (file.hw, file.dtype) == (labels.shape, np.uint32)
         for y, x, h, w in [*windows(labels.shape, 300), (511, 511, 2, 2), (0, 0, 703, 1101)]:
             np.testing.assert_array_equal(file.read(y, x, h, w), labels[y : y + h, x : x + w])
+
+
+def test_windows_may_be_read_by_several_threads(path: Path, labels: np.ndarray) -> None:
+    places = 20 * list(windows(labels.shape, 100))
+    with closing(FileLabels(path)) as file, ThreadPoolExecutor(8) as pool:
+        file._cache.resize(0)  # each window reads the file
+        found = pool.map(lambda place: file.read(*place), places)
+        for (y, x, h, w), window in zip(places, found, strict=True):
+            np.testing.assert_array_equal(window, labels[y : y + h, x : x + w])
 
 
 def test_levels_are_those_of_the_pyramid(path: Path, labels: np.ndarray) -> None:
