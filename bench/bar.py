@@ -80,18 +80,39 @@ class Bar:
 
     def line(self) -> tuple[str, ...]:
         """Return its line of the table."""
+        _READ.clear()
         found = self.measured()
+        processors = ", ".join(sorted({_processor(name) for name in _READ}))
         how = f"`{self.how}`"
         if found is None:
-            return self.group, self.what, self.wanted, "not measured", "", how
+            return self.group, self.what, self.wanted, "not measured", "", "", how
         met = "yes" if self.is_met(found) else "**no**"
-        return self.group, self.what, self.wanted, self.words(found), met, how
+        return self.group, self.what, self.wanted, self.words(found), met, processors, how
+
+
+_READ: set[str] = set()
+"""Records that were read for the line that is made."""
+
+
+def record(name: str) -> Any:
+    """Return a file of bench/results/."""
+    found = load(name)
+    _READ.add(name)
+    return found
 
 
 @lru_cache
-def record(name: str) -> Any:
-    """Return a file of bench/results/."""
+def load(name: str) -> Any:
+    """Read a file of bench/results/, once."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _processor(name: str) -> str:
+    """Say in a word or two on what a record was measured; nothing where that does not matter."""
+    machine = load(name).get("machine")
+    if not isinstance(machine, dict):
+        return ""
+    return "Xeon" if "Xeon" in machine["cpu"] else str(machine["cpu"]).removeprefix("AMD ")
 
 
 def value(name: str, *keys: str | int) -> Callable[[], float]:

@@ -16,7 +16,7 @@ from bar_list import BARS
 
 from cellseg.bench.reports.markdown import table
 
-HEADS = ("of", "what", "wanted", "measured", "met", "how")
+HEADS = ("of", "what", "wanted", "measured", "met", "on", "how")
 
 
 def table_of_bars() -> str:

@@ -59,7 +59,7 @@ def test_what_was_not_measured_is_neither_met_nor_missed(
     bar: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bar, "RESULTS", tmp_path)
-    bar.record.cache_clear()
+    bar.load.cache_clear()
     (tmp_path / "there.json").write_text('{"rounds": [3, 1, 2], "other": null}')
     try:
         for read in (
@@ -70,4 +70,4 @@ def test_what_was_not_measured_is_neither_met_nor_missed(
             assert bar.Bar("a", "b", read, "c", least=1).line()[3:5] == ("not measured", "")
         assert bar.value("there", "rounds")() == 2
     finally:
-        bar.record.cache_clear()
+        bar.load.cache_clear()

@@ -77,8 +77,13 @@ class ClassSurvey:
         with self._lock:
             self.counts += counts
             self._unseen_px -= seen_px
-            if self._unseen_px == 0:
+            if self.is_whole:
                 self._ended.set()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every pixel was taken in."""
+        return self._unseen_px == 0
 
     def wait(self) -> None:
         """Return when every pixel was taken in.
@@ -89,7 +94,7 @@ class ClassSurvey:
             If another thread gave up.
         """
         self._ended.wait()
-        if self._unseen_px:
+        if not self.is_whole:
             raise CancelledError
 
     def give_up(self) -> None:

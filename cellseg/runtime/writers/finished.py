@@ -99,7 +99,7 @@ class FinishedRun:
 
     def begin_survey(self) -> ClassSurvey:
         """Return the survey to fill, for a writer that shows it every window of the class map."""
-        if self._survey is None:
+        if self._survey is None or self._survey.is_whole:
             self._survey = ClassSurvey(self.job.view.hw, len(self.job.class_names), self.halvings)
         return self._survey
 
