@@ -127,7 +127,7 @@ def read_overview(view: WorkingView, halvings: int) -> NDArray[np.uint8]:
         for x in range(0, hw[1], step):
             part = picture[y : y + step, x : x + step]
             if scales == (1.0, 1.0):  # the level is the picture as it is
-                part[:] = view.read_level(level, (y, x), part.shape[:2])
+                part[:] = view.read_level(level, (y, x), (part.shape[0], part.shape[1]))
             else:
                 _fill(part, (y, x), view, level, scales)
     return picture
