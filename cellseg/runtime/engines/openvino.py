@@ -38,6 +38,7 @@ from cellseg.runtime.engines.openvino_ends import float_first, spread_last
 from cellseg.runtime.engines.openvino_trim import Trimmer, make_trimmable
 from cellseg.runtime.engines.trim import NOTHING, Output, Sides
 from cellseg.runtime.engines.untold import untold
+from cellseg.runtime.machine.facts import this_machine
 
 with untold():
     import openvino as ov
@@ -187,10 +188,20 @@ def _compile(model: bytes, options: EngineOptions) -> tuple[Any, Trimmer | None]
     options.check_output(graph.output(0).shape, "OpenVINO")
     float_first(graph)
     round_once(graph)
-    spread_by_convolution(graph)
+    if options.precision != "int8" or _transposes_in_bytes():
+        spread_by_convolution(graph)
     trimmer = None if options.one_at_a_time else make_trimmable(graph)
     spread_last(graph)
     return _core().compile_model(graph, _DEVICE, _settings(options)), trimmer
+
+
+def _transposes_in_bytes() -> bool:
+    """Whether OpenVINO has transposed convolutions of bytes here; with AVX2 alone they are float.
+
+    Where the system does not tell what the processor can do, it is taken to have them.
+    """
+    flags = this_machine().cpu_flags or ()
+    return "avx2" not in flags or "avx512" in flags or "vnni" in flags
 
 
 def _settings(options: EngineOptions) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,3 +125,31 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
     monkeypatch.setenv("CELLSEG_CACHE", str(file))
     found(), found()
     assert len(compiled) == 2
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "is_done"),
+    [
+        pytest.param("int8", ("avx2",), False, id="AVX2 alone"),
+        pytest.param("fp32", ("avx2",), True, id="floats"),
+        pytest.param("int8", ("avx2", "vnni"), True, id="byte products"),
+        pytest.param("int8", ("avx2", "avx512", "vnni", "amx"), True, id="AMX"),
+        pytest.param("int8", ("neon", "dotprod"), True, id="ARM"),
+        pytest.param("int8", None, True, id="unknown"),
+    ],
+)
+def test_blocks_are_spread_by_a_convolution_where_it_is_one_of_bytes(
+    precision: str,
+    flags: tuple[str, ...] | None,
+    is_done: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The values are the same either way; `bench/openvino_order.py` says what it brings."""
+    done: list[Any] = []
+    monkeypatch.setattr(openvino, "this_machine", lambda: SimpleNamespace(cpu_flags=flags))
+    monkeypatch.setattr(openvino, "spread_by_convolution", done.append)
+    openvino._compile(
+        Bundle.open("nuclei").read_variant(FILES[precision]),
+        EngineOptions(precision, (64, 64), 3, 1),
+    )
+    assert bool(done) is is_done
