@@ -165,12 +165,18 @@ def read_padded(source: LabelSource, y0: int, x0: int, h: int, w: int) -> NDArra
     return window
 
 
-def windows(hw: tuple[int, int], side_px: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (y0, x0, h, w) of the squares that cover an image, row by row, cut at its border."""
+def windows(
+    hw: tuple[int, int], part: int | tuple[int, int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (y0, x0, h, w) of the squares, or rectangles of a size, that cover an image.
+
+    They come row by row, cut at its border.
+    """
     height, width = hw
-    for y in range(0, height, side_px):
-        for x in range(0, width, side_px):
-            yield y, x, min(side_px, height - y), min(side_px, width - x)
+    part_h, part_w = (part, part) if isinstance(part, int) else part
+    for y in range(0, height, part_h):
+        for x in range(0, width, part_w):
+            yield y, x, min(part_h, height - y), min(part_w, width - x)
 
 
 def halved(labels: NDArray[Any]) -> NDArray[Any]:

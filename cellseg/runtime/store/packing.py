@@ -1,4 +1,4 @@
-"""Arrays as bytes: how the store keeps them, and a pyramid the halves that wait."""
+"""Arrays as bytes: how the store keeps them, and a pyramid the halves that wait a moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cellseg.errors import StoreError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["pack", "unpack", "unpack_all"]
+__all__ = ["pack", "pack_briefly", "unpack", "unpack_all", "unpack_brief"]
 
 
 def pack(array: NDArray[Any]) -> bytes:
@@ -20,6 +20,25 @@ def pack(array: NDArray[Any]) -> bytes:
 
     values = cast("bytes", np.ascontiguousarray(array).data)  # any buffer will do
     return bytes(imagecodecs.zstd_encode(values, level=1))
+
+
+def pack_briefly(array: NDArray[Any]) -> bytes:
+    """Compress an array's values (lz4): half of the time of `pack`, two and a half times the bytes.
+
+    For what the same process reads once and soon, with `unpack_brief`.
+    """
+    import imagecodecs
+
+    values = cast("bytes", np.ascontiguousarray(array).data)
+    return bytes(imagecodecs.lz4_encode(values))
+
+
+def unpack_brief(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the array that `pack_briefly` was given, read-only."""
+    import imagecodecs
+
+    size = int(np.prod(shape)) * dtype.itemsize
+    return np.frombuffer(imagecodecs.lz4_decode(data, out=size), dtype).reshape(shape)
 
 
 def unpack(data: bytes, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from cellseg.runtime.pictures.gallery import Gallery, draw_gallery
 from cellseg.runtime.pictures.histogram import Histogram, histogram_of, histogram_svg
 from cellseg.runtime.store.labels import read_padded
 from cellseg.runtime.writers.columns import run_columns
-from cellseg.runtime.writers.overlay import write_jpeg
+from cellseg.runtime.writers.jpeg import write_jpeg
 
 if TYPE_CHECKING:
     from pathlib import Path

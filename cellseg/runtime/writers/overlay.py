@@ -8,9 +8,11 @@ hide what it surrounds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from cellseg.runtime.writers.jpeg import write_jpeg
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,11 +21,10 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.writers.finished import FinishedRun
 
-__all__ = ["draw_overlay", "write_jpeg", "write_overlay"]
+__all__ = ["draw_overlay", "write_overlay"]
 
 _ENLARGED_TO_PX = 1024
 _MOST_ENLARGED = 4
-_QUALITY = 90
 _OPAQUE = 256
 _FILL_WITH_OUTLINE = 26
 _FILL_REDUCED = 100
@@ -90,24 +91,6 @@ def draw_overlay(
     # A line of one pixel is lost beside cells of a hundred.
     paint(picture, classes, edges, palette, *weights, 2 if times > 1 else 1)
     return picture
-
-
-def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write a picture as JPEG without colour subsampling, which would blur outlines.
-
-    Parameters
-    ----------
-    path : Path
-        Target.
-    rgb : uint8, shape (h, w, 3)
-    """
-    import imagecodecs
-
-    # Not OpenCV: its import alone takes as long, and it wants the channels turned about first.
-    data = imagecodecs.jpeg8_encode(
-        np.ascontiguousarray(rgb), level=_QUALITY, colorspace="RGB", subsampling="444"
-    )
-    path.write_bytes(cast("bytes", data))
 
 
 def _enlargement(hw: tuple[int, ...]) -> int:

@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pytest
 
@@ -18,7 +17,7 @@ from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.store.labels import halved, windows
 from cellseg.runtime.view.working import WorkingView
 from cellseg.runtime.writers.atomic import replacing
-from cellseg.runtime.writers.overlay import draw_overlay, write_jpeg
+from cellseg.runtime.writers.overlay import draw_overlay
 from tests.slides import scene, write_pyramid
 
 if TYPE_CHECKING:
@@ -58,14 +57,6 @@ def test_touching_cells_are_outlined_one_by_one() -> None:
     picture = draw_overlay(np.zeros((1100, 1100, 3), np.uint8), classes, PALETTE, objects=labels)
     assert picture[5, 499:501, 0].tolist() == [255, 255]
     assert picture[5, 300, 0] < 50
-
-
-def test_the_jpeg_keeps_colours_sharp(tmp_path: Path) -> None:
-    rgb = np.zeros((64, 64, 3), np.uint8)
-    rgb[:, 30:32] = [255, 200, 0]
-    write_jpeg(tmp_path / "a.jpg", rgb)
-    found = cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1]
-    np.testing.assert_allclose(found[10, 30], [255, 200, 0], atol=40)
 
 
 def test_an_image_is_halved_until_it_fits() -> None:
