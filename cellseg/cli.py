@@ -43,7 +43,10 @@ app.add_typer(bench_app, name="bench")
 def main() -> None:
     """Run the command line; what the ``cellseg-cli`` script calls."""
     _settle_process()
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # Python looks through all that is left for garbage, and then it is gone
 
 
 def _settle_process() -> None:

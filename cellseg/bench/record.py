@@ -47,9 +47,7 @@ Status = Literal["done", "failed", "unavailable", "interrupted"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Estimate(_Part):
@@ -326,4 +324,6 @@ def load_report(path: Path) -> Report:
 
 def report_schema() -> str:
     """Return the JSON Schema of reports, as kept in ``docs/schema/bench.schema.json``."""
-    return json.dumps(Report.model_json_schema(by_alias=True), indent=2) + "\n"
+    from cellseg.json_schema import schema_text
+
+    return schema_text(Report)

@@ -7,7 +7,6 @@ and quality. Both refuse unknown keys, so that a misspelled one cannot be lost i
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Literal
 
@@ -53,7 +52,6 @@ class _Part(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         populate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
 
@@ -347,7 +345,9 @@ class Manifest(ModelCard):
 
 def manifest_schema() -> str:
     """Return the JSON Schema of the manifest, as kept in ``docs/schema/bundle.schema.json``."""
-    return json.dumps(Manifest.model_json_schema(by_alias=True), indent=2) + "\n"
+    from cellseg.json_schema import schema_text
+
+    return schema_text(Manifest)
 
 
 def _check_unique(noun: str, names: list[str]) -> None:
