@@ -38,7 +38,7 @@ def engine_alone(slide_path: Path, who: Who, seconds: float) -> float:
     from cellseg.runtime.engines import open_engine
 
     bundle = Bundle.open(who.model)
-    found = tiles_of(bundle, who.tile_px, str(slide_path))
+    found = tiles_of(bundle, who.tile_px, str(slide_path), is_even=True)
     with closing(open_engine(bundle, who.engine, who.precision, found.tile_hw)) as engine:
 
         def query(number: int) -> None:

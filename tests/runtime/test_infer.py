@@ -338,8 +338,10 @@ def test_a_resumed_run_takes_the_tile_and_engine_it_began_with(
         asked.append((options.engine, options.precision, tile_hw))
         return IdentityEngine(tile_hw)
 
-    infer_slide(slide, tmp_path, InferOptions(model=bundle), open_engine=open_engine)
-    assert asked == [("fake", "fp32", (TILE_PX, TILE_PX))]
+    run = infer_slide(slide, tmp_path, InferOptions(model=bundle), open_engine=open_engine)
+    plan = run.report["plan"]
+    assert plan["tile_px"] == TILE_PX
+    assert asked == [("fake", "fp32", tuple(plan["tile_hw"]))]
 
 
 SLOW_RUN = """

@@ -117,7 +117,7 @@ def open_view(slide_path: str | os.PathLike[str], bundle: Bundle) -> WorkingView
     return job.open_view(slide, bundle, InferOptions()).in_range(seen)
 
 
-def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:
+def tiles_of(bundle: Bundle, tile_px: int, slide: str | None, *, is_even: bool = False) -> TileSet:
     """Return tiles that lie in memory.
 
     Parameters
@@ -128,6 +128,8 @@ def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:
         Side of a tile.
     slide : str, optional
         Where they come from, at most 12 of them, spread over it; None: they are made.
+    is_even : bool
+        Make them as short as a run over the slide does, on a processor.
 
     Raises
     ------
@@ -144,7 +146,7 @@ def tiles_of(bundle: Bundle, tile_px: int, slide: str | None) -> TileSet:
         return TileSet(made, float(endless.y.core_px**2), card.mpp, unseen)
     view = open_view(slide, bundle)
     try:
-        plan = plan_tiles(view.hw, tile_px, card.halo_px, card.stride)
+        plan = plan_tiles(view.hw, tile_px, card.halo_px, card.stride, is_even=is_even)
         step = max(1, len(plan) // _TILES_IN_MEMORY)
         chosen = plan.tiles[::step][:_TILES_IN_MEMORY]
         tiles = [view.read(*tile.read_yx, *plan.tile_hw) for tile in chosen]

@@ -1,10 +1,11 @@
 """Which size of tile is fastest here: a short trial on first use, remembered afterwards.
 
-A larger tile wastes less of its work on the halo; a smaller one stays in the caches and leaves the
-engine's streams better balanced. Which of the two wins depends on processor, engine, precision and
-network. So a few sizes are run for a moment and scored by the pixels they *keep* a second. Scores
-are kept beside the choice of the engine, by machine, bundle, engine and versions: as long as they
-are there, the same slide gets the same tile.
+A larger tile wastes less of its work on the halo; a smaller one stays in the caches, leaves the
+engine's streams better balanced, and keeps closer to scattered tissue. Which of the two wins
+depends on processor, engine, precision, network and slide. So a few sizes are run for a moment and
+scored by the *wanted* pixels a second that they would make of the slide at hand. Speeds are kept
+beside the choice of the engine, by machine, bundle, engine and versions: as long as they are there,
+the same slide gets the same tile.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ Scores = dict[int, float]
 
 
 def fastest_tile_px(
-    kept_shares: Mapping[int, float],
+    wanted_shares: Mapping[int, float],
     usual_px: int,
     open_tile: Callable[[int], Engine],
     key: dict[str, object],
     halo_px: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """Return the size of tile that keeps most pixels a second.
+    """Return the size of tile that makes most wanted pixels a second.
 
     Parameters
     ----------
-    kept_shares : mapping of int to float
-        Sizes to choose from, and the part of each tile's pixels that is kept.
+    wanted_shares : mapping of int to float
+        Sizes to choose from, and the part of what is computed with each that is wanted.
     usual_px : int
         Size to take where nothing speaks for another one.
     open_tile : callable
@@ -69,7 +70,7 @@ def fastest_tile_px(
         One of the sizes, or ``usual_px``.
     """
     known = _recalled(key)
-    missing = [side for side in sorted(kept_shares) if side not in known]
+    missing = [side for side in sorted(wanted_shares) if side not in known]
     # First the one that the others must beat; then small ones, which take the least time.
     missing.sort(key=lambda side: side != usual_px)
     with Bystanders() as others:
@@ -78,7 +79,7 @@ def fastest_tile_px(
         known |= fresh
         table = ",".join(f"{side}={speed:.0f}" for side, speed in sorted(known.items()))
         remember(key, table, disturbed=others.disturbed)
-    scores = {side: known[side] * share for side, share in kept_shares.items() if known[side]}
+    scores = {side: known[side] * share for side, share in wanted_shares.items() if known[side]}
     chosen = _choose(scores, usual_px)
     _explain(scores, chosen, is_new=bool(fresh))
     return chosen
@@ -123,7 +124,7 @@ def _explain(scores: Scores, chosen: int, *, is_new: bool) -> None:
     best = max(scores, key=lambda side: scores[side])
     reason = "the fastest" if chosen == best else f"as fast as {best} px to a few percent"
     table = ", ".join(f"{side} px {scores[side] / 1e6:.2f}" for side in sorted(scores))
-    _LOG.info("tile: %d px is %s (kept MP/s: %s; %s)", chosen, reason, table, when)
+    _LOG.info("tile: %d px is %s (MP/s here: %s; %s)", chosen, reason, table, when)
 
 
 def _recalled(key: dict[str, object]) -> Scores:

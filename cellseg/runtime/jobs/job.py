@@ -12,6 +12,7 @@ import numpy as np
 
 from cellseg.errors import SlideError
 from cellseg.runtime.bundles.decide import ClassRule
+from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.trim import NOTHING, Sides
 from cellseg.runtime.shapes.roi import Roi, read_roi
 from cellseg.runtime.slides.readers import open_slide
@@ -178,6 +179,7 @@ class Job:
             "tissue": self.mask.digest,
             "roi": None if self.roi is None else self.roi.digest,
             "tile_px": self.plan.y.tile_px,
+            "tile_hw": list(self.plan.tile_hw),
             "halo_px": self.plan.y.halo_px,
             "stride_px": self.plan.y.stride_px,
             "extent_hw": list(self.plan.extent_hw),
@@ -284,7 +286,14 @@ def _plan(
         plan = blend.plan(extent_hw, tile_px, card.stride)
         if len(plan) > 1:
             return plan, blend
-    return plan_tiles(extent_hw, tile_px, card.halo_px, card.stride), None
+    is_even = not _may_build(options.engine)
+    return plan_tiles(extent_hw, tile_px, card.halo_px, card.stride, is_even=is_even), None
+
+
+def _may_build(engine: str) -> bool:
+    """Tell whether an engine that the options allow is built for each size, which takes minutes."""
+    allowed = [entry for name, entry in ENGINES.items() if engine in ("auto", name)]
+    return any(entry.needs_gpu and entry.is_available() for entry in allowed)
 
 
 def _mask(slide: Slide, wl_hw: tuple[int, int], options: InferOptions) -> TissueMask:

@@ -1,7 +1,8 @@
 """How large a run's tiles are, and how many are computed at once: what fits, what is fastest.
 
-The size, in this order: ``--tile``; the tile of the run to go on with; the fastest of those that
-fit, found once by a short trial (`cellseg.runtime.engines.tune`); our own default, or the one of
+The size, in this order: ``--tile``; the tile of the run to go on with; the one of those that fit
+by which this slide is done first, from the speed of each in a short trial, once
+(`cellseg.runtime.engines.tune`), and what it would compute here; our own default, or the one of
 those that fit that should be fastest. Small images and blended tiles, whose size changes the
 result, are not tried.
 
@@ -67,7 +68,7 @@ def tile_for(job: Job, options: InferOptions) -> int:
     threads = options.threads or usable_cores()
     choice = choose_engine(job.bundle, options.engine, options.precision, threads)
     fitting = fitting_tiles(job, options, choice.engine, threads)
-    shares = {side: _kept_share(job, side) for side in fitting}
+    shares = {side: _wanted_share(job, options, side) for side in fitting}
     usual_px = max(
         (side for side in fitting if side <= max(usual_px, min(fitting))),
         key=lambda side: shares[side] * _speed_left(fitting[side], max(fitting.values())),
@@ -153,6 +154,17 @@ def _fits(job: Job, options: InferOptions, engine: str, at_once: int, *, is_unas
     except TilePlanError:
         return False
     return True
+
+
+def _wanted_share(job: Job, options: InferOptions, side: int) -> float:
+    """Part of what is computed that is wanted: on this slide, with tiles of a size.
+
+    The rest is halo, overlap of the last tiles, and ground around tissue, of which large tiles
+    hold more. The pixels that are wanted are those that the job's own tiles keep.
+    """
+    resized = with_tile(job, options, side)
+    height, width = resized.plan.tile_hw
+    return job.kept_px / max(1, len(resized.todo) * height * width)
 
 
 def _kept_share(job: Job, side: int) -> float:

@@ -238,7 +238,7 @@ def _engine(folder: RunFolder) -> str:
     said = [
         f"{engine['name']} {engine['precision']} on {engine['device']}",
         f"{engine['threads']} threads",
-        f"{done:,} of {plan['tiles_total']:,} tiles of {plan['tile_px']} px",
+        f"{done:,} of {plan['tiles_total']:,} tiles of {_width_by_height(plan['tile_hw'])} px",
         f"halo {plan['halo_px']} px",
         f"{run['mm2_per_s']:.3g} mm²/s" if run["mm2_per_s"] else "",
         f"{run['peak_rss_mb']:,.0f} MiB of memory" if run["peak_rss_mb"] else "",
@@ -246,6 +246,10 @@ def _engine(folder: RunFolder) -> str:
     words = "; ".join(filter(None, said))
     note = '<p class="dim">Busy seconds of each stage; they overlap.</p>' if rows else ""
     return section("Engine and speed", f"<p>{escape(words)}</p>{note}" + table((), rows, (1,)))
+
+
+def _width_by_height(hw: Sequence[int]) -> str:
+    return f"{hw[1]} x {hw[0]}"
 
 
 def _provenance(folder: RunFolder) -> str:

@@ -17,12 +17,17 @@ there), so that each tile meets the grid in the phase in which the whole image w
 
 All tiles of a plan have one shape; the grid is fixed at (0, 0). Tiles are computed from their
 index, never listed: a plan of a slide of 10^6 x 10^6 pixels is two small frozen objects.
+
+An image is hardly ever a whole number of tiles, and the last one overlaps the one before. Spread
+evenly, the same number of tiles covers it with shorter ones: 2048 pixels take three of 1024 or
+three of 816 (halo 96, stride 16), which is 1.6 times less to compute in the plane.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -48,28 +53,34 @@ class AxisPlan:
     extent_px : int
         Length of the image, >= 1.
     tile_px : int
-        Length that a tile reads, a multiple of ``stride_px``; shorter images have shorter tiles.
+        Length that a tile reads at most, a multiple of ``stride_px``; shorter images have shorter
+        tiles.
     halo_px : int
         Margin read but not kept on each inner side, >= 0.
     stride_px : int
         The network's total stride, >= 1.
+    is_even : bool
+        Shorten tiles as far as no more of them are needed.
 
     Raises
     ------
     TilePlanError
-        If the four do not fit together.
+        If the four lengths do not fit together.
 
     Examples
     --------
     >>> axis = AxisPlan(extent_px=1000, tile_px=512, halo_px=96, stride_px=16)
     >>> [(axis.read_start(i), axis.keep(i)) for i in range(len(axis))]
     [(0, (0, 416)), (320, (416, 736)), (496, (736, 1000))]
+    >>> AxisPlan(1000, 512, halo_px=96, stride_px=16, is_even=True).read_px
+    464
     """
 
     extent_px: int
     tile_px: int
     halo_px: int = 0
     stride_px: int = 1
+    is_even: bool = False
 
     def __post_init__(self) -> None:
         if self.extent_px < 1:
@@ -82,7 +93,7 @@ class AxisPlan:
                 f"Received: tile_px={self.tile_px}, stride_px={self.stride_px}.",
                 hint=f"The nearest is {_round_up(max(self.tile_px, 1), max(self.stride_px, 1))}.",
             )
-        if self.halo_px < 0 or self.core_px < 1:
+        if self.halo_px < 0 or self._core_of(self.tile_px) < 1:
             raise TilePlanError(
                 "A halo must leave a kept core of one stride: "
                 "0 <= 2 * halo_px <= tile_px - stride_px. Received: "
@@ -93,7 +104,7 @@ class AxisPlan:
     @property
     def core_px(self) -> int:
         """Distance of neighbouring origins: the multiple of the stride that the halo leaves."""
-        return (self.tile_px - 2 * self.halo_px) // self.stride_px * self.stride_px
+        return self._core_of(self._whole_px)
 
     @property
     def rounded_px(self) -> int:
@@ -103,7 +114,22 @@ class AxisPlan:
     @property
     def read_px(self) -> int:
         """Length that every tile of this plan reads."""
-        return min(self.tile_px, self.rounded_px)
+        return min(self._whole_px, self.rounded_px)
+
+    @cached_property
+    def _whole_px(self) -> int:
+        """Length of a tile that is not shorter because the image is."""
+        if not self.is_even or self.rounded_px <= self.tile_px:
+            return self.tile_px
+        count = 1 - (self.tile_px - self.rounded_px) // self._core_of(self.tile_px)
+        beside_px = self.rounded_px - 2 * self.halo_px
+        even_px = _round_up(-(-beside_px // count) + 2 * self.halo_px, self.stride_px)
+        while (count - 1) * self._core_of(even_px) + even_px < self.rounded_px:
+            even_px += self.stride_px  # a halo that is no multiple of the stride
+        return even_px
+
+    def _core_of(self, tile_px: int) -> int:
+        return (tile_px - 2 * self.halo_px) // self.stride_px * self.stride_px
 
     def __len__(self) -> int:
         return 1 + -(-(self.rounded_px - self.read_px) // self.core_px)
@@ -129,7 +155,7 @@ class AxisPlan:
         return np.concatenate(([0], inner, [self.extent_px]))
 
     def _inner_stop(self, index: int) -> int:
-        return index * self.core_px + self.tile_px - self.halo_px
+        return index * self.core_px + self._whole_px - self.halo_px
 
 
 @dataclass(frozen=True)
@@ -265,14 +291,21 @@ class _Tiles(Sequence[Tile]):
         return self._plan.tile(index + len(self) if index < 0 else index)
 
 
-def plan_tiles(extent_hw: tuple[int, int], tile_px: int, halo_px: int, stride_px: int) -> TilePlan:
-    """Plan square tiles over an image; an image smaller than a tile gets a smaller tile.
+def plan_tiles(
+    extent_hw: tuple[int, int],
+    tile_px: int,
+    halo_px: int,
+    stride_px: int,
+    *,
+    is_even: bool = False,
+) -> TilePlan:
+    """Plan tiles over an image; an image smaller than a tile gets a smaller tile.
 
     Parameters
     ----------
     extent_hw : (int, int)
         Height and width of the image at the working level.
-    tile_px, halo_px, stride_px : int
+    tile_px, halo_px, stride_px, is_even
         As in `AxisPlan`.
 
     Returns
@@ -287,7 +320,8 @@ def plan_tiles(extent_hw: tuple[int, int], tile_px: int, halo_px: int, stride_px
     """
     height, width = extent_hw
     return TilePlan(
-        AxisPlan(height, tile_px, halo_px, stride_px), AxisPlan(width, tile_px, halo_px, stride_px)
+        AxisPlan(height, tile_px, halo_px, stride_px, is_even),
+        AxisPlan(width, tile_px, halo_px, stride_px, is_even),
     )
 
 

@@ -38,6 +38,7 @@ from cellseg.runtime.tiles.blend import Blend
 from cellseg.runtime.verification.picture import Sheet
 from cellseg.runtime.verification.report import VerifyReport, WindowCheck
 from cellseg.runtime.verification.ways import (
+    blended_plan,
     place_window,
     run_blended,
     run_cropped,
@@ -121,10 +122,12 @@ def verify(
         job = _job_with_seams(opened, bundle, options)
         with ExitStack() as stack:
             engine = stack.enter_context(closing(opener(bundle, options, job.plan.tile_hw)))
-            fixed = _same_engine(options, engine)
+            fixed, engines = _same_engine(options, engine), {job.plan.tile_hw: engine}
 
             def open_shape(tile_hw: tuple[int, int]) -> Engine:
-                return stack.enter_context(closing(opener(bundle, fixed, tile_hw)))
+                if tile_hw not in engines:
+                    engines[tile_hw] = stack.enter_context(closing(opener(bundle, fixed, tile_hw)))
+                return engines[tile_hw]
 
             difference, flips = _tolerances(engine.precision, bundle)
             rng = np.random.default_rng(seed)
@@ -179,7 +182,8 @@ def _ways(
     for window in ("hann", "gaussian"):
         blend = Blend.of(window, None)
         if blend is not None and len(job.plan) > 1:
-            ways.append(_Way(window, partial(run_blended, job, engine, blend), is_exact=False))
+            opened = open_shape(blended_plan(job, blend).tile_hw)
+            ways.append(_Way(window, partial(run_blended, job, opened, blend), is_exact=False))
     return ways
 
 

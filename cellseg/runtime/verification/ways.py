@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.job import Job
     from cellseg.runtime.tiles.blend import Blend
-    from cellseg.runtime.tiles.plan import AxisPlan, Tile
+    from cellseg.runtime.tiles.plan import AxisPlan, Tile, TilePlan
 
 __all__ = [
+    "blended_plan",
     "place_window",
     "run_blended",
     "run_cropped",
@@ -129,9 +130,14 @@ def run_untiled(job: Job, engine: Engine, yx: tuple[int, int]) -> NDArray[np.flo
     return found[y : y + height, x : x + width]
 
 
+def blended_plan(job: Job, blend: Blend) -> TilePlan:
+    """Return the plan by which a run would blend tiles of the job's size."""
+    return blend.plan(job.plan.extent_hw, job.plan.y.tile_px, job.plan.y.stride_px)
+
+
 def run_blended(job: Job, engine: Engine, blend: Blend, yx: tuple[int, int]) -> NDArray[np.float32]:
-    """Run overlapping tiles of the plan's size and blend them, as a run would."""
-    plan = blend.plan(job.plan.extent_hw, job.plan.y.tile_px, job.plan.y.stride_px)
+    """Run overlapping tiles and blend them, as a run would."""
+    plan = blended_plan(job, blend)
     height, width = window_hw(job)
     cells = [tile.index for tile in plan.tiles_in(*yx, yx[0] + height, yx[1] + width)]
     channels = len(job.bundle.manifest.channels)

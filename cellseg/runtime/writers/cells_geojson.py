@@ -50,7 +50,7 @@ _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # deflate, no name, no
 _LAST_BLOCK = b"\x03\x00"
 _COMPRESSION = 1  # level 3 takes half as long again for files that are 8 % smaller
 # What decides where tiles lie does not decide what a cell is.
-_NOT_OF_CELLS = ("tile_px", "halo_px", "stride_px")
+_NOT_OF_CELLS = ("tile_px", "tile_hw", "halo_px", "stride_px")
 
 
 def write_cells_geojson(path: Path, run: FinishedRun) -> None:

@@ -81,7 +81,7 @@ def test_what_was_tried_is_not_tried_again(
     with caplog.at_level(logging.INFO, logger="cellseg"):
         assert choose(first, monkeypatch) == choose(again, monkeypatch) == 512
     assert again.tried == []
-    assert "512 px is the fastest (kept MP/s: 512 px 15.60, 1024 px 5.94" in caplog.text
+    assert "512 px is the fastest (MP/s here: 512 px 15.60, 1024 px 5.94" in caplog.text
     assert "measured earlier on this machine" in caplog.text
 
 

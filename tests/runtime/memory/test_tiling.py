@@ -18,6 +18,7 @@ from cellseg.runtime.memory.budget import plan_memory
 from cellseg.runtime.memory.footprint import tile_cost
 from cellseg.runtime.memory.tiling import fitting_tiles, most_at_once, tile_for
 from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.tissue.mask import TissueMask
 from tests.bundles import make_bundle
 from tests.fakes import nuclei_picture
 
@@ -41,7 +42,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
 
     def fastest(shares: dict[int, float], usual_px: int, *_: Any) -> int:
-        asked.append({"sides": sorted(shares), "usual": usual_px})
+        asked.append({"sides": sorted(shares), "usual": usual_px, "shares": shares})
         return max(shares)
 
     monkeypatch.setattr(tiling, "fastest_tile_px", fastest)
@@ -55,11 +56,32 @@ def test_a_large_run_takes_the_fastest_of_what_fits(
     large: Job, trials: list[dict[str, Any]]
 ) -> None:
     assert tile_for(large, InferOptions(threads=1, max_ram_bytes=2**32)) == 2048
-    assert trials == [{"sides": [512, 768, 1024, 1536, 2048], "usual": 1024}]
+    assert [(each["sides"], each["usual"]) for each in trials] == [
+        ([512, 768, 1024, 1536, 2048], 1024)
+    ]
     budget = InferOptions(threads=1, max_ram_bytes=1200 * 2**20)
     chosen = tile_for(large, budget)
     assert 1024 <= chosen < 2048
     assert max(trials[-1]["sides"]) == chosen
+
+
+def test_a_size_is_judged_by_what_it_computes_of_this_slide(
+    large: Job, trials: list[dict[str, Any]]
+) -> None:
+    options = InferOptions(threads=1, max_ram_bytes=2**32)
+    tile_for(large, options)
+    everywhere = trials[-1]["shares"]
+    for side, share in everywhere.items():
+        plan = with_tile(large, options, side).plan
+        assert share == 10_000**2 / (len(plan) * plan.tile_hw[0] * plan.tile_hw[1])
+    spots = np.zeros((100, 100), bool)
+    spots[::20, ::20] = True  # 100 px wide, 2000 px apart: most of a large tile is ground
+    scattered = replace(large, mask=TissueMask(spots, (100.0, 100.0), "bright"))
+    scattered = with_tile(with_tile(scattered, options, 512), options, 1024)
+    tile_for(scattered, options)
+    here = trials[-1]["shares"]
+    assert everywhere[2048] > 0.9 * everywhere[512]
+    assert here[2048] < 0.4 * here[512]
 
 
 def test_unasked_no_tile_is_tried_that_takes_far_more_memory_than_the_usual(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def axis_plans(draw: st.DrawFn, max_extent_px: int = 5000) -> AxisPlan:
     halo_px = draw(st.integers(0, 120))
     strides = draw(st.integers(-(-2 * halo_px // stride_px) + 1, 2 * halo_px + 40))
     extent_px = draw(st.integers(1, max_extent_px))
-    return AxisPlan(extent_px, strides * stride_px, halo_px, stride_px)
+    return AxisPlan(extent_px, strides * stride_px, halo_px, stride_px, draw(st.booleans()))
 
 
 @given(axis_plans())
@@ -54,6 +55,17 @@ def test_inner_sides_carry_at_least_the_halo(axis: AxisPlan) -> None:
         assert start < stop
         assert index == 0 or start - read >= axis.halo_px
         assert index == len(axis) - 1 or read + axis.read_px - stop >= axis.halo_px
+
+
+@given(axis_plans(max_extent_px=10**6))
+def test_even_tiles_are_as_many_and_none_could_be_shorter(axis: AxisPlan) -> None:
+    usual, even = (replace(axis, is_even=value) for value in (False, True))
+    assert len(even) == len(usual)
+    assert even.read_px <= usual.read_px
+    shorter_px = even.read_px - axis.stride_px
+    if len(even) > 1 and shorter_px > 2 * axis.halo_px + axis.stride_px:
+        shorter = AxisPlan(axis.extent_px, shorter_px, axis.halo_px, axis.stride_px)
+        assert len(shorter) > len(usual)
 
 
 @given(axis_plans(max_extent_px=10**6), st.data())

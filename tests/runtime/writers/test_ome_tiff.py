@@ -37,7 +37,9 @@ def written(path: Path, labels: NDArray[Any], image: LabelImage = IMAGE) -> Path
     return path
 
 
-@pytest.mark.parametrize("hw", [(1, 1), (1, 3000), (511, 512), (513, 700), (1500, 2100), (600, 4200)])
+@pytest.mark.parametrize(
+    "hw", [(1, 1), (1, 3000), (511, 512), (513, 700), (1500, 2100), (600, 4200)]
+)
 def test_every_level_is_the_half_of_the_one_before(tmp_path: Path, hw: tuple[int, int]) -> None:
     labels = blobs(*hw)
     with tifffile.TiffFile(written(tmp_path / "a.ome.tif", labels)) as tif:
