@@ -274,7 +274,7 @@ TilePx = Annotated[
     typer.Option(
         "--tile",
         metavar="PIXELS",
-        help="Side of a tile, a multiple of the model's stride.",
+        help="Side of a tile at most, a multiple of the model's stride.",
         rich_help_panel=_SPEED,
     ),
 ]
