@@ -11,6 +11,7 @@ import pytest
 
 from cellseg.errors import TilePlanError
 from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.engines.table import EngineEntry
 from cellseg.runtime.jobs.job import prepare, with_tile
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.memory import tiling
@@ -162,3 +163,27 @@ def test_a_plan_that_fits_leaves_it_to_the_engine_how_many_tiles_go_side_by_side
     assert at_once(max_ram_bytes=1) == 1
     assert at_once(max_ram_bytes=1, engine="onnxruntime") is None
     assert at_once(max_ram_bytes=2**36, tiles_at_once=3) == 3
+
+
+@pytest.mark.parametrize(
+    ("engine", "has_gpu", "is_even"),
+    [
+        ("auto", False, True),
+        ("auto", True, False),
+        ("tensorrt", True, False),
+        ("openvino", True, True),
+    ],
+)
+def test_tiles_are_even_but_where_an_engine_is_built_for_each_size(
+    monkeypatch: pytest.MonkeyPatch, *, engine: str, has_gpu: bool, is_even: bool
+) -> None:
+    monkeypatch.setattr(EngineEntry, "is_available", lambda _: has_gpu)
+    slide = ArraySlide(np.broadcast_to(np.uint8(7), (2048, 1360)))
+    job = prepare(slide, Bundle.open("nuclei"), InferOptions(engine=engine))
+    assert job.plan.tile_hw == ((816, 784) if is_even else (1024, 1024))
+    assert job.plan.grid == (3, 2)
+    assert job.identity["tile_px"] == 1024
+    blended = prepare(
+        slide, Bundle.open("nuclei"), InferOptions(engine=engine, blend="hann", overlap=0.25)
+    )
+    assert blended.plan.tile_hw == (1024, 1024)
