@@ -32,6 +32,7 @@ def infer(
     out: opt.Out = DEFAULT_OUT,
     model: opt.Model = "nuclei",
     mpp: opt.Mpp = None,
+    channel: opt.Channel = None,
     roi: opt.Roi = None,
     tissue_mask: opt.TissueMask = None,
     no_tissue_mask: opt.NoTissueMask = False,
@@ -66,6 +67,7 @@ def infer(
       cellseg-cli infer slide.svs
       cellseg-cli infer scans/ 'more/*.tif' -o results
       cellseg-cli infer field.png --mpp 0.25 --precision fp32
+      cellseg-cli infer stains.ome.tif --channel DAPI
       cellseg-cli infer train_eval_infer.config      the folders that a recipe names
     """
     if len(inputs) == 1 and pix.is_recipe_file(inputs[0]):
@@ -88,6 +90,7 @@ def infer(
         workers=workers,
         max_ram_bytes=max_ram,
         mpp=mpp,
+        channel=channel,
         on_error=on_error,
         threshold=threshold,
         fit=fit,

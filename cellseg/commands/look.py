@@ -24,6 +24,7 @@ def inspect(
         typer.Argument(metavar="PATH", help="Slide, image, bundle, recipe, or a shipped model."),
     ],
     mpp: opt.Mpp = None,
+    channel: opt.Channel = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Describe a slide, a bundle or a training recipe.
@@ -40,7 +41,10 @@ def inspect(
         _inspect_recipe(path, as_json)
         return
     is_bundle = inspection.is_bundle_name(path)
-    found = inspection.describe_bundle(path) if is_bundle else inspection.describe_slide(path, mpp)
+    if is_bundle:
+        found = inspection.describe_bundle(path)
+    else:
+        found = inspection.describe_slide(path, mpp, channel)
     if as_json:
         print_json(found)
     else:

@@ -113,6 +113,15 @@ Mpp = Annotated[
         rich_help_panel=_INPUT,
     ),
 ]
+Channel = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME",
+        help="Read one channel alone, as grey: its name, or its number from 1 on.",
+        rich_help_panel=_INPUT,
+    ),
+]
 TissueMask = Annotated[
     Path | None,
     typer.Option(

@@ -19,6 +19,7 @@ def verify(
     path: opt.Input,
     model: opt.Model = "nuclei",
     mpp: opt.Mpp = None,
+    channel: opt.Channel = None,
     fit: opt.Fit = "auto",
     windows: Annotated[int, typer.Option("--windows", min=1, help="How many windows.")] = 8,
     seed: Annotated[int, typer.Option("--seed", help="Of their places.")] = 0,
@@ -76,6 +77,7 @@ def verify(
         threads=threads,
         tile_px=tile_px,
         mpp=mpp,
+        channel=channel,
         fit=fit,
     )
     report = verify_slide(

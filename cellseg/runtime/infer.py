@@ -136,7 +136,7 @@ def infer_slide(
     reset_peak_rss()
     started_s = time.perf_counter()
     bundle = Bundle.open(options.model)
-    with opened_slide(slide, options.mpp) as opened:
+    with opened_slide(slide, options.mpp, options.channel) as opened:
         if (source := source_of(opened)) is not None:
             source.skips_damage = options.on_error == "skip"
         return_freed_memory(LARGE_BUFFERS if options.max_ram_bytes is None else EVERY_BUFFER)

@@ -27,7 +27,9 @@ def is_bundle_name(target: str) -> bool:
     return Path(target).suffix == ".cellseg" or target in shipped_models()
 
 
-def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
+def describe_slide(
+    path: str, mpp: float | None = None, channel: str | int | None = None
+) -> dict[str, Any]:
     """Describe a slide or an image without decoding more than its headers.
 
     Parameters
@@ -36,6 +38,8 @@ def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
         Slide or image file.
     mpp : float, optional
         Microns per level-0 pixel; overrides what the file says.
+    channel : str or int, optional
+        The only channel to read: its name, or its number from 1 on.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def describe_slide(path: str, mpp: float | None = None) -> dict[str, Any]:
     """
     from cellseg.runtime.slides.readers import open_slide
 
-    slide = open_slide(path, mpp)
+    slide = open_slide(path, mpp, channel)
     try:
         return _slide_facts(slide)
     finally:
@@ -122,12 +126,12 @@ def _level_facts(level: Level, mpp: tuple[float, float] | None) -> dict[str, Any
 
 def _slide_lines(facts: dict[str, Any]) -> list[str]:
     lines = [
-        f"{facts['kind']:<12}{facts['path']} ({_size(facts['bytes'])})",
-        f"{'size':<12}{facts['width_px']} x {facts['height_px']} px{_mm_text(facts['mm'])}",
-        f"{'pixel size':<12}{_mpp_text(facts['mpp'], facts['kind'])}",
-        f"{'depth':<12}{facts['dtype']}",
+        f"{facts['kind']:<14}{facts['path']} ({_size(facts['bytes'])})",
+        f"{'size':<14}{facts['width_px']} x {facts['height_px']} px{_mm_text(facts['mm'])}",
+        f"{'pixel size':<14}{_mpp_text(facts['mpp'], facts['kind'])}",
+        f"{'depth':<14}{facts['dtype']}",
     ]
-    lines += [f"{name:<12}{value}" for name, value in facts["properties"].items()]
+    lines += [f"{name:<14}{value}" for name, value in facts["properties"].items()]
     lines += ["", f"{'level':>5} {'width':>8} {'height':>8} {'downsample':>11} {'µm/px':>8}"]
     lines += [_level_line(index, level) for index, level in enumerate(facts["levels"])]
     lines += [f"\nwarning: {doubt}" for doubt in facts["doubts"]]
@@ -167,15 +171,15 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
 def _bundle_lines(facts: dict[str, Any]) -> list[str]:
     manifest = facts["manifest"]
     lines = [
-        f"{'bundle':<12}{manifest['name']} {manifest['version']}: {manifest['description']}",
-        f"{'file':<12}{facts['path']} ({_size(facts['bytes'])})",
-        f"{'sha256':<12}{facts['sha256']}",
-        f"{'licence':<12}{manifest['license']}",
-        f"{'classes':<12}{', '.join(_class_text(each) for each in manifest['classes'])}",
-        f"{'cells':<12}{_instances_text(manifest['head'])}",
-        f"{'pixel size':<12}{_scale_text(manifest['input'], manifest['mpp'])}",
-        f"{'intensities':<12}{_normalize_text(manifest['input']['normalize'])}",
-        f"{'tiles':<12}{_geometry_text(manifest)}",
+        f"{'bundle':<14}{manifest['name']} {manifest['version']}: {manifest['description']}",
+        f"{'file':<14}{facts['path']} ({_size(facts['bytes'])})",
+        f"{'sha256':<14}{facts['sha256']}",
+        f"{'licence':<14}{manifest['license']}",
+        f"{'classes':<14}{', '.join(_class_text(each) for each in manifest['classes'])}",
+        f"{'cells':<14}{_instances_text(manifest['head'])}",
+        f"{'pixel size':<14}{_scale_text(manifest['input'], manifest['mpp'])}",
+        f"{'intensities':<14}{_normalize_text(manifest['input']['normalize'])}",
+        f"{'tiles':<14}{_geometry_text(manifest)}",
         "",
     ]
     for variant in manifest["variants"]:
@@ -231,10 +235,10 @@ def _geometry_text(manifest: dict[str, Any]) -> str:
 def _variant_lines(variant: dict[str, Any]) -> list[str]:
     kind = f"{variant['format']} {variant['precision']}"
     kept = _kept_text(variant["vs_fp32"])
-    lines = [f"{kind:<12}{variant['file']} ({_size(variant['bytes'])}){kept}"]
-    lines += [f"{'':<12}{_quality_text(quality)}" for quality in variant["quality"]]
+    lines = [f"{kind:<14}{variant['file']} ({_size(variant['bytes'])}){kept}"]
+    lines += [f"{'':<14}{_quality_text(quality)}" for quality in variant["quality"]]
     for found in variant.get("agreement", ()):
-        lines.append(f"{'':<12}{Agreement.model_validate(found).words}; nobody's labels")
+        lines.append(f"{'':<14}{Agreement.model_validate(found).words}; nobody's labels")
     return lines
 
 

@@ -16,6 +16,7 @@ from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.trim import NOTHING, Sides
 from cellseg.runtime.shapes.roi import Roi, read_roi
 from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.slides.slide import CHANNEL
 from cellseg.runtime.store.identity import slide_identity
 from cellseg.runtime.tiles.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.tiles.plan import TilePlan, plan_tiles, tile_px_for
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
     from cellseg.runtime.store.result_store import Plane
     from cellseg.runtime.tiles.plan import Tile
@@ -174,7 +176,7 @@ class Job:
             "scale": self.view.scale,
             "mpp": list(self.view.mpp) if self.view.mpp else None,
             "range": list(self.seen.value_range),
-            "channel": self.seen.channel,
+            "channel": self.slide.properties.get(CHANNEL, self.seen.channel),
             "threshold": self.rule.threshold,
             "tissue": self.mask.digest,
             "roi": None if self.roi is None else self.roi.digest,
@@ -337,7 +339,9 @@ def open_engine_for(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, i
 
 
 @contextmanager
-def opened_slide(slide: str | os.PathLike[str] | Slide, mpp: float | None) -> Iterator[Slide]:
+def opened_slide(
+    slide: str | os.PathLike[str] | Slide, mpp: float | None, channel: Wanted = None
+) -> Iterator[Slide]:
     """Open a path and close it again; leave a slide that came open as it is."""
     if isinstance(slide, np.ndarray):
         raise SlideError(
@@ -347,7 +351,7 @@ def opened_slide(slide: str | os.PathLike[str] | Slide, mpp: float | None) -> It
     if not isinstance(slide, (str, os.PathLike)):
         yield slide
         return
-    opened = open_slide(slide, mpp)
+    opened = open_slide(slide, mpp, channel)
     try:
         yield opened
     finally:

@@ -65,6 +65,10 @@ class InferOptions:
     mpp: float | None = None
     """Microns per level-0 pixel; overrides what the file says."""
 
+    channel: str | int | None = None
+    """The only channel to read, as grey: its name, or its number from 1 on; None: grey and RGB
+    images are read as they are, others refused."""
+
     fit: str = "auto"
     """For a model that was trained on whole images: ``whole`` brings the image to the model's size,
     ``native`` leaves it at its own scale, in tiles; ``auto``: as it was trained."""

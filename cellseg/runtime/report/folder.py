@@ -151,7 +151,7 @@ class RunFolder:
         given, plan = self.run["input"], self.run["plan"]
         normalize = self.run["normalize"]
         try:
-            slide = open_slide(given["path"], given["mpp"])
+            slide = open_slide(given["path"], given["mpp"], given.get("channel"))
             self._open.callback(slide.close)
             wanted = None if slide.mpp is None else plan["mpp"]
             values = normalize["low"], normalize["high"]

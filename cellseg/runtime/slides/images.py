@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slides.channels import RGB_NAMES, pick_channel
 from cellseg.runtime.slides.orientation import ORIENTATION, UPRIGHT, exif_orientation
-from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.slides.slide import ArraySlide, rgb_from_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["open_image"]
@@ -33,7 +35,7 @@ _DAMAGED_HINT = "The file is damaged: copy or export it again."
 _UNDECODED_HINT = _DAMAGED_HINT + " (JPEGs of 12 bits are not read: save them as 16-bit PNG.)"
 
 
-def open_image(path: Path, mpp: float | None = None) -> Slide:
+def open_image(path: Path, mpp: float | None = None, channel: Wanted = None) -> Slide:
     """Open a PNG, JPEG or BMP image.
 
     Parameters
@@ -43,6 +45,8 @@ def open_image(path: Path, mpp: float | None = None) -> Slide:
         orientation is not applied: pixels stay where they are stored.
     mpp : float, optional
         Microns per pixel; image files state none that can be trusted.
+    channel : str or int, optional
+        The only colour to read, as grey.
 
     Returns
     -------
@@ -52,12 +56,18 @@ def open_image(path: Path, mpp: float | None = None) -> Slide:
     Raises
     ------
     SlideError
-        If the image is damaged, or too large to be held whole.
+        If the image is damaged, or too large to be held whole, or has no such channel.
     """
     data = path.read_bytes()
     name, height, width = _header(path, data)
     _check_size(path, height, width)
     pixels = _decode(path, data)
+    chosen = None
+    if channel is not None:
+        is_grey = pixels.ndim == 2
+        chosen = pick_channel(str(path), channel, (None,) if is_grey else RGB_NAMES)
+        if not is_grey:
+            pixels = np.ascontiguousarray(rgb_from_samples(pixels)[..., chosen.index])
     slide = ArraySlide(pixels, mpp, path=str(path))
     slide.properties = {
         "format": name,
@@ -67,6 +77,7 @@ def open_image(path: Path, mpp: float | None = None) -> Slide:
         "tile": "none",
         "mpp from": "none" if mpp is None else "given",
     }
+    slide.properties |= {} if chosen is None else chosen.properties()
     if (orientation := exif_orientation(data)) != UPRIGHT:
         slide.properties[ORIENTATION] = str(orientation)
     return slide

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slides.rgb_channels import are_rgb, channels_error
+from cellseg.runtime.slides.channels import are_rgb, channels_error, pick_channel
 from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 from cellseg.runtime.slides.tiff_metadata import plausible_mpp
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.slides.rgb_channels import Colour
+    from cellseg.runtime.slides.channels import Channel, Colour, Wanted
     from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["NgffSlide", "is_zarr_folder", "open_ngff"]
@@ -92,6 +92,8 @@ class NgffSlide:
         The folder.
     mpp : float, optional
         Overrides what the store says.
+    channel : str or int, optional
+        The only one to read, as grey: its name (``omero``) or number.
     cache_bytes : int
         Decoded chunks to keep, in bytes.
 
@@ -99,17 +101,23 @@ class NgffSlide:
     ------
     SlideError
         If the ``[zarr]`` extra is not installed, or the store holds something other than one grey
-        or RGB image of 8 or 16 bits.
+        or RGB image of 8 or 16 bits and no channel of it is chosen.
     """
 
     def __init__(
-        self, path: Path, mpp: float | None = None, cache_bytes: int = CACHE_BYTES
+        self,
+        path: Path,
+        mpp: float | None = None,
+        channel: Wanted = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = str(path)
         root = _open_root(path)
         about = _multiscales_of(root, self.path)
         self._axes = about.axes
-        self._arrays = [_array_of(root, name, about, self.path) for name in about.paths]
+        is_one = channel is not None
+        self._arrays = [_array_of(root, name, about, self.path, is_one) for name in about.paths]
+        chosen = self._chosen(about, channel)
         grids = [self._grid_of(array) for array in self._arrays]
         self.levels = tuple(_level_of(grids[0], grid) for grid in grids)
         _check_pyramid(self.levels, self.path)
@@ -119,6 +127,10 @@ class NgffSlide:
         self.dtype = np.dtype(np.uint16 if self._arrays[0].dtype.itemsize == 2 else np.uint8)
         mpp_from = "given" if mpp is not None else "OME-Zarr scale" if found else "none"
         self.properties = _properties(self._arrays[0], about, self._channels, grids[0], mpp_from)
+        self.properties |= {} if chosen is None else chosen.properties()
+        self._read_channels = (
+            slice(None) if chosen is None else slice(chosen.index, chosen.index + 1)
+        )
         self.source = SourceTiles(self.path, grids, self.dtype, self._decode, cache_bytes)
 
     def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
@@ -134,6 +146,17 @@ class NgffSlide:
     def _channels(self) -> int:
         return int(self._arrays[0].shape[self._axes.index("c")]) if "c" in self._axes else 1
 
+    def _chosen(self, about: _Multiscales, wanted: Wanted) -> Channel | None:
+        """Settle which channel is read; without one the image must be grey or RGB."""
+        count = self._channels
+        names = (*about.channel_names, *[None] * count)[:count]
+        if wanted is not None:
+            return pick_channel(self.path, wanted, names)
+        is_rgb = count == 3 and are_rgb(about.channel_names, about.channel_colours)
+        if count != 1 and not is_rgb:
+            raise channels_error(self.path, names)
+        return None
+
     def _grid_of(self, array: Any) -> TileGrid:
         y, x = self._axes.index("y"), self._axes.index("x")
         height, width = int(array.shape[y]), int(array.shape[x])
@@ -143,7 +166,7 @@ class NgffSlide:
         grid = self.source.grids[level]
         h, w = grid.clip(row, col)
         y0, x0 = row * grid.tile_h, col * grid.tile_w
-        spans = {"y": slice(y0, y0 + h), "x": slice(x0, x0 + w), "c": slice(None)}
+        spans = {"y": slice(y0, y0 + h), "x": slice(x0, x0 + w), "c": self._read_channels}
         try:
             samples = np.asarray(self._arrays[level][tuple(spans.get(a, 0) for a in self._axes)])
         except Exception as error:  # each codec has exceptions of its own
@@ -155,7 +178,7 @@ class NgffSlide:
         return rgb_from_samples(native)
 
 
-def open_ngff(path: Path, mpp: float | None = None) -> Slide:
+def open_ngff(path: Path, mpp: float | None = None, channel: Wanted = None) -> Slide:
     """Open an OME-Zarr folder.
 
     Raises
@@ -163,7 +186,7 @@ def open_ngff(path: Path, mpp: float | None = None) -> Slide:
     SlideError
         If it cannot be read.
     """
-    return NgffSlide(path, mpp)
+    return NgffSlide(path, mpp, channel)
 
 
 def is_zarr_folder(path: Path) -> bool:
@@ -272,7 +295,7 @@ def _scale_in(given: dict[str, Any]) -> list[float] | None:
     return None
 
 
-def _array_of(root: Any, name: str, about: _Multiscales, path: str) -> Any:
+def _array_of(root: Any, name: str, about: _Multiscales, path: str, is_one: bool) -> Any:
     """Open a level's array and refuse what cannot be an image, before a chunk is read."""
     try:
         array = root[name]
@@ -291,11 +314,9 @@ def _array_of(root: Any, name: str, about: _Multiscales, path: str) -> Any:
         )
     sizes = dict(zip(about.axes, shape, strict=True))
     _check_sizes(sizes, f"{path}: level {name}")
-    count = sizes.get("c", 1)
-    if count != 1 and not (count == 3 and are_rgb(about.channel_names, about.channel_colours)):
-        raise channels_error(path, count, about.channel_names)
     pieces = dict(zip(about.axes, chunks, strict=True))
-    decoded = sizes.get("c", 1) * pieces["y"] * pieces["x"] * array.dtype.itemsize
+    channels = (pieces if is_one else sizes).get("c", 1)
+    decoded = channels * pieces["y"] * pieces["x"] * array.dtype.itemsize
     if not 0 < decoded <= _MAX_CHUNK_BYTES or min(chunks) < 1:
         raise SlideError(
             f"{path}: a chunk must decode to at most {_MAX_CHUNK_BYTES >> 20} MB. "

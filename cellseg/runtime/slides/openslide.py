@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slides.channels import RGB_NAMES, pick_channel
 from cellseg.runtime.slides.magnification import OBJECTIVE
-from cellseg.runtime.slides.slide import Level, check_window, level_downsample
+from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["OpenSlideSlide", "open_openslide"]
@@ -39,21 +41,28 @@ class OpenSlideSlide:
         The file.
     mpp : float, optional
         Overrides what the file says.
+    channel : str or int, optional
+        The only colour to read, as grey.
     cache_bytes : int
         Decoded blocks to keep, in bytes.
 
     Raises
     ------
     SlideError
-        If the extra is not installed, or OpenSlide cannot open the file.
+        If the extra is not installed, OpenSlide cannot open the file, or there is no such channel.
     """
 
     kind: Literal["slide", "image"] = "slide"
 
     def __init__(
-        self, path: Path, mpp: float | None = None, cache_bytes: int = CACHE_BYTES
+        self,
+        path: Path,
+        mpp: float | None = None,
+        channel: Wanted = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = str(path)
+        self._chosen = None if channel is None else pick_channel(self.path, channel, RGB_NAMES)
         self._library = _import_openslide(path)
         self._lock = Lock()
         self._slide = self._open(path)
@@ -65,6 +74,7 @@ class OpenSlideSlide:
         self.mpp = found if mpp is None else (mpp, mpp)
         self.dtype = np.dtype(np.uint8)
         self.properties = _properties(self._slide.properties, found, mpp)
+        self.properties |= {} if self._chosen is None else self._chosen.properties()
         self._background = _background(self._slide.properties)
         grids = [TileGrid(h, w, _BLOCK_PX, _BLOCK_PX) for w, h in sizes_wh]
         self.source = SourceTiles(self.path, grids, self.dtype, self._read_block, cache_bytes)
@@ -99,7 +109,8 @@ class OpenSlideSlide:
             rgba = slide.read_region(l0_xy, level, size_wh)
         except self._library.OpenSlideError:
             rgba = self._read_again(slide, l0_xy, level, size_wh)
-        return _composite(np.asarray(rgba), self._background)
+        rgb = _composite(np.asarray(rgba), self._background)
+        return rgb if self._chosen is None else rgb_from_samples(rgb[..., self._chosen.index])
 
     def _read_again(self, spent: Any, l0_xy: tuple[int, ...], level: int, size_wh: Any) -> Any:
         """Read with a handle of our own: after an error a handle fails for all that use it.
@@ -116,7 +127,7 @@ class OpenSlideSlide:
             raise UndecodableError(str(error)) from error
 
 
-def open_openslide(path: Path, mpp: float | None = None) -> Slide:
+def open_openslide(path: Path, mpp: float | None = None, channel: Wanted = None) -> Slide:
     """Open a slide through OpenSlide.
 
     Raises
@@ -124,7 +135,7 @@ def open_openslide(path: Path, mpp: float | None = None) -> Slide:
     SlideError
         If the ``[wsi]`` extra is not installed or the file cannot be read.
     """
-    return OpenSlideSlide(path, mpp)
+    return OpenSlideSlide(path, mpp, channel)
 
 
 def _import_openslide(path: Path) -> Any:

@@ -15,6 +15,7 @@ from cellseg.errors import SlideError
 if TYPE_CHECKING:
     import os
 
+    from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["OPENSLIDE_SUFFIXES", "missing_file", "open_slide"]
@@ -37,7 +38,9 @@ _FORMATS_HINT = (
 )
 
 
-def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
+def open_slide(
+    path: str | os.PathLike[str], mpp: float | None = None, channel: Wanted = None
+) -> Slide:
     """Open a slide or an image with the reader that its content calls for.
 
     Parameters
@@ -46,6 +49,9 @@ def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
         A file, an OME-Zarr folder, or a folder of DICOM files.
     mpp : float, optional
         Microns per level-0 pixel; overrides what the file says.
+    channel : str or int, optional
+        The only channel to read, as grey: its name, or its number from 1 on. Of an RGB image these
+        are red, green and blue; of a stack that is not OME's, its pages.
 
     Returns
     -------
@@ -56,13 +62,14 @@ def open_slide(path: str | os.PathLike[str], mpp: float | None = None) -> Slide:
     ------
     SlideError
         If there is no such file, it is empty, damaged, too large to open safely, of a format or
-        pixel type that cannot be read, or ``mpp`` is not positive.
+        pixel type that cannot be read, has several channels that are not RGB and none is chosen,
+        or has no such channel, or ``mpp`` is not positive.
     """
     if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
         raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
     where = Path(path)
     try:
-        return _open_by_content(where, mpp)
+        return _open_by_content(where, mpp, channel)
     except OSError as error:
         raise SlideError(f"{where}: cannot be read: {error.strerror or error}.") from error
 
@@ -82,11 +89,11 @@ def missing_file(path: Path) -> SlideError:
     return SlideError(error, hint=f"Check its path.{where}")
 
 
-def _open_by_content(path: Path, mpp: float | None) -> Slide:
+def _open_by_content(path: Path, mpp: float | None, channel: Wanted) -> Slide:
     if not path.exists():
         raise missing_file(path)
     if path.is_dir():
-        return _open_folder(path, mpp)
+        return _open_folder(path, mpp, channel)
     with path.open("rb") as file:
         head = file.read(132)
     if not head:
@@ -94,15 +101,15 @@ def _open_by_content(path: Path, mpp: float | None) -> Slide:
     if path.suffix.lower() in OPENSLIDE_SUFFIXES or head[128:] == b"DICM":
         from cellseg.runtime.slides.openslide import open_openslide
 
-        return open_openslide(path, mpp)
+        return open_openslide(path, mpp, channel)
     if head.startswith(_TIFF_MAGIC):
         from cellseg.runtime.slides.tiff import open_tiff
 
-        return open_tiff(path, mpp)
+        return open_tiff(path, mpp, channel)
     if head.startswith(_IMAGE_MAGIC):
         from cellseg.runtime.slides.images import open_image
 
-        return open_image(path, mpp)
+        return open_image(path, mpp, channel)
     raise SlideError(f"{path}: not a slide or image of a known format.", hint=_stranger_hint(head))
 
 
@@ -114,12 +121,12 @@ def _stranger_hint(head: bytes) -> str:
     return _FORMATS_HINT
 
 
-def _open_folder(path: Path, mpp: float | None) -> Slide:
+def _open_folder(path: Path, mpp: float | None, channel: Wanted) -> Slide:
     """Open an OME-Zarr store or a folder of DICOM files."""
     from cellseg.runtime.slides.ngff import is_zarr_folder, open_ngff
 
     if is_zarr_folder(path) or path.suffix.lower() == ".zarr":
-        return open_ngff(path, mpp)
+        return open_ngff(path, mpp, channel)
     files = [file for file in sorted(path.iterdir()) if _is_dicom(file)]
     if not files:
         raise SlideError(
@@ -134,7 +141,7 @@ def _open_folder(path: Path, mpp: float | None) -> Slide:
         )
     from cellseg.runtime.slides.openslide import open_openslide
 
-    return open_openslide(next(iter(series.values())), mpp)
+    return open_openslide(next(iter(series.values())), mpp, channel)
 
 
 def _is_dicom(path: Path) -> bool:

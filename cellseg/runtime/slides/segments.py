@@ -19,6 +19,7 @@ from cellseg.errors import SlideError
 from cellseg.runtime.slides.jpeg_check import jpeg_fault
 from cellseg.runtime.slides.slide import rgb_from_samples
 from cellseg.runtime.slides.source_tiles import TileGrid, UndecodableError
+from cellseg.runtime.slides.tiff_pages import has_channels, is_grey, is_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,8 @@ class PageSegments:
         The file.
     name : str
         ``path: level n`` for messages.
+    sample : int, optional
+        The only sample of each pixel to read, of a page that holds several channels.
 
     Raises
     ------
@@ -86,11 +89,21 @@ class PageSegments:
         not fit that size, or a tile lies past the end of the file.
     """
 
-    def __init__(self, page: TiffPage, source: ByteSource, name: str) -> None:
+    def __init__(
+        self, page: TiffPage, source: ByteSource, name: str, sample: int | None = None
+    ) -> None:
         self._source, self._name = source, name
-        _check_page(page, name)
+        _check_page(page, name, is_chosen=sample is not None)
         self._planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self._contiguous_samples = page.samplesperpixel // self._planes
+        self._wanted, self._kept = range(self._planes), slice(None)
+        if sample is not None:
+            one = slice(sample, sample + 1)
+            # Where channels lie apart, the others are not even decoded.
+            if self._planes > 1:
+                self._wanted = self._wanted[one]
+            else:
+                self._kept = one
         self._dtype = np.dtype(page.dtype or np.uint8)
         self._stored = self._dtype.newbyteorder(page.parent.byteorder)
         self._tables = page.jpegtables
@@ -135,14 +148,14 @@ class PageSegments:
                 raise ValueError(
                     f"it holds {samples.shape[:2]} {samples.dtype}, not {(h, w)} {self._dtype}"
                 )
-            return self._finish(samples[:h, :w])
+            return self._finish(samples[:h, :w, self._kept])
         except Exception as error:  # each codec has exceptions of its own
             raise UndecodableError(str(error), self._offset_of(row, col)) from error
 
     def _read_planes(self, row: int, col: int) -> NDArray[Any]:
         index = row * self.grid.cols + col
         step = self.grid.rows * self.grid.cols
-        planes = [self._decode_one(index + plane * step) for plane in range(self._planes)]
+        planes = [self._decode_one(index + plane * step) for plane in self._wanted]
         return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
     def _decode_one(self, index: int) -> NDArray[Any]:
@@ -166,7 +179,7 @@ class PageSegments:
             np.frombuffer(self._bytes(start + plane * plane_bytes, rows * row_bytes), self._stored)
             .reshape(rows, width, self._contiguous_samples)
             .astype(self._stored.newbyteorder("="), copy=False)
-            for plane in range(self._planes)
+            for plane in self._wanted
         ]
         return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
@@ -208,15 +221,34 @@ class PageSegments:
 
 
 class LevelSegments:
-    """RGB tiles of one level, from one page or from one page a channel."""
+    """RGB tiles of one level, from one page or from one page a channel.
 
-    def __init__(self, pages: LevelPages, source: ByteSource, name: str) -> None:
+    Parameters
+    ----------
+    pages : tuple of TiffPage
+        Of the level.
+    source : ByteSource
+        The file.
+    name : str
+        For messages.
+    sample : int, optional
+        The only sample of each pixel, or colour, to show; as grey.
+    """
+
+    def __init__(
+        self, pages: LevelPages, source: ByteSource, name: str, sample: int | None = None
+    ) -> None:
         self._alpha = _ALPHA.get(tuple(pages[0].extrasamples), "ignore")
-        is_grey = pages[0].samplesperpixel == 1 and pages[0].photometric in (0, 1)
-        self._pages = [PageSegments(page, source, name) for page in pages]
+        # Colours are picked when they are decoded: a palette has none before, and opacity counts.
+        self._colour = sample if is_rgb(pages[0]) else None
+        of_pixel = sample if self._colour is None else None
+        self._pages = [PageSegments(page, source, name, of_pixel) for page in pages]
         self.grid = self._pages[0].grid
         self.dtype = _dtype_of(pages[0])
-        self._fill = 0 if is_grey else np.iinfo(self.dtype).max
+        is_dark = has_channels(pages[0]) or (
+            pages[0].samplesperpixel == 1 and pages[0].photometric in (0, 1)
+        )
+        self._fill = 0 if is_dark else np.iinfo(self.dtype).max
         if any(page.grid != self.grid for page in self._pages):
             raise SlideError(f"{name}: its channels differ in size or tiling.")
 
@@ -229,7 +261,8 @@ class LevelSegments:
         """Read a tile as RGB, shape (h, w, 3), clipped to the image; never written: background."""
         channels = [page.read(row, col) for page in self._pages]
         if len(channels) == 1 and channels[0] is not None:
-            return rgb_from_samples(channels[0], self._alpha)
+            rgb = rgb_from_samples(channels[0], self._alpha)
+            return rgb if self._colour is None else rgb_from_samples(rgb[..., self._colour])
         shape = (*self.grid.clip(row, col), 3)
         rgb = np.full(shape, self._fill, self.dtype)
         for index, channel in enumerate(channels):
@@ -238,7 +271,7 @@ class LevelSegments:
         return rgb
 
 
-def _check_page(page: TiffPage, name: str) -> None:
+def _check_page(page: TiffPage, name: str, *, is_chosen: bool) -> None:
     """Refuse pages whose pixels or sizes cannot be handled, before anything is allocated."""
     if page.imagewidth < 1 or page.imagelength < 1:
         raise SlideError(f"{name}: the page has no size; the file is damaged.")
@@ -254,7 +287,7 @@ def _check_page(page: TiffPage, name: str) -> None:
             hint="Save it with 8 or 16 bits a sample, its values from 0 up, for example in Fiji: "
             "Image > Type > 16-bit, then File > Save As > Tiff.",
         )
-    if not _is_known_colour(page):
+    if not (_is_known_colour(page) or (is_chosen and has_channels(page))):
         raise SlideError(
             f"{name}: pixels must be grey, RGB, RGBA or palette. Received: "
             f"photometric={_name_of(page.photometric)}, samples={page.samplesperpixel}, "
@@ -270,14 +303,11 @@ def _name_of(code: int) -> str:
 
 
 def _is_known_colour(page: TiffPage) -> bool:
-    samples, extra = page.samplesperpixel, tuple(page.extrasamples)
-    if page.photometric in (0, 1):
-        return samples in (1, 3) or (samples == 2 and extra in ((1,), (2,)))
-    if page.photometric == 2:
-        return samples == 3 or (samples == 4 and len(extra) == 1)
-    if page.photometric == 3:
-        return samples == 1 and page.colormap is not None
-    return page.photometric == 6 and samples == 3 and page.compression in _IMAGE_CODECS_WITH_RGB
+    if page.photometric == 3 and page.colormap is None:
+        return False
+    if page.photometric == 6 and page.compression not in _IMAGE_CODECS_WITH_RGB:
+        return False
+    return is_grey(page) or is_rgb(page)
 
 
 def _is_one_run(page: TiffPage, offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "CHANNEL",
+    "CHANNEL_NAME",
     "OTHER_IMAGES",
     "ArraySlide",
     "Level",
@@ -38,6 +40,9 @@ AlphaKind = Literal["straight", "premultiplied", "ignore"]
 
 OTHER_IMAGES = "not read"
 """Key of a slide's ``properties``: pictures of a like size in the same file, which are not read."""
+
+CHANNEL, CHANNEL_NAME = "channel", "channel name"
+"""Keys of the number, from 1 on, and the name of the channel that was chosen to be read alone."""
 
 _DIGEST_BYTES = 1 << 20
 

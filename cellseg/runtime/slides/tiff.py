@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage
 
+    from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
     from cellseg.runtime.slides.tiff_pages import LevelPages
 
@@ -46,34 +47,43 @@ class TiffSlide:
         The same, open; needed here only.
     mpp : float, optional
         Overrides what the file says.
+    channel : str or int, optional
+        The only one to read, as grey: its name or number.
     cache_bytes : int
         Decoded tiles to keep, in bytes.
 
     Raises
     ------
     SlideError
-        If the file is damaged or holds something other than one grey or RGB image.
+        If the file is damaged or holds something other than one grey or RGB image, and no channel
+        of it is chosen.
     """
 
     def __init__(
-        self, path: Path, tif: TiffFile, mpp: float | None, cache_bytes: int = CACHE_BYTES
+        self,
+        path: Path,
+        tif: TiffFile,
+        mpp: float | None,
+        channel: Wanted = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = str(path)
         first = tif.pages.first
         ome = read_ome(first.description, self.path)
-        pages = find_levels(tif, ome)
+        pages, chosen, sample = find_levels(tif, ome, channel)
         found, mpp_source = find_mpp(first if tif.is_svs else pages[0][0], ome)
         self.mpp = found if mpp is None else (mpp, mpp)
         base = pages[0][0]
         self.levels = tuple(_level_of(base, level[0]) for level in pages)
         self.kind: Literal["slide", "image"] = _kind_of(pages)
         self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
+        self.properties |= {} if chosen is None else chosen.properties()
         if ome is not None and ome.others:
             self.properties[OTHER_IMAGES] = ", ".join(ome.others[:8])
         self._file = ByteSource(path)
         try:
             self._segments = [
-                LevelSegments(level, self._file, f"{path}: level {index}")
+                LevelSegments(level, self._file, f"{path}: level {index}", sample)
                 for index, level in enumerate(pages)
             ]
         except BaseException:
@@ -97,7 +107,7 @@ class TiffSlide:
         return self._segments[level].read(row, col)
 
 
-def open_tiff(path: Path, mpp: float | None = None) -> Slide:
+def open_tiff(path: Path, mpp: float | None = None, channel: Wanted = None) -> Slide:
     """Open a TIFF file, with OpenSlide where it is TIFF in name only.
 
     Raises
@@ -110,7 +120,7 @@ def open_tiff(path: Path, mpp: float | None = None) -> Slide:
     try:
         with TiffFile(path) as tif:
             if not (tif.is_ndpi or tif.is_scn or tif.is_bif):
-                return TiffSlide(path, tif, mpp)
+                return TiffSlide(path, tif, mpp, channel)
     except (SlideError, OSError):
         raise
     except Exception as error:  # tifffile raises many kinds on damaged files
@@ -121,7 +131,7 @@ def open_tiff(path: Path, mpp: float | None = None) -> Slide:
         ) from error
     from cellseg.runtime.slides.openslide import open_openslide
 
-    return open_openslide(path, mpp)
+    return open_openslide(path, mpp, channel)
 
 
 def _level_of(base: TiffPage, page: TiffPage) -> Level:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slides.rgb_channels import are_rgb
+from cellseg.runtime.slides.channels import are_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tifffile import TiffPage
 
-    from cellseg.runtime.slides.rgb_channels import Colour
+    from cellseg.runtime.slides.channels import Colour
 
 __all__ = ["OmeImage", "find_mpp", "plausible_mpp", "read_ome"]
 

@@ -15,20 +15,42 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tifffile import TiffFile, TiffPage
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slides.rgb_channels import channels_error
+from cellseg.runtime.slides.channels import RGB_NAMES, channels_error, pick_channel
 
 if TYPE_CHECKING:
+    from cellseg.runtime.slides.channels import Channel, Wanted
     from cellseg.runtime.slides.tiff_metadata import OmeImage
 
-__all__ = ["LevelPages", "find_levels", "page_offsets"]
+__all__ = [
+    "FoundLevels",
+    "LevelPages",
+    "find_levels",
+    "has_channels",
+    "is_grey",
+    "is_rgb",
+    "page_offsets",
+]
 
 LevelPages = tuple[TiffPage, ...]
 """Pages of one level: one, or one for each of three channels."""
+
+
+class FoundLevels(NamedTuple):
+    """The pages of a slide, and what is read of them."""
+
+    pages: tuple[LevelPages, ...]
+    """Level by level, full resolution first."""
+
+    channel: Channel | None = None
+    """The one that was chosen; None: all."""
+
+    sample: int | None = None
+    """Where it lies in a pixel, if pages hold several channels; None: they are read whole."""
 
 
 class _File(Protocol):
@@ -43,9 +65,13 @@ _NUMBERS = (
     "samplesperpixel", "planarconfig", "photometric", "compression", "predictor",
 )  # fmt: skip
 _ONE_IMAGE_HINT = "Save the plane or the RGB picture that is to be segmented as a file of its own."
+_ONE_PAGE_HINT = "Choose one by its number, as in --channel 1, or save it as a file of its own."
+_GREYS, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
+# Where Akoya's QPTIFF names the stain of a page; the biomarker, if it says one, is what is meant.
+_STAINS = [re.compile(rf"<{tag}>([^<]{{1,80}})</{tag}>") for tag in ("Biomarker", "Name")]
 
 
-def find_levels(tif: TiffFile, ome: OmeImage | None) -> tuple[LevelPages, ...]:
+def find_levels(tif: TiffFile, ome: OmeImage | None, channel: Wanted = None) -> FoundLevels:
     """Find the pages of each level, full resolution first.
 
     Parameters
@@ -54,30 +80,45 @@ def find_levels(tif: TiffFile, ome: OmeImage | None) -> tuple[LevelPages, ...]:
         Open file.
     ome : OmeImage, optional
         What its OME-XML says; the OME rules then hold: levels are SubIFDs.
+    channel : str or int, optional
+        The one to read, see `cellseg.runtime.slides.channels.pick_channel`: a page or a sample of
+        each pixel.
 
     Returns
     -------
-    tuple of tuple of TiffPage
-        Level by level.
+    FoundLevels
 
     Raises
     ------
     SlideError
-        If the chain of pages is damaged, or the file holds a stack or more channels than RGB.
+        If the chain of pages is damaged, the file holds a stack or more channels than RGB and none
+        of them is chosen, or there is no such channel.
     """
     path = str(tif.filehandle.path)
     offsets = page_offsets(tif.filehandle, path)
     if ome is not None:
-        return _ome_levels(tif, ome, offsets, path)
+        return _ome_levels(tif, ome, offsets, path, channel)
     if len(offsets) > _MAX_PYRAMID_PAGES:
         raise _stack_error(path, f"{len(offsets)} pages")
-    if tif.is_imagej and (tif.imagej_metadata or {}).get("images", 1) > 1:
-        raise _stack_error(path, f"an ImageJ stack of {(tif.imagej_metadata or {})['images']}")
+    if tif.is_imagej and (images := (tif.imagej_metadata or {}).get("images", 1)) > len(offsets):
+        raise _stack_error(path, f"an ImageJ stack of {images} without pages of their own")
     pages = [_load(tif, offset, index) for index, offset in enumerate(offsets)]
     base = pages[0] if tif.is_svs else max(pages, key=_rank)
-    _refuse_stack(base, pages, path)
+    chosen, sample = None, None
+    if len(stack := _of_equal_size(base, pages)) > 1:
+        if channel is None:
+            what = f"{len(stack)} pages of the same size"
+            raise _stack_error(path, what, hint=_ONE_PAGE_HINT)
+        chosen = pick_channel(path, channel, [_stain_of(page) for page in stack])
+        base, pages = stack[chosen.index], _nth_of_each_size(pages, chosen.index, len(stack))
+    elif channel is not None:
+        chosen = pick_channel(path, channel, names := _sample_names(base))
+        sample = chosen.index if len(names) > 1 else None
+    elif has_channels(base):
+        raise channels_error(path, _sample_names(base))
     reduced = [page for page in pages if page is not base] + _sub_pages(tif, base)
-    return tuple((page,) for page in [base, *_pyramid(base, reduced)])
+    levels = tuple((page,) for page in [base, *_pyramid(base, reduced)])
+    return FoundLevels(levels, chosen, sample)
 
 
 def page_offsets(file: _File, path: str) -> list[int]:
@@ -189,26 +230,63 @@ def _is_reduced(base: TiffPage, page: TiffPage) -> bool:
     return lowest <= highest
 
 
-def _refuse_stack(base: TiffPage, pages: list[TiffPage], path: str) -> None:
-    same = [
+def _of_equal_size(base: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
+    """Return the pages of full resolution: planes of a stack, or channels."""
+    return [
         page
         for page in pages
         if (page.imagewidth, page.imagelength) == (base.imagewidth, base.imagelength)
         and not page.is_reduced
         and not page.is_mask
     ]
-    if len(same) > 1:
-        raise _stack_error(path, f"{len(same)} pages of the same size")
+
+
+def _nth_of_each_size(pages: list[TiffPage], index: int, count: int) -> list[TiffPage]:
+    """Return one page of each size of which there are so many: levels of one channel."""
+    by_size: dict[tuple[int, int, int], list[TiffPage]] = {}
+    for page in pages:
+        size = page.imagewidth, page.imagelength, page.samplesperpixel
+        by_size.setdefault(size, []).append(page)
+    return [same[index] for same in by_size.values() if len(same) == count]
+
+
+def _stain_of(page: TiffPage) -> str | None:
+    found = filter(None, (pattern.search(page.description) for pattern in _STAINS))
+    return next((match.group(1).strip() for match in found), None)
+
+
+def _sample_names(page: TiffPage) -> tuple[str | None, ...]:
+    """Return the channels that lie in each pixel of a page, without opacity."""
+    if is_rgb(page):
+        return RGB_NAMES
+    return (None,) * (1 if is_grey(page) else page.samplesperpixel)
+
+
+def is_rgb(page: TiffPage) -> bool:
+    """Say whether a page's pixels are colours, once they are decoded; opacity may be with them."""
+    if page.photometric == _PALETTE:
+        return page.samplesperpixel == 1
+    if page.photometric == _RGB and len(page.extrasamples) == 1:
+        return page.samplesperpixel == 4
+    return page.samplesperpixel == 3 and page.photometric in (*_GREYS, _RGB, _YCBCR)
+
+
+def is_grey(page: TiffPage) -> bool:
+    """Say whether a page's pixels are one value, and perhaps opacity."""
+    with_alpha = page.samplesperpixel == 2 and tuple(page.extrasamples) in ((1,), (2,))
+    return page.photometric in _GREYS and (page.samplesperpixel == 1 or with_alpha)
+
+
+def has_channels(page: TiffPage) -> bool:
+    """Say whether each sample of a page's pixels is a channel of its own."""
+    return page.photometric in (*_GREYS, _RGB) and not (is_grey(page) or is_rgb(page))
 
 
 def _ome_levels(
-    tif: TiffFile, ome: OmeImage, offsets: list[int], path: str
-) -> tuple[LevelPages, ...]:
+    tif: TiffFile, ome: OmeImage, offsets: list[int], path: str, wanted: Wanted
+) -> FoundLevels:
     if ome.planes > 1:
         raise _stack_error(path, f"{ome.planes} planes in z or time")
-    is_one = len(ome.ifds) == 1 and ome.channels in (1, 3, 4)
-    if not is_one and not (len(ome.ifds) == 3 and ome.is_rgb):
-        raise channels_error(path, ome.channels, ome.channel_names)
     if max(ome.ifds) >= len(offsets):
         raise SlideError(
             f"{path}: the OME-XML names a page that is not there. "
@@ -216,9 +294,26 @@ def _ome_levels(
             hint="The file is truncated, or part of a set of several files.",
         )
     bases = [_load(tif, offsets[index], index) for index in ome.ifds]
+    names, chosen, sample = _ome_channels(ome, bases), None, None
+    if wanted is not None:
+        chosen = pick_channel(path, wanted, names)
+        if len(bases) > 1:
+            bases = [bases[chosen.index]]
+        elif len(names) > 1:
+            sample = chosen.index
+    elif has_channels(bases[0]) or (len(bases) > 1 and not ome.is_rgb):
+        raise channels_error(path, names)
     pyramids = [_pyramid(base, _sub_pages(tif, base)) for base in bases]
-    return (tuple(bases), *zip(*pyramids, strict=False))
+    return FoundLevels((tuple(bases), *zip(*pyramids, strict=False)), chosen, sample)
 
 
-def _stack_error(path: str, what: str) -> SlideError:
-    return SlideError(f"{path}: a slide must be one image. Received: {what}.", hint=_ONE_IMAGE_HINT)
+def _ome_channels(ome: OmeImage, bases: list[TiffPage]) -> tuple[str | None, ...]:
+    """Return the name of each channel: of each page, or of each sample of the only one."""
+    if len(bases) == 1 and is_rgb(bases[0]):
+        return RGB_NAMES
+    count = len(bases) if len(bases) > 1 else len(_sample_names(bases[0]))
+    return (*ome.channel_names, *[None] * count)[:count]
+
+
+def _stack_error(path: str, what: str, hint: str = _ONE_IMAGE_HINT) -> SlideError:
+    return SlideError(f"{path}: a slide must be one image. Received: {what}.", hint=hint)

@@ -118,7 +118,7 @@ def verify(
     options = replace(options or InferOptions(), blend="crop", overlap=None)
     bundle = Bundle.open(options.model)
     opener = open_engine or open_engine_for
-    with opened_slide(slide, options.mpp) as opened:
+    with opened_slide(slide, options.mpp, options.channel) as opened:
         job = _job_with_seams(opened, bundle, options)
         with ExitStack() as stack:
             engine = stack.enter_context(closing(opener(bundle, options, job.plan.tile_hw)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import cellseg
 from cellseg.runtime.machine.facts import this_machine
+from cellseg.runtime.slides.slide import CHANNEL, CHANNEL_NAME
 from cellseg.runtime.writers.facts import output_facts
 
 if TYPE_CHECKING:
@@ -172,13 +173,15 @@ def installed_version(distribution: str) -> str | None:
 
 
 def _input_facts(job: Job) -> dict[str, Any]:
-    base = job.slide.levels[0]
+    base, channel = job.slide.levels[0], job.slide.properties.get(CHANNEL)
     return {
         "path": job.slide.path,
         "width_px": base.width_px,
         "height_px": base.height_px,
         "mpp": _mean(job.slide.mpp),
         "mpp_xy": None if job.slide.mpp is None else list(job.slide.mpp),
+        "channel": None if channel is None else int(channel),
+        "channel_name": job.slide.properties.get(CHANNEL_NAME),
         "doubts": list(job.doubts),
     }
 

@@ -339,4 +339,4 @@ def test_stains_are_refused_by_their_names_and_rgb_colours_are_not(
         if painted == colours:
             assert np.array_equal(whole(open_slide(path)), scene())
         else:
-            assert "channels=3 (Cy5, GFP, DAPI)" in str(refused(path))
+            assert "channels=3 (1 Cy5, 2 GFP, 3 DAPI)" in str(refused(path))

@@ -251,7 +251,7 @@ def test_pixels_of_another_type_are_refused(tmp_path: Path, dtype: Any) -> None:
 def test_more_channels_than_rgb_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((9, 9, 5), np.uint8), planarconfig="contig")
-    with pytest.raises(SlideError, match="samples=5"):
+    with pytest.raises(SlideError, match="channels=5"):
         open_slide(path)
 
 

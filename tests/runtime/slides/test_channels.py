@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slides.channels import Colour, are_rgb
 from cellseg.runtime.slides.readers import open_slide
-from cellseg.runtime.slides.rgb_channels import Colour, are_rgb
 from tests.slides import scene, whole
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -60,9 +60,9 @@ def ome(path: Path, **channel: Any) -> Path:
 
 
 def test_an_ome_tiff_of_three_stains_is_refused_by_their_names(tmp_path: Path) -> None:
-    with pytest.raises(SlideError, match=r"channels=3 \(DAPI, FITC, Cy5\)") as caught:
+    with pytest.raises(SlideError, match=r"channels=3 \(1 DAPI, 2 FITC, 3 Cy5\)") as caught:
         open_slide(ome(tmp_path / "a.ome.tif", Name=STAINS))
-    assert "Split Channels" in str(caught.value.hint)
+    assert "--channel DAPI" in str(caught.value.hint)
 
 
 def test_an_ome_tiff_whose_channels_are_painted_red_green_and_blue_is_rgb(tmp_path: Path) -> None:
