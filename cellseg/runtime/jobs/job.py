@@ -15,8 +15,8 @@ from cellseg.runtime.bundles.decide import ClassRule
 from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.trim import NOTHING, Sides
 from cellseg.runtime.shapes.roi import Roi, read_roi
+from cellseg.runtime.slides.channels import chosen_channel
 from cellseg.runtime.slides.readers import open_slide
-from cellseg.runtime.slides.slide import CHANNEL
 from cellseg.runtime.store.identity import slide_identity
 from cellseg.runtime.tiles.blend import Blend, BlendStitcher, band_bytes
 from cellseg.runtime.tiles.plan import TilePlan, plan_tiles, tile_px_for
@@ -167,7 +167,7 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What the result depends on besides the engine, as JSON values."""
-        card = self.bundle.manifest
+        card, chosen = self.bundle.manifest, chosen_channel(self.slide)
         return {
             "slide": slide_identity(self.slide),
             "model": self.bundle.sha256,
@@ -176,7 +176,7 @@ class Job:
             "scale": self.view.scale,
             "mpp": list(self.view.mpp) if self.view.mpp else None,
             "range": list(self.seen.value_range),
-            "channel": self.slide.properties.get(CHANNEL, self.seen.channel),
+            "channel": self.seen.channel if chosen is None else chosen.number,
             "threshold": self.rule.threshold,
             "tissue": self.mask.digest,
             "roi": None if self.roi is None else self.roi.digest,

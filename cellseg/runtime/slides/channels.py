@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slides.slide import CHANNEL, CHANNEL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RGB_NAMES", "Channel", "Colour", "Wanted", "are_rgb", "channels_error", "pick_channel"]
+__all__ = [
+    "RGB_NAMES",
+    "Channel",
+    "Colour",
+    "Wanted",
+    "are_rgb",
+    "channels_error",
+    "chosen_channel",
+    "pick_channel",
+]
 
 Colour = tuple[int, int, int]
 Wanted: TypeAlias = "str | int | None"
@@ -34,18 +42,29 @@ class Channel:
     number: int
     """From 1 on, as Fiji and QuPath count."""
 
-    name: str | None
-    """As the file says."""
+    names: tuple[str | None, ...]
+    """Of all channels of the file."""
 
     @property
     def index(self) -> int:
         """From 0 on."""
         return self.number - 1
 
+    @property
+    def name(self) -> str | None:
+        """As the file says."""
+        return self.names[self.index]
+
     def properties(self) -> dict[str, str]:
         """Return what a slide's ``properties`` say of it."""
-        named = {} if self.name is None else {CHANNEL_NAME: self.name}
-        return {CHANNEL: str(self.number)} | named
+        named = {} if self.name is None else {"channel name": self.name}
+        return {"channel": f"{self.number} of {len(self.names)}"} | named
+
+
+def chosen_channel(slide: object) -> Channel | None:
+    """Return the channel that a slide was opened to read alone; None where it is read whole."""
+    found = getattr(slide, "channel", None)
+    return found if isinstance(found, Channel) else None
 
 
 def are_rgb(names: Sequence[str | None], colours: Sequence[Colour | None]) -> bool:
@@ -94,8 +113,8 @@ def pick_channel(path: str, wanted: str | int, names: Sequence[str | None]) -> C
 
     Examples
     --------
-    >>> pick_channel("a.tif", "dapi", ["DAPI", None]), pick_channel("a.tif", "2", ["DAPI", None])
-    (Channel(number=1, name='DAPI'), Channel(number=2, name=None))
+    >>> pick_channel("a.tif", "dapi", ["DAPI", None]).number
+    1
     """
     numbers = [wanted] if isinstance(wanted, int) else _by_name(wanted, names)
     if not numbers and isinstance(wanted, str) and wanted.strip().isdecimal():
@@ -110,7 +129,7 @@ def pick_channel(path: str, wanted: str | int, names: Sequence[str | None]) -> C
             f"{path}: there is no such channel. Received: channel={wanted}.",
             hint=f"There are {len(names)}{_listed(names)}.",
         )
-    return Channel(numbers[0], (names[numbers[0] - 1] or "").strip() or None)
+    return Channel(numbers[0], tuple((name or "").strip() or None for name in names))
 
 
 def _by_name(wanted: str, names: Sequence[str | None]) -> list[int]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.slides.channels import Wanted
+    from cellseg.runtime.slides.channels import Channel, Wanted
     from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["open_image"]
@@ -62,7 +62,7 @@ def open_image(path: Path, mpp: float | None = None, channel: Wanted = None) -> 
     name, height, width = _header(path, data)
     _check_size(path, height, width)
     pixels = _decode(path, data)
-    chosen = None
+    chosen: Channel | None = None
     if channel is not None:
         is_grey = pixels.ndim == 2
         chosen = pick_channel(str(path), channel, (None,) if is_grey else RGB_NAMES)
@@ -77,7 +77,9 @@ def open_image(path: Path, mpp: float | None = None, channel: Wanted = None) -> 
         "tile": "none",
         "mpp from": "none" if mpp is None else "given",
     }
-    slide.properties |= {} if chosen is None else chosen.properties()
+    if chosen is not None:
+        slide.channel = chosen
+        slide.properties |= chosen.properties()
     if (orientation := exif_orientation(data)) != UPRIGHT:
         slide.properties[ORIENTATION] = str(orientation)
     return slide

@@ -117,7 +117,7 @@ class NgffSlide:
         self._axes = about.axes
         is_one = channel is not None
         self._arrays = [_array_of(root, name, about, self.path, is_one) for name in about.paths]
-        chosen = self._chosen(about, channel)
+        self.channel = self._chosen(about, channel)
         grids = [self._grid_of(array) for array in self._arrays]
         self.levels = tuple(_level_of(grids[0], grid) for grid in grids)
         _check_pyramid(self.levels, self.path)
@@ -127,10 +127,10 @@ class NgffSlide:
         self.dtype = np.dtype(np.uint16 if self._arrays[0].dtype.itemsize == 2 else np.uint8)
         mpp_from = "given" if mpp is not None else "OME-Zarr scale" if found else "none"
         self.properties = _properties(self._arrays[0], about, self._channels, grids[0], mpp_from)
-        self.properties |= {} if chosen is None else chosen.properties()
-        self._read_channels = (
-            slice(None) if chosen is None else slice(chosen.index, chosen.index + 1)
-        )
+        self._read_channels = slice(None)
+        if self.channel is not None:
+            self.properties |= self.channel.properties()
+            self._read_channels = slice(self.channel.index, self.channel.index + 1)
         self.source = SourceTiles(self.path, grids, self.dtype, self._decode, cache_bytes)
 
     def read_region(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:

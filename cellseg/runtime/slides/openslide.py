@@ -62,7 +62,7 @@ class OpenSlideSlide:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = str(path)
-        self._chosen = None if channel is None else pick_channel(self.path, channel, RGB_NAMES)
+        self.channel = None if channel is None else pick_channel(self.path, channel, RGB_NAMES)
         self._library = _import_openslide(path)
         self._lock = Lock()
         self._slide = self._open(path)
@@ -74,7 +74,7 @@ class OpenSlideSlide:
         self.mpp = found if mpp is None else (mpp, mpp)
         self.dtype = np.dtype(np.uint8)
         self.properties = _properties(self._slide.properties, found, mpp)
-        self.properties |= {} if self._chosen is None else self._chosen.properties()
+        self.properties |= {} if self.channel is None else self.channel.properties()
         self._background = _background(self._slide.properties)
         grids = [TileGrid(h, w, _BLOCK_PX, _BLOCK_PX) for w, h in sizes_wh]
         self.source = SourceTiles(self.path, grids, self.dtype, self._read_block, cache_bytes)
@@ -110,7 +110,7 @@ class OpenSlideSlide:
         except self._library.OpenSlideError:
             rgba = self._read_again(slide, l0_xy, level, size_wh)
         rgb = _composite(np.asarray(rgba), self._background)
-        return rgb if self._chosen is None else rgb_from_samples(rgb[..., self._chosen.index])
+        return rgb if self.channel is None else rgb_from_samples(rgb[..., self.channel.index])
 
     def _read_again(self, spent: Any, l0_xy: tuple[int, ...], level: int, size_wh: Any) -> Any:
         """Read with a handle of our own: after an error a handle fails for all that use it.

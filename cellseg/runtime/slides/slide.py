@@ -23,9 +23,9 @@ from cellseg.errors import SlideError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellseg.runtime.slides.channels import Channel
+
 __all__ = [
-    "CHANNEL",
-    "CHANNEL_NAME",
     "OTHER_IMAGES",
     "ArraySlide",
     "Level",
@@ -40,9 +40,6 @@ AlphaKind = Literal["straight", "premultiplied", "ignore"]
 
 OTHER_IMAGES = "not read"
 """Key of a slide's ``properties``: pictures of a like size in the same file, which are not read."""
-
-CHANNEL, CHANNEL_NAME = "channel", "channel name"
-"""Keys of the number, from 1 on, and the name of the channel that was chosen to be read alone."""
 
 _DIGEST_BYTES = 1 << 20
 
@@ -150,6 +147,8 @@ class ArraySlide:
     """
 
     kind: Literal["slide", "image"] = "image"
+    channel: Channel | None = None
+    """The one of the file's that the array holds, if it was chosen."""
 
     def __init__(
         self,

@@ -70,14 +70,14 @@ class TiffSlide:
         self.path = str(path)
         first = tif.pages.first
         ome = read_ome(first.description, self.path)
-        pages, chosen, sample = find_levels(tif, ome, channel)
+        pages, self.channel, sample = find_levels(tif, ome, channel)
         found, mpp_source = find_mpp(first if tif.is_svs else pages[0][0], ome)
         self.mpp = found if mpp is None else (mpp, mpp)
         base = pages[0][0]
         self.levels = tuple(_level_of(base, level[0]) for level in pages)
         self.kind: Literal["slide", "image"] = _kind_of(pages)
         self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
-        self.properties |= {} if chosen is None else chosen.properties()
+        self.properties |= {} if self.channel is None else self.channel.properties()
         if ome is not None and ome.others:
             self.properties[OTHER_IMAGES] = ", ".join(ome.others[:8])
         self._file = ByteSource(path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import cellseg
 from cellseg.runtime.machine.facts import this_machine
-from cellseg.runtime.slides.slide import CHANNEL, CHANNEL_NAME
+from cellseg.runtime.slides.channels import chosen_channel
 from cellseg.runtime.writers.facts import output_facts
 
 if TYPE_CHECKING:
@@ -173,15 +173,15 @@ def installed_version(distribution: str) -> str | None:
 
 
 def _input_facts(job: Job) -> dict[str, Any]:
-    base, channel = job.slide.levels[0], job.slide.properties.get(CHANNEL)
+    base, chosen = job.slide.levels[0], chosen_channel(job.slide)
     return {
         "path": job.slide.path,
         "width_px": base.width_px,
         "height_px": base.height_px,
         "mpp": _mean(job.slide.mpp),
         "mpp_xy": None if job.slide.mpp is None else list(job.slide.mpp),
-        "channel": None if channel is None else int(channel),
-        "channel_name": job.slide.properties.get(CHANNEL_NAME),
+        "channel": None if chosen is None else chosen.number,
+        "channel_name": None if chosen is None else chosen.name,
         "doubts": list(job.doubts),
     }
 

@@ -98,7 +98,7 @@ def test_a_channel_is_read_alone_by_its_number(tmp_path: Path, layout: str, dtyp
     for number, plane in enumerate(planes, 1):
         with closing(open_slide(path, channel=number)) as slide:
             assert slide.dtype == dtype
-            assert slide.properties["channel"] == str(number)
+            assert slide.properties["channel"] == f"{number} of 5"
             assert np.array_equal(whole(slide), np.dstack([plane] * 3))
 
 
