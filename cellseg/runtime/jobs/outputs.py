@@ -137,6 +137,12 @@ OUTPUTS: dict[str, Output] = {
         "table of cells as text",
         needs="cells",
     ),
+    "channels": Output(
+        "channels.csv",
+        "channels_csv:write_channels_csv",
+        "mean and deviation of every channel of the file in each cell, in its own numbers",
+        needs="cells",
+    ),
     "ome-zarr": Output(
         "classes.ome.zarr",
         "ome_zarr:write_classes_zarr",

@@ -206,6 +206,12 @@ class SourceTiles:
             touched[row, col] = True
         return self.cache.get((level, row, col), lambda: self._made(level, row, col))
 
+    def take_over(self, other: SourceTiles) -> None:
+        """Use the memory of other tiles, which are forgotten there, and treat damage as they do."""
+        other.cache.clear()
+        self.cache.resize(other.cache.limit_bytes)
+        self.skips_damage = other.skips_damage
+
     def damaged(self) -> list[DamagedTile]:
         """Return the damaged tiles that were met and filled so far, in order."""
         with self._lock:

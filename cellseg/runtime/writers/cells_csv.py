@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from cellseg.runtime.cells.table import Column
     from cellseg.runtime.writers.finished import FinishedRun
 
-__all__ = ["write_cells_csv"]
+__all__ = ["quoted", "write_cells_csv"]
 
 
 def write_cells_csv(path: Path, run: FinishedRun) -> None:
     """Write all cells of a run; what is not known is left blank."""
     frame = CellFrame.of(run.job)
-    names = [_quoted(name) for name in frame.class_names]
+    names = [quoted(name) for name in frame.class_names]
     done = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(column.name for column in COLUMNS) + "\n")
@@ -45,7 +45,7 @@ def _texts(column: Column, values: NDArray[Any], names: Sequence[str]) -> list[s
     return ["" if np.isnan(value) else form % value for value in values.tolist()]
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return a field as the csv module writes it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([name])
