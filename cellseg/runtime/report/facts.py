@@ -10,7 +10,15 @@ import numpy as np
 if TYPE_CHECKING:
     from cellseg.runtime.report.folder import RunFolder
 
-__all__ = ["ClassFacts", "analysed_mm2", "cell_total", "class_facts", "density_text", "warnings_of"]
+__all__ = [
+    "ClassFacts",
+    "analysed_mm2",
+    "cell_total",
+    "channel_text",
+    "class_facts",
+    "density_text",
+    "warnings_of",
+]
 
 _GIANT = 20.0
 """Times the median area from which on a cell is looked at twice."""
@@ -76,6 +84,12 @@ def density_text(run: dict[str, Any]) -> str | None:
     """Return cells per mm² in a few digits; None where there is no pixel size or no cell."""
     density = _density(run)
     return None if density is None else f"{density:,.0f}" if density >= 10 else f"{density:.2g}"
+
+
+def channel_text(run: dict[str, Any]) -> str | None:
+    """Return number and name of the channel that was read alone; None where there was no choice."""
+    number, name = (run["input"].get(key) for key in ("channel", "channel_name"))
+    return None if number is None else f"{number} ({name})" if name else f"{number}"
 
 
 def warnings_of(folder: RunFolder) -> list[str]:

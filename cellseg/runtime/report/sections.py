@@ -259,6 +259,7 @@ def _provenance(folder: RunFolder) -> str:
     model = run["model"]
     rows = [
         ("slide", f"<code>{escape(str(run['input']['path']))}</code>"),
+        *([("channel", escape(channel))] if (channel := facts.channel_text(run)) else []),
         ("model", escape(f"{model['name']} {model['version']}")),
         ("sha256 of the model", f"<code>{escape(model['sha256'])}</code>"),
         ("cellseg", escape(made["cellseg"])),

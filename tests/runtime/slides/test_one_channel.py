@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cellseg.errors import CellsegError, SlideError
 from cellseg.runtime.report.folder import RunFolder
+from cellseg.runtime.report.page import write_report
 from cellseg.runtime.slides.openslide import OpenSlideSlide
 from cellseg.runtime.slides.readers import open_slide
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
@@ -219,5 +220,7 @@ def test_a_run_says_which_channel_and_is_not_gone_on_with_by_another(tmp_path: P
     with RunFolder(result.folder) as folder:
         assert folder.view is not None
         assert np.array_equal(whole(folder.view.slide)[..., 0], picture)
+    page = write_report(result.folder).read_text(encoding="utf-8")
+    assert "2 (DAPI)" in page
     with pytest.raises(CellsegError, match="channel"):
         run_fake(path, tmp_path / "out", bundle, channel="CD3", **options)
