@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["SLIDE_SUFFIXES", "expand_inputs"]
 
 SLIDE_SUFFIXES = OPENSLIDE_SUFFIXES | frozenset(
-    {".bmp", ".btf", ".jpeg", ".jpg", ".png", ".svs", ".tf8", ".tif", ".tiff"}
+    {".bmp", ".btf", ".jpeg", ".jpg", ".png", ".qptiff", ".svs", ".tf2", ".tf8", ".tif", ".tiff"}
 )
 
 
