@@ -266,8 +266,8 @@ def is_rgb(page: TiffPage) -> bool:
     """Say whether a page's pixels are colours, once they are decoded; opacity may be with them."""
     if page.photometric == _PALETTE:
         return page.samplesperpixel == 1
-    if page.photometric == _RGB and len(page.extrasamples) == 1:
-        return page.samplesperpixel == 4
+    if page.photometric == _RGB and page.samplesperpixel == 4:
+        return len(page.extrasamples) == 1
     return page.samplesperpixel == 3 and page.photometric in (*_GREYS, _RGB, _YCBCR)
 
 
