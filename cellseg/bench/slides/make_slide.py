@@ -15,12 +15,11 @@ What is held: one row of tiles of each level above 0, together at most 3 * tile 
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,10 +27,11 @@ from cellseg.bench.slides.made_tile import TileMaker, encode_jpeg, halved
 from cellseg.bench.slides.patches import CELL_PX, PatchLibrary
 from cellseg.bench.slides.tissue_field import TissueField
 from cellseg.errors import DataError
+from cellseg.runtime.machine.ahead import in_order
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MadeSlide", "make_slide"]
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
+_AHEAD = 16
 _MAX_PIXELS = 1 << 40
 _COLUMNS = "id,class,centroid_x_px,centroid_y_px,x0_px,y0_px,x1_px,y1_px,area_px"
 
@@ -214,7 +213,7 @@ class _Writer:
         """Yield the encoded tiles of level 0, and send on everything else that they bring."""
         rows, cols = self._maker.grid
         places = ((row, col) for row in range(rows) for col in range(cols))
-        for done, tile in enumerate(_in_order(self._pool, self._maker.make, places)):
+        for done, tile in enumerate(in_order(self._pool, self._maker.make, places, _AHEAD)):
             row, col = divmod(done, cols)
             self._keep(tile, row, col, table)
             if self._progress is not None:
@@ -289,7 +288,7 @@ class _Level:
         if row % 2 == 0 and row != self._rows_below - 1:
             return
         tiles = np.split(self._band, self._band.shape[1] // self._tile, axis=1)
-        for col, jpeg in enumerate(_in_order(self._pool, self._encode, tiles)):
+        for col, jpeg in enumerate(in_order(self._pool, self._encode, tiles, _AHEAD)):
             self.spool.append(jpeg)
             if self._above is not None:
                 self._above.put(row // 2, col, halved(tiles[col]))
@@ -315,16 +314,3 @@ class _Spool:
         for offset, count in self._spans:
             self._file.seek(offset)
             yield self._file.read(count)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, make: Callable[[_T], _R], items: Iterable[_T]
-) -> Iterator[_R]:
-    """Map in threads, results in order, never more than a few of them waiting."""
-    waiting: deque[Any] = deque()
-    for item in items:
-        waiting.append(pool.submit(make, item))
-        if len(waiting) > 16:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

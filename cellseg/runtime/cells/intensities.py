@@ -7,11 +7,13 @@ belongs to the cell at whose working pixel its centre lies, so no value is inter
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.machine.ahead import in_order
 from cellseg.runtime.store.labels import windows
 
 if TYPE_CHECKING:
@@ -39,7 +41,12 @@ class Intensity:
 
 
 def cell_intensities(
-    cells: LabelSource, count: int, slide: Slide, view: WorkingView, planes: int = 1
+    cells: LabelSource,
+    count: int,
+    slide: Slide,
+    view: WorkingView,
+    planes: int = 1,
+    threads: int = 1,
 ) -> list[Intensity]:
     """Measure planes of a slide in each cell, in one pass.
 
@@ -55,6 +62,8 @@ def cell_intensities(
         Says which level was read, and how it was resampled.
     planes : int
         How many of red, green and blue.
+    threads : int
+        Windows that are read at a time.
 
     Returns
     -------
@@ -64,25 +73,29 @@ def cell_intensities(
     sums: list[NDArray[np.int64]] = [np.zeros((3, count), np.int64) for _ in range(planes)]
     side = max(_LEAST_PX, int(_WINDOW_PX / max(1.0, view.scale)))
     level = slide.levels[view.level]
-    for y0, x0, h, w in windows(cells.hw, side):
+
+    def read(window: tuple[int, int, int, int]) -> tuple[NDArray[np.uint32], NDArray[Any]] | None:
+        y0, x0, h, w = window
         rows = _own_pixels(y0, h, cells.hw[0], view.scale, level.height_px)
         cols = _own_pixels(x0, w, cells.hw[1], view.scale, level.width_px)
         labels = cells.read(y0, x0, h, w)
         if not (len(rows[1]) and len(cols[1]) and labels.any()):
-            continue
+            return None
         if view.scale != 1.0:
             labels = labels[np.ix_(rows[1], cols[1])]
         l_yx, hw = (rows[0], cols[0]), (len(rows[1]), len(cols[1]))
-        _add(labels, slide.read_region(view.level, l_yx, hw), sums)
-    return [_intensity(*found) for found in sums]
+        rgb = slide.read_region(view.level, l_yx, hw)
+        values = np.ascontiguousarray(np.moveaxis(rgb[..., :planes], 2, 0))
+        return np.ascontiguousarray(labels, np.uint32), values
 
-
-def _add(labels: NDArray[Any], rgb: NDArray[Any], sums: list[NDArray[np.int64]]) -> None:
     from cellseg.runtime.kernels.sums import add_values
 
-    labels = np.ascontiguousarray(labels, np.uint32)
-    for plane, found in enumerate(sums):
-        add_values(labels, np.ascontiguousarray(rgb[..., plane]), *found)
+    with ThreadPoolExecutor(threads) as pool:
+        for found in filter(None, in_order(pool, read, windows(cells.hw, side), threads)):
+            labels, values = found
+            for plane, plane_sums in zip(values, sums, strict=True):
+                add_values(labels, plane, *plane_sums)
+    return [_intensity(*found) for found in sums]
 
 
 def _own_pixels(

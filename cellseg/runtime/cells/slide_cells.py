@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from cellseg.runtime.cells.measured import MEASURED, MeasuredCells, even_lots, m
 from cellseg.runtime.cells.regions import RegionGrid, SeededLabeller, find_cells
 from cellseg.runtime.cells.runs import CellRuns
 from cellseg.runtime.cells.summary import summarize_cells
+from cellseg.runtime.machine.ahead import in_order
 from cellseg.runtime.shapes.outlines import DEFAULT_TOLERANCE_PX
 from cellseg.runtime.slides.slide import paste
 from cellseg.runtime.slides.tilecache import TileCache
@@ -25,7 +25,6 @@ from cellseg.runtime.store.result_store import PackedRegion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -226,13 +225,14 @@ def tell_apart(
     there = store.begin_regions(work.made_with)
     left = np.setdiff1d(np.arange(len(grid)), there, assume_unique=True)
     done = len(grid) - len(left)
-    for index, found in _in_threads(work, left.tolist(), threads):
-        store.put_region(index, found)
-        done += 1
-        if done % _UNCOMMITTED == 0:
-            commit()
-        if progress is not None:
-            progress(done, len(grid))
+    with ThreadPoolExecutor(threads) as pool:
+        for index, found in in_order(pool, work, left.tolist(), 2 * threads):
+            store.put_region(index, found)
+            done += 1
+            if done % _UNCOMMITTED == 0:
+                commit()
+            if progress is not None:
+                progress(done, len(grid))
     commit()
     cells = SlideCells(job, store, work.measurer)
     if cells.large_count:
@@ -307,17 +307,3 @@ def _unpacked(runs: bytes, cells: NDArray[Any]) -> CellRuns:
     starts = np.concatenate(([0], np.cumsum(cells["runs"]))).astype(np.int32)
     places = unpack_all(runs, _PLACE).reshape(3, -1)
     return CellRuns(np.ascontiguousarray(places.T, np.int32), starts)
-
-
-def _in_threads(
-    work: Callable[[int], tuple[int, PackedRegion]], indices: list[int], threads: int
-) -> Iterator[tuple[int, PackedRegion]]:
-    """Yield results as they come, a bounded number of them ahead."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[tuple[int, PackedRegion]]] = deque()
-        for index in indices:
-            waiting.append(pool.submit(work, index))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

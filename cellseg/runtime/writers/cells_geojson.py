@@ -18,18 +18,17 @@ import hashlib
 import json
 import uuid
 import zlib
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellseg.runtime.cells.table import COLUMNS, CellFrame, cell_columns
+from cellseg.runtime.machine.ahead import in_order
 from cellseg.runtime.machine.facts import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -161,15 +160,15 @@ def _gzipped(texts: Iterable[bytes]) -> Iterator[bytes]:
     yield _GZIP_HEAD
     checksum, size = 0, 0
     threads = min(4, usable_cores())
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[bytes]] = deque()
+
+    def summed() -> Iterator[bytes]:
+        nonlocal checksum, size
         for text in texts:
             checksum, size = zlib.crc32(text, checksum), size + len(text)
-            waiting.append(pool.submit(_deflated, text))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            yield text
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from in_order(pool, _deflated, summed(), threads)
     yield _LAST_BLOCK + checksum.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
 
 

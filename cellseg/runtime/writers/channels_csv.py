@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.runtime.cells.intensities import cell_intensities
+from cellseg.runtime.machine.facts import usable_cores
 from cellseg.runtime.slides.channels import RGB_NAMES, chosen_channel
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.source_tiles import source_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.cells.intensities import Intensity
     from cellseg.runtime.slides.channels import Channel
+    from cellseg.runtime.slides.slide import Slide
     from cellseg.runtime.writers.finished import FinishedRun
 
 __all__ = ["write_channels_csv"]
@@ -40,10 +42,7 @@ def write_channels_csv(path: Path, run: FinishedRun) -> None:
     chosen = chosen_channel(slide)
     if chosen is None:
         names = list(RGB_NAMES)
-        assert run.cells is not None  # or the output had been left out
-        found = cell_intensities(
-            run.cells, len(run.measured), slide, run.job.view, planes=len(RGB_NAMES)
-        )
+        found = _measured(run, slide, planes=len(RGB_NAMES))
     else:
         names = _titles(chosen.names)
         found = [_of_channel(run, chosen, number) for number in range(1, len(names) + 1)]
@@ -51,18 +50,24 @@ def write_channels_csv(path: Path, run: FinishedRun) -> None:
 
 
 def _of_channel(run: FinishedRun, chosen: Channel, number: int) -> Intensity:
-    slide, view = run.job.slide, run.job.view
-    assert run.cells is not None
+    slide = run.job.slide
     if number == chosen.number:
-        return cell_intensities(run.cells, len(run.measured), slide, view)[0]
+        return _measured(run, slide)[0]
     with closing(open_slide(slide.path, channel=number)) as other:
         read, source = source_of(slide), source_of(other)
         if source is not None and read is not None:
             source.take_over(read)
-        found = cell_intensities(run.cells, len(run.measured), other, view)[0]
+        found = _measured(run, other)[0]
         for tile in [] if source is None else source.damaged():
             _LOG.warning("channel %d: taken for background: %s", number, tile)
     return found
+
+
+def _measured(run: FinishedRun, slide: Slide, planes: int = 1) -> list[Intensity]:
+    assert run.cells is not None  # or the output had been left out
+    # Each window that waits takes memory, which a budget has not counted.
+    threads = usable_cores() if run.options.max_ram_bytes is None else 1
+    return cell_intensities(run.cells, len(run.measured), slide, run.job.view, planes, threads)
 
 
 def _titles(names: Sequence[str | None]) -> list[str]:

@@ -10,7 +10,6 @@ The file says nothing about when or by what version it was made: equal labels gi
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -19,12 +18,12 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from cellseg.runtime.machine.ahead import in_order
 from cellseg.runtime.store.labels import halved, windows
 from cellseg.runtime.store.packing import pack_briefly, unpack_brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -167,8 +166,6 @@ def _encoded(
 ) -> Iterator[bytes]:
     """Yield the deflated tiles of a level in order, and keep their halves."""
     blank = _deflate(np.zeros((TILE_PX, TILE_PX), source.dtype))
-    waiting: deque[Future[tuple[list[bytes], bytes | None]]] = deque()
-    taken = 0
 
     def work(window: tuple[int, int, int, int]) -> tuple[list[bytes], bytes | None]:
         labels = source.read(*window)
@@ -179,20 +176,11 @@ def _encoded(
             return tiles, None
         return tiles, pack_briefly(halve(labels))
 
-    def take() -> list[bytes]:
-        nonlocal taken
-        encoded, half = waiting.popleft().result()
+    found = in_order(pool, work, windows(source.hw, _BLOCK_HW), 2 * _THREADS)
+    for index, (encoded, half) in enumerate(found):
         if halves is not None:
-            halves.add(taken, half)
-        taken += 1
-        return encoded
-
-    for window in windows(source.hw, _BLOCK_HW):
-        waiting.append(pool.submit(work, window))
-        if len(waiting) > 2 * _THREADS:
-            yield from take()
-    while waiting:
-        yield from take()
+            halves.add(index, half)
+        yield from encoded
 
 
 def _encode(labels: NDArray[Any], blank: bytes) -> bytes:

@@ -12,18 +12,17 @@ soon as the four under a tile of the next level are done, so is that tile::
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellseg.runtime.machine.ahead import in_order
 from cellseg.runtime.store.labels import mean_halved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -109,7 +108,8 @@ def build_in_z_order(
         Called with level, row, column and bytes, from this thread and always in the same order.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        leaves = _made_ahead(grid, start, encode, pool)
+        begun = (start(row, column) for row, column in grid.leaves())
+        leaves = in_order(pool, lambda made: _made(made, encode), begun, 2 * _THREADS)
         _Builder(grid, encode, put, leaves).build(len(grid.level_hws) - 1, 0, 0)
 
 
@@ -139,22 +139,6 @@ class _Builder:
             y, x = (child_row - 2 * row) * side, (child_column - 2 * column) * side
             tile[y : y + half.shape[0], x : x + half.shape[1]] = half
         return tile
-
-
-def _made_ahead(
-    grid: PyramidGrid,
-    start: Callable[[int, int], Callable[[], NDArray[np.uint8]]],
-    encode: Callable[[NDArray[np.uint8]], bytes],
-    pool: ThreadPoolExecutor,
-) -> Iterator[Tile]:
-    """Yield the tiles of the full resolution in order, a few made ahead."""
-    waiting: deque[Future[Tile]] = deque()
-    for row, column in grid.leaves():
-        waiting.append(pool.submit(_made, start(row, column), encode))
-        if len(waiting) > 2 * _THREADS:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _made(
