@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
+    from cellseg.runtime.shapes.roi import Roi
     from cellseg.runtime.store.labels import LabelSource
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "WINDOW_BYTES_PER_PX",
     "FinishedLabeller",
     "Labeller",
+    "LabellerInRoi",
     "RegionCells",
     "RegionGrid",
     "SeededLabeller",
@@ -170,6 +172,34 @@ class SeededLabeller:
         # Nobody can judge a cell that is cut: the window grows until it is whole.
         is_cut = _touches_side(cells, window, self.hw)
         return judged_cells(cells, interior, self.rule, is_cut=is_cut)
+
+
+@dataclass(frozen=True)
+class LabellerInRoi:
+    """Of another labeller's cells those that belong to regions of interest: their centroids do.
+
+    They are whole, as far as the regions' reach. A cell of more than `LARGEST_PX` is taken wherever
+    it lies: not every window sees it whole, and all must say the same of it.
+    """
+
+    labeller: Labeller
+    """Tells cells apart within the reach."""
+
+    roi: Roi
+    """The regions."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """See `Labeller`."""
+        return self.labeller.hw
+
+    def label(self, window: Box, core: Box) -> CellRuns:
+        """See `Labeller`."""
+        cells = self.labeller.label(window, core)
+        is_cut, boxes = _touches_side(cells, window, self.hw), cells.boxes
+        is_large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > LARGEST_PX
+        y, x = (cells.centroid_yx + np.array(window[:2])).T
+        return cells.where(is_cut | is_large | self.roi.has(y, x))
 
 
 @dataclass(frozen=True)

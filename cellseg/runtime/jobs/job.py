@@ -14,7 +14,7 @@ from cellseg.errors import SlideError
 from cellseg.runtime.bundles.decide import ClassRule
 from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.trim import NOTHING, Sides
-from cellseg.runtime.shapes.roi import Roi, read_roi
+from cellseg.runtime.shapes.roi import REACH_OF_CELLS_PX, Roi, read_roi
 from cellseg.runtime.slides.channels import chosen_channel
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.store.identity import slide_identity
@@ -129,7 +129,7 @@ class Job:
         return Sides.around(tile.inner_yx, tile.keep_hw, self.plan.tile_hw)
 
     def blank_outside(self, plane: NDArray[np.uint8], y0: int, x0: int) -> None:
-        """Set what lies outside tissue and regions to background, in place.
+        """Set what lies outside tissue, and beyond reach of the regions, to background, in place.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Job:
         """
         self.mask.blank_outside(plane, y0, x0)
         if self.roi is not None:
-            self.roi.blank_outside(plane, y0, x0)
+            self.roi.blank_beyond(plane, y0, x0)
 
     @property
     def palette(self) -> NDArray[np.uint8]:
@@ -217,7 +217,10 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     # First what can be refused before a pixel is read: no pixel size, a tile that does not fit.
     unread = open_view(slide, bundle, options)
     extent_hw = unread.hw
-    roi = None if options.roi is None else read_roi(options.roi, unread.l0_per_wl, extent_hw)
+    reach_px = 0 if card.head.instances is None else REACH_OF_CELLS_PX
+    roi = None
+    if options.roi is not None:
+        roi = read_roi(options.roi, unread.l0_per_wl, extent_hw, reach_px)
     side_px = choose_tile_px(bundle, options, tile_px, unread.fit_hw)
     plan, blend = _plan(bundle, extent_hw, side_px, options)
     seen, painted = _intensities(slide, Normalize(wanted.kind, wanted.low, wanted.high))
@@ -273,7 +276,7 @@ def with_tile(job: Job, options: InferOptions, tile_px: int) -> Job:
 
 
 def _todo(mask: TissueMask, roi: Roi | None, plan: TilePlan) -> NDArray[np.int64]:
-    """Return the tiles that touch tissue, and a region if some alone are wanted."""
+    """Return the tiles that touch tissue, and the reach of a region if some alone are wanted."""
     todo = mask.tiles_with_tissue(plan)
     return todo if roi is None else todo[roi.touches(plan)[todo]]
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cellseg.runtime.memory.budget import peak_rss_mb
+from cellseg.runtime.run.inside_roi import InsideRoi
 from cellseg.runtime.run.writing import write_outputs
 from cellseg.runtime.store.labels import StoredPlane
 from cellseg.runtime.writers.atomic import replacing
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.options import InferOptions, Phase, Progress
     from cellseg.runtime.jobs.outputs import Output
     from cellseg.runtime.run.session import TileSession
+    from cellseg.runtime.store.labels import LabelSource
     from cellseg.runtime.store.result_store import ResultStore
 
     class Tell(Protocol):
@@ -79,8 +81,9 @@ def write_results(
     tell("write", done)
     probability = None
     if "probability" in job.planes:
-        probability = StoredPlane(job.plan, store, "probability")
-    run = FinishedRun(job, options, StoredPlane(job.plan, store), cells, probability, cells)
+        probability = _shown(job, StoredPlane(job.plan, store, "probability"))
+    classes = _shown(job, StoredPlane(job.plan, store))
+    run = FinishedRun(job, options, classes, cells, probability, cells)
     with session.clock.busy("write"):
         # A budget is divided on the understanding that one file is written at a time.
         write_outputs(folder, run, outputs.values(), at_once=options.max_ram_bytes is None)
@@ -102,6 +105,11 @@ def write_results(
     with replacing(folder / RUN_JSON) as target:
         write_run_json(target, report)
     return report
+
+
+def _shown(job: Job, plane: LabelSource) -> LabelSource:
+    """Return of a map what was asked for: more is stored, so that cells on an edge are whole."""
+    return plane if job.roi is None or not job.roi.reach_px else InsideRoi(plane, job.roi)
 
 
 def _tell_apart(

@@ -4,6 +4,9 @@ Polygons are kept as edges in pixels of the working level, in double precision. 
 region if its centre does, and to the region of interest if it belongs to any of its polygons: where
 two overlap, both count. Every answer is computed from edges and pixel centres alone, so that it is
 the same for any window and any tile.
+
+Where a model tells cells apart, those on a region's edge are wanted whole. So it is run a reach
+further than the regions, and what lies within the reach is kept until cells have been told apart.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from cellseg.errors import RegionError
@@ -28,7 +32,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.shapes.geojson import Region
     from cellseg.runtime.tiles.plan import TilePlan
 
-__all__ = ["Roi", "read_roi"]
+__all__ = ["REACH_OF_CELLS_PX", "Roi", "read_roi"]
+
+REACH_OF_CELLS_PX = 128
+"""How far beyond regions cells are looked for, pixels of the working level along y and x."""
 
 _LOG = logging.getLogger(__name__)
 _LEAST_PX = 1.0
@@ -49,16 +56,24 @@ class Roi:
         Edges of each polygon, holes included: x0, y0, x1, y1 with y0 <= y1.
     boxes : float64, shape (p, 4)
         Least and largest x and y of each polygon: left, top, right, bottom.
+    reach_px : int
+        How far beyond the regions, along y and x, the model is run and maps are kept.
     """
 
     path: str
     regions: tuple[Region, ...]
     edges: tuple[NDArray[np.float64], ...]
     boxes: NDArray[np.float64]
+    reach_px: int = 0
 
     @classmethod
     def of(
-        cls, regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int, int], path: str
+        cls,
+        regions: Sequence[Region],
+        l0_per_wl: float,
+        wl_hw: tuple[int, int],
+        path: str,
+        reach_px: int = 0,
     ) -> Roi:
         """Lay regions over a working level.
 
@@ -72,6 +87,8 @@ class Roi:
             Its height and width.
         path : str
             Where they came from.
+        reach_px : int
+            See `Roi`.
 
         Raises
         ------
@@ -85,7 +102,7 @@ class Roi:
         boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
         height, width = (side * l0_per_wl for side in wl_hw)
         kept = tuple(region.within(width, height) for region in regions)
-        roi = cls(path, kept, edges, boxes / l0_per_wl)
+        roi = cls(path, kept, edges, boxes / l0_per_wl, reach_px)
         roi._check_inside(wl_hw, boxes, l0_per_wl)
         return roi
 
@@ -96,8 +113,8 @@ class Roi:
 
     @property
     def digest(self) -> str:
-        """Hash of its geometry: part of a run's identity."""
-        found = hashlib.sha256()
+        """Hash of its geometry and reach: part of a run's identity."""
+        found = hashlib.sha256(f"reach {self.reach_px};".encode() if self.reach_px else b"")
         for edges in self.edges:
             found.update(f"{len(edges)};".encode())
             found.update(edges.astype("<f8").tobytes())
@@ -109,7 +126,7 @@ class Roi:
         return sum(region.l0_area_px for region in self.regions)
 
     def touches(self, plan: TilePlan) -> NDArray[np.bool_]:
-        """Return for each tile of a plan whether its kept part touches a region.
+        """Return for each tile of a plan whether its kept part touches what is within reach.
 
         Returns
         -------
@@ -130,7 +147,32 @@ class Roi:
             if inside.size:
                 fill_even_odd(edges, ys[rows], xs[columns], inside)
                 touched[rows, columns] |= inside
+        if self.reach_px:
+            self._mark_reached(touched, plan)
         return touched.reshape(-1).astype(bool)
+
+    def _mark_reached(self, touched: NDArray[np.uint8], plan: TilePlan) -> None:
+        """Mark the tiles that only the reach touches."""
+        # They lie around those that a region touches, or at the border, with a region beyond it.
+        y_edges, x_edges = plan.y.keep_edges(), plan.x.keep_edges()
+        down, right = (1 + self.reach_px // int(np.diff(e).min()) for e in (y_edges, x_edges))
+        around = cv2.dilate(touched, np.ones((2 * down + 1, 2 * right + 1), np.uint8))
+        for sides, count in ((around, down), (around.T, right)):
+            sides[:count] = sides[-count:] = 1
+        for row, column in np.argwhere((around > 0) & (touched == 0)):
+            y0, x0 = int(y_edges[row]), int(x_edges[column])
+            hw = int(y_edges[row + 1]) - y0, int(x_edges[column + 1]) - x0
+            touched[row, column] = self.within_reach(y0, x0, hw).any()
+
+    def within_reach(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which pixels of a window have a pixel of a region within the reach."""
+        px = self.reach_px
+        near = self.inside(y0 - px, x0 - px, (hw[0] + 2 * px, hw[1] + 2 * px))
+        if not near.any() or near.all():
+            return near[px : px + hw[0], px : px + hw[1]]
+        side = np.ones(2 * px + 1, np.uint8)
+        grown = cv2.dilate(cv2.dilate(near.view(np.uint8), side[:, None]), side[None])
+        return np.asarray(grown[px : px + hw[0], px : px + hw[1]].view(bool))
 
     def inside(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
         """Return which pixels of a window of the working level lie in a region, shape ``hw``."""
@@ -177,8 +219,15 @@ class Roi:
                 index += 1
             yield found
 
-    def blank_outside(self, plane: NDArray[Any], y0: int, x0: int) -> None:
-        """Set what lies outside all regions to 0, in place.
+    def has(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which points of the working level lie in any region, bool (n,)."""
+        found = np.zeros(len(ys), bool)
+        for inside in self.holds(ys, xs):
+            found |= inside
+        return found
+
+    def blank_beyond(self, plane: NDArray[Any], y0: int, x0: int) -> None:
+        """Set what lies beyond the reach of all regions to 0, in place.
 
         Parameters
         ----------
@@ -187,9 +236,9 @@ class Roi:
         y0, x0 : int
             Its top-left corner.
         """
-        inside = self.inside(y0, x0, (plane.shape[0], plane.shape[1]))
-        if not inside.all():
-            plane[~inside] = 0
+        kept = self.within_reach(y0, x0, (plane.shape[0], plane.shape[1]))
+        if not kept.all():
+            plane[~kept] = 0
 
     def _polygons_in(self, y0: int, x0: int, hw: tuple[int, int]) -> Iterator[int]:
         left, top, right, bottom = self.boxes.T
@@ -235,9 +284,11 @@ def _placed(boxes: NDArray[np.float64], index: int) -> str:
     return f"polygon {index + 1} of {len(boxes)} with x={x0:g}..{x1:g}, y={y0:g}..{y1:g}"
 
 
-def read_roi(path: str | os.PathLike[str], l0_per_wl: float, wl_hw: tuple[int, int]) -> Roi:
+def read_roi(
+    path: str | os.PathLike[str], l0_per_wl: float, wl_hw: tuple[int, int], reach_px: int = 0
+) -> Roi:
     """Read a GeoJSON file and lay it over a working level; see `read_regions` and `Roi.of`."""
-    roi = Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path))
+    roi = Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path), reach_px)
     for number, region in enumerate(roi.regions, start=1):
         for doubt in region.doubts:
             _LOG.warning("%s: region %d (%s) %s", path, number, region.name or "no name", doubt)

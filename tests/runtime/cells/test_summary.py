@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from shapely import contains_xy
+import tifffile
+from shapely import contains_xy, from_wkb, unary_union
 from shapely.geometry import Polygon
 
 from cellseg.runtime.cells.summary import summarize_cells
@@ -19,7 +20,7 @@ from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 HW = (211, 305)
 RINGS = {
     "tumour": [[20, 10], [150, 30], [140, 180], [30, 160]],
-    "stroma": [[120, 20], [300, 20], [300, 200]],
+    "stroma": [[120, 20.3], [300, 20.3], [300, 200]],  # no centroid lies on an edge
 }
 
 
@@ -69,8 +70,10 @@ def test_cells_are_counted_in_each_region_by_their_centroids(tmp_path: Path) -> 
     report, frame = run(tmp_path, roi=geojson(tmp_path / "roi.geojson"))
     regions = report["cells_summary"]["roi"]
     assert [region["name"] for region in regions] == list(RINGS)
+    _, whole = run(tmp_path / "whole")
     for region, ring in zip(regions, RINGS.values(), strict=True):
         inside = contains_xy(Polygon(ring), frame["x_px"], frame["y_px"]).sum()
+        assert inside == contains_xy(Polygon(ring), whole["x_px"], whole["y_px"]).sum()
         area_mm2 = Polygon(ring).area * 0.25e-6
         assert 0 < inside < len(frame)
         assert region["counts"] == {"nucleus": inside}
@@ -79,6 +82,23 @@ def test_cells_are_counted_in_each_region_by_their_centroids(tmp_path: Path) -> 
         assert region["density_per_mm2"] == pytest.approx(inside / area_mm2, rel=1e-5)
     summary = report["cells_summary"]
     assert summary["area_mm2"] == pytest.approx(sum(r["area_mm2"] for r in regions), rel=1e-5)
+
+
+@pytest.mark.parametrize("tile_px", [64, 128])
+def test_cells_on_the_edge_of_a_region_are_whole(tmp_path: Path, tile_px: int) -> None:
+    wanted = {"roi": geojson(tmp_path / "roi.geojson"), "write": ("labels", "cells")}
+    _, frame = run(tmp_path, tile_px=tile_px, **wanted)
+    _, whole = run(tmp_path / "whole", tile_px=tile_px)
+    regions = unary_union([Polygon(ring) for ring in RINGS.values()])
+    expected = whole[contains_xy(regions, whole["x_px"], whole["y_px"])]
+    outlines = from_wkb(expected["geometry"])
+    assert not regions.covers(outlines).all()  # or the test would say nothing
+    columns = frame.columns.drop("id")
+    pd.testing.assert_frame_equal(
+        frame[columns], expected[columns].reset_index(drop=True), check_exact=True
+    )
+    labels = tifffile.imread(next(tmp_path.glob("*/labels.ome.tif")))
+    assert (np.bincount(labels.ravel())[1:] == frame["area_px"]).all()
 
 
 def test_no_cells_have_no_fractions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import maximum_filter
 
 from cellseg.errors import RegionError, StoreError
+from cellseg.runtime.run.inside_roi import InsideRoi
 from cellseg.runtime.shapes.geojson import Region
 from cellseg.runtime.shapes.roi import Roi, read_roi
 from cellseg.runtime.slides.slide import ArraySlide
+from cellseg.runtime.store.labels import ArrayLabels
 from cellseg.runtime.tiles.plan import plan_tiles
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 
@@ -101,9 +105,31 @@ def test_a_window_holds_what_the_whole_does(
     h, w = data.draw(st.integers(1, HW[0] - y0)), data.draw(st.integers(1, HW[1] - x0))
     whole = roi.inside(0, 0, HW)
     np.testing.assert_array_equal(roi.inside(y0, x0, (h, w)), whole[y0 : y0 + h, x0 : x0 + w])
-    plane = np.ones((h, w), np.uint32)
-    roi.blank_outside(plane, y0, x0)
-    np.testing.assert_array_equal(plane, whole[y0 : y0 + h, x0 : x0 + w])
+    shown = InsideRoi(ArrayLabels(np.full(HW, 7, np.uint32)), roi)
+    assert (shown.hw, shown.dtype) == (HW, np.uint32)
+    np.testing.assert_array_equal(
+        shown.read(y0, x0, h, w), 7 * whole[y0 : y0 + h, x0 : x0 + w].astype(np.uint32)
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.integers(0, 40), st.integers(0, 100), st.integers(0, 150))
+def test_within_reach_is_what_has_a_pixel_of_a_region_near(
+    seed: int, reach_px: int, y0: int, x0: int
+) -> None:
+    roi = replace(random_roi(seed), reach_px=reach_px)
+    wide = roi.inside(-50, -50, (HW[0] + 100, HW[1] + 100))
+    expected = maximum_filter(wide, 2 * reach_px + 1)[50:-50, 50:-50]
+    np.testing.assert_array_equal(roi.within_reach(0, 0, HW), expected)
+    part = np.ones((HW[0] - y0, HW[1] - x0), np.uint8)
+    roi.blank_beyond(part, y0, x0)
+    np.testing.assert_array_equal(part.astype(bool), expected[y0:, x0:])
+    plan = plan_tiles(HW, 32, 4, 4)
+    touched = roi.touches(plan)
+    for tile in plan:
+        if expected[tile.outer].any():
+            assert touched[tile.index], str(tile)
+    assert reach_px == 0 or roi.digest != replace(roi, reach_px=0).digest
 
 
 @settings(deadline=None, max_examples=40)
