@@ -2,7 +2,7 @@
 
     python bench/qupath.py SLIDE --classpath 'QuPath/lib/app/*' --called 0.5.1
 
-QuPath needs no window for it: ``bench/qupath/OpenCells.java`` calls its core, so Java 17 and
+QuPath needs no window for it: ``bench/java/OpenCells.java`` calls its core, so Java 17 and
 QuPath's jar files do (or its module ``qupath-core``, compiled). Held against each other: every cell
 with its class, colour, outline and measurements, and how many lie in an ellipse, a rectangle and
 one with a hole, as QuPath counts them in the file of the whole slide and as ``--roi`` does with the
@@ -29,7 +29,7 @@ from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.slides.readers import open_slide
 
 RESULT = Path(__file__).parent / "results" / "qupath.json"
-PROGRAM = Path(__file__).parent / "qupath" / "OpenCells.java"
+PROGRAM = Path(__file__).parent / "java" / "OpenCells.java"
 
 
 def main() -> None:

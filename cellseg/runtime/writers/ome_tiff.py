@@ -257,7 +257,7 @@ def _ome_xml(source: LabelSource, image: LabelImage) -> bytes:
         f"{'<AnnotationRef ID=' + quoteattr('Annotation:0') + '/>' if names else ''}</Image>"
         f"{annotation if names else ''}</OME>"
     )
-    return text.encode("ascii", "xmlcharrefreplace")
+    return text.encode()
 
 
 def _attributes(values: dict[str, Any]) -> str:

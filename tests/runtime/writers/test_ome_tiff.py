@@ -75,6 +75,16 @@ def test_the_xml_names_size_pixel_size_and_classes(tmp_path: Path) -> None:
     assert names == {"0": "background", "1": "nucleus", "2": "zell<kern>µ"}
 
 
+def test_names_are_stored_as_utf_8(tmp_path: Path) -> None:
+    """A character reference would be XML all the same, but Bio-Formats takes its `&` away."""
+    path = written(tmp_path / "a.ome.tif", blobs(60, 60), LabelImage("cells/mm²", (0.5, 0.5)))
+    with tifffile.TiffFile(path) as tif:
+        stored = tif.pages.first.tags["ImageDescription"].value
+        raw = path.read_bytes()
+    assert stored.count('Name="cells/mm²"') == 2
+    assert raw.count("cells/mm²".encode()) == 2
+
+
 def test_equal_labels_give_equal_bytes(tmp_path: Path) -> None:
     labels = blobs(1100, 900)
     digests = {
