@@ -43,6 +43,7 @@ _ALPHA: dict[tuple[int, ...], AlphaKind] = {
 }
 _JPEG = 7
 _JPEG2000_YCBCR = 33003
+_BIO_FORMATS = "OME Bio-Formats"
 _IMAGE_CODECS_WITH_RGB = frozenset({6, 7, 33003, 33004, 33005, 34712, 34892, 33007, 50001})
 _TILE_HINT = "Convert it first: vips tiffsave IN.tif OUT.tif --tile --pyramid --bigtiff."
 
@@ -108,6 +109,11 @@ class PageSegments:
         self._stored = self._dtype.newbyteorder(page.parent.byteorder)
         self._tables = page.jpegtables
         self._is_jpeg = page.compression == _JPEG
+        is_ycbcr = _is_ycbcr(page)
+        if self._is_jpeg and self._planes > 1:
+            from tifffile import PHOTOMETRIC
+
+            page.photometric = PHOTOMETRIC.RGB  # or tifffile, which leaves planes alone, gives up
         self._decode = page.decode
         self._offsets = np.asarray(page.dataoffsets, np.int64)
         self._counts = np.asarray(page.databytecounts, np.int64)
@@ -115,7 +121,7 @@ class PageSegments:
         self.is_banded = _is_one_run(page, self._offsets, self._counts)
         self.grid = _grid_of(page, self.is_banded, name)
         self._check_tables()
-        self._finish = _finisher(page)
+        self._finish = _rgb_from_ycbcr if is_ycbcr else _finisher(page)
 
     @property
     def stored_bytes(self) -> int:
@@ -341,14 +347,25 @@ def _dtype_of(page: TiffPage) -> np.dtype[Any]:
 
 def _finisher(page: TiffPage) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """Return what still has to happen to decoded samples: colours, bit depth, polarity."""
-    if page.compression == _JPEG2000_YCBCR:
-        return _rgb_from_ycbcr
     if page.photometric == 3:
         return _looked_up(_palette(page))
     bits = int(page.bitspersample)
     if bits in (8, 16) and page.photometric != 0:
         return lambda samples: samples
     return _looked_up(_ramp(bits, inverted=page.photometric == 0))
+
+
+def _is_ycbcr(page: TiffPage) -> bool:
+    """Say whether decoded samples are luma and chroma, for us to make RGB of.
+
+    Two marks mean it: that of Aperio's older JPEG 2000 tiles, and YCbCr for planes of JPEG, each a
+    grey picture. Bio-Formats sets both marks over samples of RGB.
+    """
+    if str(page.parent.pages.first.software).startswith(_BIO_FORMATS):
+        return False
+    if page.planarconfig == 1:
+        return bool(page.compression == _JPEG2000_YCBCR)
+    return bool(page.compression == _JPEG and page.photometric == 6)
 
 
 def _looked_up(table: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:

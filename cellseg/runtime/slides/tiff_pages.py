@@ -100,9 +100,10 @@ def find_levels(tif: TiffFile, ome: OmeImage | None, channel: Wanted = None) -> 
         return _ome_levels(tif, ome, offsets, path, channel)
     if len(offsets) > _MAX_PYRAMID_PAGES:
         raise _stack_error(path, f"{len(offsets)} pages")
-    if tif.is_imagej and (images := (tif.imagej_metadata or {}).get("images", 1)) > len(offsets):
-        raise _stack_error(path, f"an ImageJ stack of {images} without pages of their own")
     pages = [_load(tif, offset, index) for index, offset in enumerate(offsets)]
+    images = (tif.imagej_metadata or {}).get("images", 1) if tif.is_imagej else 1
+    if images > len(pages) * pages[0].samplesperpixel:  # Bio-Formats counts red, green and blue
+        raise _stack_error(path, f"an ImageJ stack of {images} without pages of their own")
     base = pages[0] if tif.is_svs else max(pages, key=_rank)
     chosen, sample = None, None
     if len(stack := _of_equal_size(base, pages)) > 1:

@@ -149,6 +149,45 @@ def test_aperio_ycbcr_jpeg2000_becomes_rgb(tmp_path: Path) -> None:
     assert np.abs(read(path).astype(int) - image).max() <= 1
 
 
+@pytest.mark.parametrize("layout", ["contig", "separate"])
+@pytest.mark.parametrize("compression", ["aperio_jp2000_ycbc", "jpeg"])
+def test_what_bio_formats_marks_as_ycbcr_is_rgb(
+    tmp_path: Path, compression: str, layout: str
+) -> None:
+    """As ``bfconvert`` and QuPath write, against the pixels that Bio-Formats 7.3 reads back."""
+    image, path = scene(256, 256), tmp_path / "a.tif"
+    is_jpeg = compression == "jpeg"
+    options = {"compressionargs": {} if is_jpeg else {"mct": False}, "planarconfig": layout}
+    planes = image if layout == "contig" else np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    tifffile.imwrite(
+        path, planes, compression=compression, photometric="rgb", tile=(128, 128), metadata=None,
+        software="OME Bio-Formats 7.3.1", **options,
+    )  # fmt: skip
+    if is_jpeg and layout == "separate":
+        set_photometric(path, 6)
+    apart = np.abs(read(path).astype(int) - image)
+    assert apart.mean() < 3 if is_jpeg else not apart.any()
+
+
+def test_an_rgb_picture_that_calls_itself_a_stack_of_its_colours_is_read(tmp_path: Path) -> None:
+    """As ``bfconvert IN OUT.tif`` describes one for ImageJ."""
+    image, path = scene(64, 80), tmp_path / "a.tif"
+    text = "ImageJ=\nhyperstack=true\nimages=3\nchannels=3\nslices=1\nframes=1"
+    planes = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    options = {"photometric": "rgb", "planarconfig": "separate", "metadata": None}
+    tifffile.imwrite(path, planes, description=text, **options)
+    assert np.array_equal(read(path), image)
+
+
+def test_planes_of_jpeg_that_are_ycbcr_become_rgb(tmp_path: Path) -> None:
+    image, path = scene(256, 256), tmp_path / "a.tif"
+    ycbcr = np.moveaxis(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]], -1, 0)
+    options = {"photometric": "rgb", "planarconfig": "separate", "compression": "jpeg"}
+    tifffile.imwrite(path, np.ascontiguousarray(ycbcr), tile=(128, 128), metadata=None, **options)
+    set_photometric(path, 6)
+    assert np.abs(read(path).astype(int) - image).mean() < 3
+
+
 @pytest.mark.parametrize("kind", ["unassalpha", "assocalpha", "unspecified"])
 def test_alpha_is_composited_unless_it_is_unspecified(tmp_path: Path, kind: str) -> None:
     path, rgba = tmp_path / "a.tif", np.zeros((9, 7, 4), np.uint8)
