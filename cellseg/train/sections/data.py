@@ -47,6 +47,11 @@ class SourceRecipe(Section):
         0.0, ge=0, lt=1, description="part of them to test on, where no folder is named, 0..1"
     )
     weight: float = Field(1.0, gt=0, description="share of the training crops, relative")
+    draw: Literal["evenly", "by-objects"] = Field(
+        "evenly",
+        description="how often an image gives a crop: evenly, as any other; by-objects, by "
+        "the root of the number of its objects (target.kind instances)",
+    )
     table: str | None = Field(None, description="CSV beside the splits with a `stem` column")
     column: str | None = Field(None, description="column of that table to select by")
     values: tuple[str, ...] = Field((), description="values of that column to take")

@@ -20,7 +20,7 @@ pytest.importorskip("onnx", reason="needs the [export] extra")
 from cellseg.errors import CellsegError, DataError, RecipeError  # noqa: E402
 from cellseg.export.sources.translate import plain_graph  # noqa: E402
 from cellseg.train.families import build_model  # noqa: E402
-from cellseg.train.images.cell_crops import CropSequence, load_source  # noqa: E402
+from cellseg.train.images.cell_crops import CropSequence, LabelledImage, load_source  # noqa: E402
 from cellseg.train.loop.fit import train  # noqa: E402
 from cellseg.train.losses import InteriorBorderLoss  # noqa: E402
 from cellseg.train.networks.model import (  # noqa: E402
@@ -267,6 +267,32 @@ def test_crops_depend_on_seed_and_step_alone(discs: Path) -> None:
     np.testing.assert_array_equal(whole[5][0], resumed[1][0])
     assert not np.array_equal(whole[1][0], resumed[1][0])
     assert len(resumed) == len(whole) - 4
+
+
+@pytest.mark.parametrize(("draw", "share"), [("evenly", 0.5), ("by-objects", 0.8)])
+def test_crowded_images_are_drawn_more_often(draw: str, share: float) -> None:
+    """Of two images with 1 and with 31 objects: the root of their numbers, one added, is 1 to 4."""
+    recipe = tiny()
+    source = recipe.sources[0].model_copy(update={"draw": draw})
+    recipe = recipe.model_copy(update={"sources": (source,)})
+    few, many = np.zeros((64, 64), np.uint16), np.zeros((64, 64), np.uint16)
+    few[5, 5], many[2:60:2, 7] = 900, np.arange(29) + 1
+    many[62, 3:6] = (500, 501, 501)
+    assert len(np.unique(many)) == 32
+    dark = np.zeros((64, 64, 3), np.uint8)
+    images = [LabelledImage("a", name, dark, ids) for name, ids in (("few", few), ("many", many))]
+    seen: list[str] = []
+
+    class Watched(list[LabelledImage]):
+        def __getitem__(self, index: Any) -> Any:
+            seen.append(super().__getitem__(index).stem)
+            return super().__getitem__(index)
+
+    crops = CropSequence([Watched(images)], recipe)
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        crops.crop(rng, 0)
+    assert np.mean(np.array(seen) == "many") == pytest.approx(share, abs=0.06)
 
 
 def test_loss_is_small_for_the_truth_and_grows_with_error() -> None:
