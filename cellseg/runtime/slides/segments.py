@@ -42,7 +42,7 @@ _ALPHA: dict[tuple[int, ...], AlphaKind] = {
     (2,): "straight",
 }
 _JPEG = 7
-_JPEG2000_YCBCR = 33003
+_JPEG2000_YCBCR, _JPEG2000_LOSSY = 33003, 33004
 _BIO_FORMATS = "OME Bio-Formats"
 _IMAGE_CODECS_WITH_RGB = frozenset({6, 7, 33003, 33004, 33005, 34712, 34892, 33007, 50001})
 _TILE_HINT = "Convert it first: vips tiffsave IN.tif OUT.tif --tile --pyramid --bigtiff."
@@ -358,14 +358,17 @@ def _finisher(page: TiffPage) -> Callable[[NDArray[Any]], NDArray[Any]]:
 def _is_ycbcr(page: TiffPage) -> bool:
     """Say whether decoded samples are luma and chroma, for us to make RGB of.
 
-    Two marks mean it: that of Aperio's older JPEG 2000 tiles, and YCbCr for planes of JPEG, each a
-    grey picture. Bio-Formats sets both marks over samples of RGB.
+    Nothing in a JPEG 2000 stream says so; who wrote it does. Aperio's older tiles are, and what
+    libvips writes (it names no software), which calls it RGB. Bio-Formats uses the marks of both
+    over samples of RGB, and says YCbCr of planes of JPEG, each of them a grey picture, too.
     """
-    if str(page.parent.pages.first.software).startswith(_BIO_FORMATS):
+    software = str(page.parent.pages.first.software)
+    if software.startswith(_BIO_FORMATS):
         return False
-    if page.planarconfig == 1:
-        return bool(page.compression == _JPEG2000_YCBCR)
-    return bool(page.compression == _JPEG and page.photometric == 6)
+    if page.planarconfig == 2:
+        return bool(page.compression == _JPEG and page.photometric == 6)
+    is_libvips = page.compression == _JPEG2000_LOSSY and page.samplesperpixel == 3 and not software
+    return bool(page.compression == _JPEG2000_YCBCR or is_libvips)
 
 
 def _looked_up(table: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
@@ -389,8 +392,9 @@ def _ramp(bits: int, *, inverted: bool) -> NDArray[Any]:
 
 
 def _rgb_from_ycbcr(samples: NDArray[Any]) -> NDArray[Any]:
-    """Convert full-range BT.601, which Aperio's older JPEG 2000 files hold."""
+    """Convert full-range BT.601 of 8 or 16 bits."""
+    most = np.iinfo(samples.dtype).max
     y, cb, cr = (samples[..., i].astype(np.float32) for i in range(3))
-    cb, cr = cb - 128, cr - 128
+    cb, cr = cb - (most + 1) // 2, cr - (most + 1) // 2
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=2)
-    return np.clip(np.floor(rgb + 0.5), 0, 255).astype(np.uint8)
+    return np.clip(np.floor(rgb + 0.5), 0, most).astype(samples.dtype)

@@ -149,6 +149,21 @@ def test_aperio_ycbcr_jpeg2000_becomes_rgb(tmp_path: Path) -> None:
     assert np.abs(read(path).astype(int) - image).max() <= 1
 
 
+@pytest.mark.parametrize(("software", "is_ycbcr"), [(False, True), ("somebody's", False)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_jpeg2000_of_libvips_is_ycbcr(
+    tmp_path: Path, dtype: Any, software: Any, is_ycbcr: bool
+) -> None:
+    """As its source says (``vips tiffsave --compression jp2k``); none that has it was at hand."""
+    image, path = scene(256, 256).astype(dtype) * (1 if dtype == np.uint8 else 256), tmp_path / "a"
+    stored = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]] if is_ycbcr else image
+    options = {"compression": "jpeg_2000_lossy", "photometric": "rgb", "tile": (128, 128)}
+    path = path.with_suffix(".tif")
+    tifffile.imwrite(path, stored, metadata=None, software=software, **options)
+    apart = np.abs(read(path).astype(int) - image).max()
+    assert apart <= (2 if dtype == np.uint8 else 40)
+
+
 @pytest.mark.parametrize("layout", ["contig", "separate"])
 @pytest.mark.parametrize("compression", ["aperio_jp2000_ycbc", "jpeg"])
 def test_what_bio_formats_marks_as_ycbcr_is_rgb(
