@@ -3,10 +3,11 @@
     python bench/qupath.py SLIDE --classpath 'QuPath/lib/app/*' --called 0.5.1
 
 QuPath needs no window for it: ``bench/java/OpenCells.java`` calls its core, so Java 17 and
-QuPath's jar files do (or its module ``qupath-core``, compiled). Held against each other: every cell
-with its class, colour, outline and measurements, and how many lie in an ellipse, a rectangle and
-one with a hole, as QuPath counts them in the file of the whole slide and as ``--roi`` does with the
-regions that QuPath exported.
+QuPath's jar files do. So does its module ``qupath-core``, made by ``javac -sourcepath`` from its
+source and those of picocli and ImageJ, over the jar files of gson, JTS, Guava, commons-math3 and
+slf4j, its resources beside it. Held against each other: every cell with its class, colour, outline
+and measurements, and how many lie in an ellipse, a rectangle and one with a hole, as QuPath counts
+them in the file of the whole slide and as ``--roi`` does with the regions that QuPath exported.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class PageSegments:
         self._tables = page.jpegtables
         self._is_jpeg = page.compression == _JPEG
         is_ycbcr = _is_ycbcr(page)
-        if self._is_jpeg and self._planes > 1:
+        if self._is_jpeg and self._planes > 1 and page.photometric == 6:
             from tifffile import PHOTOMETRIC
 
             page.photometric = PHOTOMETRIC.RGB  # or tifffile, which leaves planes alone, gives up
@@ -363,7 +363,7 @@ def _is_ycbcr(page: TiffPage) -> bool:
     over samples of RGB, and says YCbCr of planes of JPEG, each of them a grey picture, too.
     """
     software = str(page.parent.pages.first.software)
-    if software.startswith(_BIO_FORMATS):
+    if software.startswith(_BIO_FORMATS) or page.samplesperpixel < 3:
         return False
     if page.planarconfig == 2:
         return bool(page.compression == _JPEG and page.photometric == 6)

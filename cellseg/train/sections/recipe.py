@@ -66,6 +66,10 @@ class Recipe(Section):
             raise ValueError(
                 f"loss.class_weights must hold one number a class: {len(self.class_list)}"
             )
+        if self.target.kind == "classes" and any(s.draw != "evenly" for s in self.sources):
+            raise ValueError(
+                'sources.draw = "by-objects" needs numbered objects: target.kind = "instances"'
+            )
         if self.target.kind == "classes" and any(
             side % self.model.stride for side in self.input.size_px
         ):

@@ -27,6 +27,15 @@ def picture(hw: tuple[int, int]) -> np.ndarray:
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=10, deadline=None)
+def test_centroids_of_runs_are_those_of_the_records_to_the_last_bit(seed: int) -> None:
+    """Regions of interest keep a cell by the one and count it by the other."""
+    labels = blobs(seed)
+    found = CellRuns.of_labels(labels.astype(np.uint32)).centroid_yx
+    np.testing.assert_array_equal(found, measured(labels).records["centroid_yx"])
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
 def test_shapes_are_those_of_regionprops(seed: int) -> None:
     labels = blobs(seed)
     for found, expected in zip(measured(labels).records, regionprops(labels), strict=True):

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import center_of_mass
 
 from cellseg.runtime.bundles.manifest import InteriorBorder
 from cellseg.runtime.cells.parting import label_cells
-from cellseg.runtime.cells.regions import RegionGrid, SeededLabeller, find_cells
+from cellseg.runtime.cells.regions import (
+    Labeller,
+    LabellerInRoi,
+    RegionGrid,
+    SeededLabeller,
+    find_cells,
+)
+from cellseg.runtime.shapes.geojson import Region
+from cellseg.runtime.shapes.roi import Roi
 from cellseg.runtime.store.labels import ArrayLabels
 
 RULE = InteriorBorder(
@@ -49,9 +58,12 @@ def by_regions(
     core_px: int,
     margin_px: int,
     rule: InteriorBorder = RULE,
+    roi: Roi | None = None,
 ) -> np.ndarray:
     grid = RegionGrid(classes.shape, core_px)
-    labeller = SeededLabeller(ArrayLabels(classes), ArrayLabels(interior), rule)
+    labeller: Labeller = SeededLabeller(ArrayLabels(classes), ArrayLabels(interior), rule)
+    if roi is not None:
+        labeller = LabellerInRoi(labeller, roi)
     regions = [find_cells(labeller, grid.core(i), margin_px) for i in range(len(grid))]
     names = np.sort(np.concatenate([r.first[r.is_own] for r in regions]))
     assert len(np.unique(names)) == len(names)
@@ -91,6 +103,38 @@ def test_cells_part_at_necks_whatever_region_they_lie_in(seed: int, core_px: int
     expected = whole(classes, interior, NECKS)[0]
     found = by_regions(classes, interior, core_px, margin_px=16, rule=NECKS)
     np.testing.assert_array_equal(found, expected)
+
+
+def star(seed: int, hw: tuple[int, int]) -> Roi:
+    """Make a region of interest with many corners in the middle of an image."""
+    rng, angles = np.random.default_rng(seed), np.linspace(0, 2 * np.pi, 12)[:-1]
+    spokes = np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(30, 95, (11, 1))
+    ring = spokes + np.array([hw[1] / 2, hw[0] / 2])
+    return Roi.of([Region(None, ((ring,),))], 1.0, hw, "r")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([40, 64, 100]))
+@settings(max_examples=15, deadline=None)
+def test_cells_of_a_roi_are_those_with_their_centroid_in_it(seed: int, core_px: int) -> None:
+    classes, interior = field_of_nuclei(seed, (190, 230), 90)
+    labels, roi = whole(classes, interior)[0], star(seed, (190, 230))
+    y, x = np.array(center_of_mass(labels > 0, labels, range(1, labels.max() + 1))).T + 0.5
+    is_kept = roi.has(y, x)
+    assert 0 < is_kept.sum() < len(is_kept)
+    number = np.concatenate(([0], np.where(is_kept, is_kept.cumsum(), 0)))
+    found = by_regions(classes, interior, core_px, margin_px=16, roi=roi)
+    np.testing.assert_array_equal(found, number[labels])
+
+
+def test_a_cell_that_no_region_sees_whole_is_kept_wherever_it_lies() -> None:
+    """All regions say so of it: none of its pieces is dropped."""
+    classes = np.zeros((1300, 1300), np.uint8)
+    classes[20:1280, 20:60] = 1
+    interior = (classes * 254).astype(np.uint8)
+    corner = np.array([[1000.0, 0.0], [1300.0, 0.0], [1300.0, 90.0]])
+    roi = Roi.of([Region(None, ((corner,),))], 1.0, (1300, 1300), "r")
+    labels = by_regions(classes, interior, core_px=64, margin_px=8, roi=roi)
+    np.testing.assert_array_equal(labels, classes)
 
 
 def test_necks_part_cells_of_a_dense_field() -> None:

@@ -59,6 +59,13 @@ def test_a_wrong_value_is_shown(tmp_path: Path) -> None:
         load_recipe(path)
 
 
+def test_images_without_numbered_objects_cannot_be_drawn_by_them(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL + 'draw = "by-objects"\n[target]\nkind = "classes"\n')
+    with pytest.raises(RecipeError, match="by-objects.*needs numbered objects"):
+        load_recipe(path)
+
+
 @pytest.mark.parametrize("text", ["name = ", "\x00"], ids=["half a line", "not text"])
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.toml"
