@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellseg.runtime.cells.joins import measure_large
 from cellseg.runtime.cells.measured import even_lots, merged
 from cellseg.runtime.cells.regions import FinishedLabeller, RegionGrid, find_cells
+from cellseg.runtime.cells.runs import LARGEST_PX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,15 +54,30 @@ class FileCells:
             parts = []
             for column in range(columns):
                 found = find_cells(labeller, self._grid.core(row * columns + column))
-                parts.append(self._measurer.measure_own(found))
+                parts.append(self._own_of(found, large))
                 parts += self._large_of(found, large)
             yield from merged([part for part in parts if len(part)])
 
+    def _own_of(self, region: RegionCells, seen: set[int]) -> MeasuredCells:
+        """Measure a region's own cells, but for those that another's window has cut."""
+        own = self._measurer.measure_own(region)
+        box = own.records["box"]
+        is_large = (box[:, 2:] - box[:, :2]).max(axis=1, initial=0) > LARGEST_PX
+        is_new = np.ones(len(own), bool)
+        for index in np.flatnonzero(is_large):
+            number = self._number_at(int(own.records["first"][index]))
+            is_new[index] = number not in seen
+            seen.add(number)
+        return own if is_new.all() else own.taken(np.flatnonzero(is_new))
+
     def _large_of(self, region: RegionCells, seen: set[int]) -> Iterator[MeasuredCells]:
-        """Yield the cells that no window holds whole, with the first of their pieces."""
-        width = self._labels.hw[1]
+        """Yield the cells that this window does not hold whole, with the first of their pieces."""
         for first in region.first[region.is_cut].tolist():
-            number = int(self._labels.read(first // width, first % width, 1, 1)[0, 0])
+            number = self._number_at(first)
             if number not in seen:
                 seen.add(number)
                 yield measure_large(self._labels, number, [first], self._grid, self._measurer)
+
+    def _number_at(self, pixel: int) -> int:
+        y, x = divmod(pixel, self._labels.hw[1])
+        return int(self._labels.read(y, x, 1, 1)[0, 0])

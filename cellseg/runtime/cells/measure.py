@@ -251,8 +251,7 @@ class CellMeasurer:
         total = np.stack([sums[name] for name in ("red", "green", "blue")], axis=1)
         squares = np.stack([sums[f"{name}_2"] for name in ("red", "green", "blue")], axis=1)
         found["mean_rgb"] = total / area[:, None]
-        # In whole numbers: a difference of means would lose the small ones.
-        found["std_rgb"] = np.sqrt(squares * area[:, None] - total**2) / area[:, None]
+        found["std_rgb"] = np.sqrt(_spread(area[:, None], squares, total, total)) / area[:, None]
         found["stain_od"] = stains / area[:, None]
         return found
 
@@ -291,16 +290,31 @@ def stain_density() -> NDArray[np.float64]:
     return np.stack([unmixed[:, stain, None] * density for stain in _KEPT_STAINS])
 
 
+def _spread(
+    count: NDArray[np.int64],
+    sum_ab: NDArray[np.int64],
+    sum_a: NDArray[np.int64],
+    sum_b: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return ``count * sum_ab - sum_a * sum_b``: covariances of two values, times count squared.
+
+    In whole numbers, as a difference of means would lose the small ones, where 64 bits hold it.
+    """
+    rough = (sum_ab / count - (sum_a / count) * (sum_b / count)) * (count * 1.0) ** 2
+    # The products may overflow: what wraps around cancels, as long as the difference does not.
+    exact = sum_ab * count - sum_a * sum_b
+    return np.where(np.abs(rough) < 2.0**62, exact, rough)
+
+
 def _ellipses(
     sums: dict[str, NDArray[np.int64]], mpp: tuple[float, float] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the axes (n, 2) and eccentricities (n,) of ellipses of the same second moments."""
     x_um, y_um = mpp or (1.0, 1.0)
-    # Numerators of the variances, in whole numbers.
-    area = sums["area"]
-    yy = (sums["sum_yy"] * area - sums["sum_y"] ** 2) / area**2 * y_um**2
-    xx = (sums["sum_xx"] * area - sums["sum_x"] ** 2) / area**2 * x_um**2
-    yx = (sums["sum_yx"] * area - sums["sum_y"] * sums["sum_x"]) / area**2 * (y_um * x_um)
+    area, y, x = sums["area"], sums["sum_y"], sums["sum_x"]
+    yy = _spread(area, sums["sum_yy"], y, y) / area**2 * y_um**2
+    xx = _spread(area, sums["sum_xx"], x, x) / area**2 * x_um**2
+    yx = _spread(area, sums["sum_yx"], y, x) / area**2 * (y_um * x_um)
     middle, half = (yy + xx) / 2, np.sqrt(((yy - xx) / 2) ** 2 + yx**2)
     major, minor = middle + half, np.maximum(middle - half, 0)
     round_ones = major == 0

@@ -13,7 +13,7 @@ from cellseg.runtime.cells.joins import join_pieces, measure_large
 from cellseg.runtime.cells.measure import CellMeasurer
 from cellseg.runtime.cells.measured import MEASURED, MeasuredCells, even_lots, merged
 from cellseg.runtime.cells.regions import LabellerInRoi, RegionGrid, SeededLabeller, find_cells
-from cellseg.runtime.cells.runs import CellRuns
+from cellseg.runtime.cells.runs import LARGEST_PX, CellRuns
 from cellseg.runtime.cells.summary import summarize_cells
 from cellseg.runtime.machine.ahead import in_order
 from cellseg.runtime.shapes.outlines import DEFAULT_TOLERANCE_PX
@@ -236,7 +236,9 @@ def tell_apart(
     commit()
     cells = SlideCells(job, store, work.measurer)
     if cells.large_count:
-        _LOG.info("%d cells are larger than a region and were put together", cells.large_count)
+        _LOG.info(
+            "cells of more than %d px, put together from pieces: %d", LARGEST_PX, cells.large_count
+        )
     return cells
 
 

@@ -131,7 +131,7 @@ class _Span:
         """Count some values; what is not a number is left out."""
         known = values[~np.isnan(values)].astype(np.float64)
         octave = np.log2(np.maximum(known, 2.0**-31)) + _OCTAVES // 2
-        bins = (octave * _STEPS_PER_OCTAVE).astype(np.int64)
+        bins = np.minimum((octave * _STEPS_PER_OCTAVE).astype(np.int64), len(self._counts) - 1)
         self._counts += np.bincount(bins, minlength=len(self._counts))
 
     def top(self) -> float | None:

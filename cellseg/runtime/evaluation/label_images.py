@@ -163,9 +163,10 @@ def _decoded(path: Path) -> NDArray[Any]:
 
 
 def _decode(path: Path) -> Any:
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         return np.load(path, allow_pickle=False)
-    if path.suffix in (".tif", ".tiff"):
+    if suffix in (".tif", ".tiff"):
         import tifffile
 
         try:

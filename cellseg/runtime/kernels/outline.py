@@ -120,7 +120,7 @@ def simplify_rings(
     ring_counts: NDArray[np.int32],
     tolerance: float,
 ) -> int:
-    """Leave out points of rings, in place; no ring comes to cross itself or another of its cell.
+    """Leave out points of rings, in place; those of a cell neither cross nor change their places.
 
     Parameters
     ----------
@@ -132,7 +132,8 @@ def simplify_rings(
         Rings of each cell.
     tolerance : float
         No point that is left out lies further from the ring, in units of ``points``. Where rings
-        would cross, it is halved for that cell, until they do not.
+        would cross, turn over or leave the ring around them, it is halved for that cell, until they
+        do not.
 
     Returns
     -------
@@ -154,7 +155,10 @@ def simplify_rings(
             for index in range(ring, last):
                 _mark(points[at : ring_ends[index]], allowed, keep[at : ring_ends[index]])
                 at = ring_ends[index]
-            if allowed < 0.05 or not _cross(points, ring_ends[ring:last], start, keep):
+            ends = ring_ends[ring:last]
+            if allowed < 0.05:
+                break
+            if not _cross(points, ends, start, keep) and not _swapped(points, ends, start, keep):
                 break
             allowed /= 2
         at = start
@@ -270,6 +274,64 @@ def _cross(
                 if a * b <= 0 and c * d <= 0:
                     return True
     return False
+
+
+@kernel
+def _swapped(
+    points: NDArray[np.int32], ends: NDArray[np.int64], start: int, keep: NDArray[np.bool_]
+) -> bool:
+    """Tell whether of rings that do not cross one has turned over, or lies in no ring it should.
+
+    An outer ring lies in an even number of others, most often in none, a hole in an odd one.
+    """
+    at = start
+    for ring in range(ends.shape[0]):
+        before = _twice_area(points[at : ends[ring]], keep[at : ends[ring]], True)
+        after = _twice_area(points[at : ends[ring]], keep[at : ends[ring]], False)
+        if (before > 0) != (after > 0):
+            return True
+        around, begin = 0, start
+        for other in range(ends.shape[0]):
+            if other != ring:  # a ring's first point always stays
+                around += _is_around(
+                    points[begin : ends[other]],
+                    keep[begin : ends[other]],
+                    points[at, 0],
+                    points[at, 1],
+                )
+            begin = ends[other]
+        if (around % 2 == 0) != (before > 0):
+            return True
+        at = ends[ring]
+    return False
+
+
+@kernel
+def _twice_area(ring: NDArray[np.int32], keep: NDArray[np.bool_], every: bool) -> int:
+    """Return a ring's area, doubled, positive if it goes around clockwise; of all points or some."""
+    found, last = np.int64(0), 0
+    for index in range(1, ring.shape[0]):
+        if every or keep[index]:
+            found += np.int64(ring[last, 0]) * ring[index, 1]
+            found -= np.int64(ring[index, 0]) * ring[last, 1]
+            last = index
+    found += np.int64(ring[last, 0]) * ring[0, 1] - np.int64(ring[0, 0]) * ring[last, 1]
+    return int(found)
+
+
+@kernel
+def _is_around(ring: NDArray[np.int32], keep: NDArray[np.bool_], x: int, y: int) -> bool:
+    """Tell whether what stays of a ring goes around a point."""
+    inside, last = False, 0
+    for step in range(1, ring.shape[0] + 1):
+        index = step % ring.shape[0]
+        if keep[index]:
+            ay, by = ring[last, 1], ring[index, 1]
+            if (ay <= y) != (by <= y):
+                side = _side(ring[last, 0], ay, ring[index, 0], by, x, y)
+                inside ^= (side > 0) == (by > ay)
+            last = index
+    return inside
 
 
 @kernel

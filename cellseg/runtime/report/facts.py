@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.cells.runs import LARGEST_PX
+
 if TYPE_CHECKING:
     from cellseg.runtime.report.folder import RunFolder
 
@@ -129,7 +131,7 @@ def _large(run: dict[str, Any]) -> str | None:
     if not count:
         return None
     cells = "1 cell is" if count == 1 else f"{count} cells are"
-    return f"{cells} larger than a region of 1024 pixels: hardly a cell."
+    return f"{cells} more than {LARGEST_PX} pixels long: hardly a cell."
 
 
 def _doubtful(folder: RunFolder) -> str | None:

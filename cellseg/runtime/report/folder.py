@@ -151,7 +151,7 @@ class RunFolder:
         given, plan = self.run["input"], self.run["plan"]
         normalize = self.run["normalize"]
         try:
-            slide = open_slide(given["path"], given["mpp"], given.get("channel"))
+            slide = open_slide(self._slide_path(), given["mpp"], given.get("channel"))
             self._open.callback(slide.close)
             wanted = None if slide.mpp is None else plan["mpp"]
             values = normalize["low"], normalize["high"]
@@ -166,6 +166,12 @@ class RunFolder:
             )  # fmt: skip
             return None
         return view
+
+    def _slide_path(self) -> Path:
+        """Return where the slide lies: as it was named, from here or from a folder above this."""
+        given = Path(self.run["input"]["path"])
+        places = (given, *(parent / given for parent in self.path.resolve().parents))
+        return next((place for place in places if place.exists()), given)
 
     @cached_property
     def labels(self) -> LabelSource | None:

@@ -39,6 +39,8 @@ REACH_OF_CELLS_PX = 128
 
 _LOG = logging.getLogger(__name__)
 _LEAST_PX = 1.0
+_MOST_POINTS = 4096
+_BAND_POINTS = 256
 _BESIDE_PX = 2.0  # what is drawn along the border may lie a little beside it
 
 
@@ -56,6 +58,8 @@ class Roi:
         Edges of each polygon, holes included: x0, y0, x1, y1 with y0 <= y1.
     boxes : float64, shape (p, 4)
         Least and largest x and y of each polygon: left, top, right, bottom.
+    l0_area_px : float
+        Area of the union in level-0 pixels, as far as it lies on the slide.
     reach_px : int
         How far beyond the regions, along y and x, the model is run and maps are kept.
     """
@@ -64,6 +68,7 @@ class Roi:
     regions: tuple[Region, ...]
     edges: tuple[NDArray[np.float64], ...]
     boxes: NDArray[np.float64]
+    l0_area_px: float
     reach_px: int = 0
 
     @classmethod
@@ -102,7 +107,9 @@ class Roi:
         boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
         height, width = (side * l0_per_wl for side in wl_hw)
         kept = tuple(region.within(width, height) for region in regions)
-        roi = cls(path, kept, edges, boxes / l0_per_wl, reach_px)
+        twice = _counted_again(edges, boxes / l0_per_wl, wl_hw) * l0_per_wl**2
+        area = sum(region.l0_area_px for region in kept) - twice
+        roi = cls(path, kept, edges, boxes / l0_per_wl, area, reach_px)
         roi._check_inside(wl_hw, boxes, l0_per_wl)
         return roi
 
@@ -119,11 +126,6 @@ class Roi:
             found.update(f"{len(edges)};".encode())
             found.update(edges.astype("<f8").tobytes())
         return found.hexdigest()
-
-    @property
-    def l0_area_px(self) -> float:
-        """Areas of the regions in level-0 pixels, added up."""
-        return sum(region.l0_area_px for region in self.regions)
 
     def touches(self, plan: TilePlan) -> NDArray[np.bool_]:
         """Return for each tile of a plan whether its kept part touches what is within reach.
@@ -273,6 +275,37 @@ class Roi:
                 "%s: %s reaches beyond the slide of %d x %d px; what lies outside does not count",
                 *(self.path, _placed(l0_boxes, index), width, height),
             )
+
+
+def _counted_again(
+    edges: Sequence[NDArray[np.float64]], boxes: NDArray[np.float64], wl_hw: tuple[int, int]
+) -> float:
+    """Return by how much areas added up exceed the area of the union, in pixels.
+
+    Looked for on a grid of points, as fine as the pixels or of `_MOST_POINTS` along the longer
+    side: 0 for polygons that lie apart or share an edge.
+    """
+    from cellseg.runtime.kernels.polygon import fill_even_odd
+
+    if len(edges) < 2:
+        return 0.0
+    low = np.maximum(np.floor(boxes[:, :2].min(axis=0)), 0)
+    high = np.minimum(np.ceil(boxes[:, 2:].max(axis=0)), wl_hw[::-1])
+    step = max(1, int(np.ceil((high - low).max() / _MOST_POINTS)))
+    xs, ys = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
+    again = 0
+    for start in range(0, len(ys), _BAND_POINTS):
+        band = ys[start : start + _BAND_POINTS]
+        counts = np.zeros((len(band), len(xs)), np.uint16)
+        for polygon, (left, top, right, bottom) in zip(edges, boxes, strict=True):
+            rows = slice(*np.searchsorted(band, (top, bottom)))
+            columns = slice(*np.searchsorted(xs, (left, right)))
+            filled = np.empty(counts[rows, columns].shape, np.uint8)
+            if filled.size:
+                fill_even_odd(polygon, band[rows], xs[columns], filled)
+                counts[rows, columns] += filled
+        again += int(np.maximum(counts, 1).sum(dtype=np.int64)) - counts.size
+    return float(again * step**2)
 
 
 def _first(which: NDArray[np.bool_]) -> int | None:

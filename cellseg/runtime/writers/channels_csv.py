@@ -73,9 +73,12 @@ def _measured(run: FinishedRun, slide: Slide, planes: int = 1) -> list[Intensity
 def _titles(names: Sequence[str | None]) -> list[str]:
     """Return a name for each channel, no two alike."""
     told = [name or f"channel_{number}" for number, name in enumerate(names, 1)]
-    return [
-        name if told.count(name) == 1 else f"{name}_{number}" for number, name in enumerate(told, 1)
-    ]
+    while len(set(told)) < len(told):  # a name with its number may be another's
+        told = [
+            name if told.count(name) == 1 else f"{name}_{number}"
+            for number, name in enumerate(told, 1)
+        ]
+    return told
 
 
 def _write(path: Path, names: Sequence[str], found: Sequence[Intensity]) -> None:

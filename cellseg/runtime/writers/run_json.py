@@ -218,7 +218,7 @@ def _plan_facts(job: Job, measured: Measured) -> dict[str, Any]:
 
 
 def _roi_facts(job: Job) -> dict[str, Any] | None:
-    """Which regions alone were wanted; where some overlap, their common area counts twice."""
+    """Which regions alone were wanted, and the area of all together."""
     if job.roi is None:
         return None
     l0_px_mm2 = None if job.slide.mpp is None else job.slide.mpp[0] * job.slide.mpp[1] * 1e-6

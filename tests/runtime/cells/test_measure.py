@@ -73,6 +73,19 @@ def test_axes_take_pixels_that_are_not_square_as_they_are() -> None:
         assert found["eccentricity"] == pytest.approx(expected.eccentricity, abs=1e-5)
 
 
+@pytest.mark.parametrize("hw", [(2800, 2800), (240, 8800)])
+def test_a_fold_as_large_as_a_tissue_has_its_axes(hw: tuple[int, int]) -> None:
+    labels = np.ones(hw, np.uint32)
+    labels[:, 3 * hw[1] // 4 :] = 0
+    image = np.zeros((*hw, 3), np.uint8)
+    image[::2] = 255
+    record = measured(labels, image).records[0]
+    sides = np.array([hw[0], 3 * hw[1] // 4])
+    expected = 4 * np.sqrt((np.sort(sides)[::-1] ** 2.0 - 1) / 12)  # of a uniform distribution
+    np.testing.assert_allclose(record["axes"], expected, rtol=1e-6)
+    np.testing.assert_allclose(record["std_rgb"], 127.5)
+
+
 def test_a_cell_measures_the_same_in_any_window_that_holds_it() -> None:
     labels = blobs(3)
     rgb = picture(labels.shape)

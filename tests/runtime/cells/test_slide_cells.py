@@ -133,12 +133,16 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let cells of more than some 90 px reach beyond every window."""
     for module in (slide_cells, file_cells):
         monkeypatch.setattr(module, "RegionGrid", lambda hw: RegionGrid(hw, core_px=64))
-    monkeypatch.setattr("cellseg.runtime.cells.regions.LARGEST_PX", 16)
+    for module in ("regions", "file_cells"):
+        monkeypatch.setattr(f"cellseg.runtime.cells.{module}.LARGEST_PX", 16)
     monkeypatch.setattr("cellseg.runtime.cells.regions.find_cells.__defaults__", (16,))
 
 
 def large_and_small() -> np.ndarray:
-    """Classes of a ring, a bar beside it, a worm around corners, and specks."""
+    """Classes of a ring, a bar beside it, a worm around corners, specks, and two more.
+
+    Of these one core sees all and its neighbour does not: one lies to the right, one to the left.
+    """
     classes = np.zeros(HW, np.uint8)
     y, x = np.mgrid[: HW[0], : HW[1]]
     away = np.hypot(y - 150, x - 130)
@@ -146,6 +150,8 @@ def large_and_small() -> np.ndarray:
     classes[20:280, 270:276] = 1
     classes[10:14, 280:400] = classes[10:200, 396:400] = classes[196:200, 300:400] = 1
     classes[140:160, 120:140] = classes[100:110, 300:310] = classes[120:131, 250:259] = 1
+    classes[286:290, 100:140] = 1
+    classes[292, 230:250] = classes[293:297, 180:250] = 1
     return classes
 
 
@@ -160,7 +166,7 @@ def test_cells_larger_than_any_window_are_kept_whole_and_reported(
     cells = slide_cells.tell_apart(job, store, 2, commit(store))
     expected, first = label_cells(classes > 0, classes * np.uint8(255), RULE)
     np.testing.assert_array_equal(cells.read(0, 0, *HW), expected)
-    assert (len(cells), cells.large_count) == (len(first), 3)
+    assert (len(cells), cells.large_count) == (len(first), 5)
     assert cells.counts == {"nucleus": len(first)}
     measurer = CellMeasurer.of(job, ArrayLabels(classes), None)
     whole = measurer.measure(CellRuns.of_labels(expected), first, (0, 0))

@@ -101,6 +101,16 @@ def test_a_slide_that_has_gone_leaves_counts_and_overview(
     assert {"Overview", "Density", "Measurements"} <= set(found)
 
 
+def test_a_slide_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished_run(tmp_path)
+    given = change_run(folder)["input"]
+    change_run(folder, input=given | {"path": "a & b.png"})
+    monkeypatch.chdir(folder)
+    assert "Gallery" in headings(write_report(Path()))
+
+
 def test_damage_is_told_before_the_numbers(tmp_path: Path) -> None:
     folder = finished_run(tmp_path)
     given = json.loads((folder / "run.json").read_text(encoding="utf-8"))["input"]
@@ -135,7 +145,7 @@ def test_regions_are_listed_with_their_densities(tmp_path: Path) -> None:
     }  # fmt: skip
     change_run(folder, cells_summary=summary)
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "2 cells are larger than a region" in text
+    assert "2 cells are more than 512 pixels long" in text
     assert re.search(
         r"tumour &lt;1&gt;</td><td class=\"n\">0.25</td><td class=\"n\">50 <small>200/mm²<", text
     )

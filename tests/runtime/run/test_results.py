@@ -99,6 +99,26 @@ def test_a_picture_of_cells_does_not_depend_on_what_else_is_written(tmp_path: Pa
     assert engine is not None  # no labels there
 
 
+@pytest.mark.parametrize("names", [("background", "nucleus"), ("background", "a", "b")])
+def test_cells_on_the_edge_of_a_region_are_added_as_they_are_at_first(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    edge = {"type": "Polygon", "coordinates": [[[40, 30], [250, 50], [120, 190], [40, 30]]]}
+    roi = tmp_path / "roi.geojson"
+    roi.write_text(json.dumps(edge), encoding="utf-8")
+    channels = [{"name": name, "class_index": index} for index, name in enumerate(names)]
+    classes = [{"name": name, "color": [9, 9, 9]} for name in names]
+    manifest = {"head": CELL_HEAD, "classes": classes, "channels": channels}
+    bundle = fake_bundle(tmp_path / "m.cellseg", **manifest).path
+    slide = ArraySlide(nuclei_picture(211, 305))
+    maps = ("classes", "probability", "labels") if len(names) == 2 else ("classes", "labels")
+    at_once, _ = run(slide, tmp_path / "a", bundle, *maps, "csv", roi=roi)
+    run(slide, tmp_path / "b", bundle, *maps, roi=roi)
+    later, _ = run(slide, tmp_path / "b", bundle, "csv", roi=roi)
+    assert later.report["cells"] == at_once.report["cells"]
+    assert later.files["cells.csv"].read_text() == at_once.files["cells.csv"].read_text()
+
+
 def test_starting_over_makes_only_what_is_asked_for(
     tmp_path: Path, bundle: Path, slide: ArraySlide
 ) -> None:

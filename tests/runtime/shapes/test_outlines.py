@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import contains_xy
 from shapely.geometry import MultiPolygon, Polygon
+from shapely.validation import explain_validity
 
 from cellseg.runtime.shapes.outlines import Outlines
 from tests.cell_pictures import blobs, measured
@@ -59,6 +60,18 @@ def test_coarse_outlines_are_valid_and_of_fewer_points(tolerance_px: float) -> N
     found = polygons(coarse.outlines, coarse.records["box"])
     assert all(polygon.is_valid and polygon.area > 0 for polygon in found)
     assert len(coarse.outlines.points) < 0.8 * len(fine.outlines.points)
+
+
+@pytest.mark.parametrize(
+    "picture", [".#../####/#.#./.##.", "#####/#...#/#.#.#/#...#/#####", "##../.##./..##/.##."]
+)
+@pytest.mark.parametrize("tolerance_px", [2.0, 3.0, 5.0, 20.0])
+def test_rings_keep_their_places_however_coarse(picture: str, tolerance_px: float) -> None:
+    labels = np.array([[c == "#" for c in row] for row in picture.split("/")]).astype(np.uint32)
+    exact, coarse = measured(labels), measured(labels, tolerance_px=tolerance_px)
+    (polygon,) = polygons(coarse.outlines, coarse.records["box"])
+    assert polygon.is_valid, explain_validity(polygon)
+    np.testing.assert_array_equal(np.sign(coarse.outlines.areas), np.sign(exact.outlines.areas))
 
 
 def test_no_point_of_a_side_lies_further_away_than_the_tolerance() -> None:

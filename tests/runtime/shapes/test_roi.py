@@ -50,6 +50,13 @@ def random_roi(seed: int) -> Roi:
     return Roi.of(regions, 1.0, (400, 400), "r")
 
 
+def random_star(rng: np.random.Generator) -> np.ndarray:
+    """One that does not cross itself, around (0, 0)."""
+    angles = (np.arange(7) + rng.random(7) * 0.9) * 2 * np.pi / 7
+    spokes = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return np.asarray(spokes * (rng.random((7, 1)) * 150 + 20))
+
+
 def test_pixels_are_inside_by_their_centres_and_holes_are_not() -> None:
     roi = Roi.of([region(box(10, 20, 30.5, 40.4), box(15, 25, 20, 30))], 1.0, HW, "r")
     expected = np.zeros(HW, bool)
@@ -74,9 +81,7 @@ def test_what_lies_beside_the_slide_is_no_area() -> None:
 @given(st.integers(0, 10_000), st.booleans())
 def test_a_regions_area_is_that_of_its_pixels_on_the_slide(seed: int, crosses: bool) -> None:
     rng = np.random.default_rng(seed)
-    angles = (np.arange(7) + rng.random(7) * 0.9) * 2 * np.pi / 7  # a star does not cross itself
-    spokes = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (rng.random((7, 1)) * 150 + 20)
-    ring = spokes + np.array([110, 75])
+    ring = random_star(rng) + np.array([110, 75])
     if crosses:
         rng.shuffle(ring)
     roi = Roi.of([Region(None, ((ring,),), crosses=crosses)], 1.0, HW, "r")
@@ -93,6 +98,22 @@ def test_where_regions_overlap_both_count() -> None:
     both = [region(box(0, 0, 50, 50), name="a"), region(box(25, 25, 80, 80), name="b")]
     roi = Roi.of(both, 1.0, HW, "r")
     assert roi.inside(0, 0, HW).sum() == 2500 + 55 * 55 - 25 * 25
+    assert roi.l0_area_px == 2500 + 55 * 55 - 25 * 25  # but their common area once
+
+
+@pytest.mark.parametrize("most", [4096, 100])
+def test_the_area_of_regions_is_that_of_their_union(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("cellseg.runtime.shapes.roi._MOST_POINTS", most)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rings = [random_star(rng) + rng.random(2) * (220, 150) for _ in range(4)]
+        roi = Roi.of([Region(None, ((ring,),)) for ring in rings], 1.0, HW, "r")
+        inside = roi.inside(0, 0, HW).sum()
+        assert roi.l0_area_px == pytest.approx(inside, rel=0.01 if most > 400 else 0.03, abs=30)
+    halves = [region(box(3, 5, 50.5, 60)), region(box(50.5, 5, 90, 60))]
+    assert Roi.of(halves, 2.0, HW, "r").l0_area_px == 87 * 55  # they share an edge, no area
     assert [each.name for each in roi.regions] == ["a", "b"]
 
 
