@@ -80,6 +80,18 @@ class IdentityEngine(FakeEngine):
         return tile[..., 1].astype(np.float32) / np.float32(255)
 
 
+class TwoClassEngine(IdentityEngine):
+    """What is foreground is of a second class where it is bright."""
+
+    def infer(
+        self, tile: NDArray[np.uint8], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        result = np.empty((*self.tile_hw, 3), np.float32) if out is None else out
+        super().infer(tile, result)
+        result[..., 2] = np.where(tile[..., 1] > 190, result[..., 1] + np.float32(0.1), 0)
+        return result
+
+
 class ConvEngine(FakeEngine):
     """Three 3x3 convolutions around a pooling: stride 2, reach 6, zeros outside."""
 

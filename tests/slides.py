@@ -76,6 +76,26 @@ def whole(slide: Slide, level: int = 0) -> NDArray[Any]:
     return slide.read_region(level, (0, 0), (extent.height_px, extent.width_px))
 
 
+def pad_strips(path: Path) -> None:
+    """Move the strips of an uncompressed page of a small-endian TIFF behind it, a byte after each.
+
+    Their byte counts hold the byte, too, as writers have it that keep strips at even sizes.
+    """
+    with tifffile.TiffFile(path) as tif:
+        page: Any = tif.pages[0]
+        pairs = zip(page.dataoffsets, page.databytecounts, strict=True)
+        data = path.read_bytes()
+        strips = [data[start : start + count] + b"\xaa" for start, count in pairs]
+        places = page.tags[273].valueoffset, page.tags[279].valueoffset
+        kinds = ["<I" if page.tags[code].dtype == 4 else "<H" for code in (273, 279)]
+    offset = len(data)
+    for index, strip in enumerate(strips):
+        for place, kind, value in zip(places, kinds, (offset, len(strip)), strict=True):
+            overwrite(path, place + index * struct.calcsize(kind), struct.pack(kind, value))
+        offset += len(strip)
+    path.write_bytes(path.read_bytes() + b"".join(strips))
+
+
 def overwrite(path: Path, offset: int, data: bytes) -> None:
     """Damage a file in place."""
     with path.open("r+b") as file:

@@ -16,6 +16,7 @@ import os
 import time
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cellseg
@@ -23,7 +24,7 @@ from cellseg.errors import StoreError
 from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.jobs.job import open_engine_for, opened_slide, prepare, with_tile
 from cellseg.runtime.jobs.options import InferOptions, Progress
-from cellseg.runtime.jobs.outputs import outputs_of
+from cellseg.runtime.jobs.outputs import OUTPUTS, outputs_of
 from cellseg.runtime.jobs.wanted import outputs_for, planes_for
 from cellseg.runtime.machine.facts import usable_cores
 from cellseg.runtime.machine.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
@@ -32,6 +33,7 @@ from cellseg.runtime.memory.footprint import memory_for, try_engine
 from cellseg.runtime.memory.tiling import most_at_once, tile_for
 from cellseg.runtime.run.additions import add_outputs, sources_for
 from cellseg.runtime.run.result_folder import (
+    check_apart,
     forget_run,
     is_whole,
     logged_to,
@@ -47,6 +49,7 @@ from cellseg.runtime.slides.source_tiles import source_of
 from cellseg.runtime.store.identity import check_same_run
 from cellseg.runtime.store.lock import FolderLock, UnwritableFolderError
 from cellseg.runtime.store.result_store import (
+    STORE_NAME,
     ResultStore,
     discard_store,
     stored_identity,
@@ -58,7 +61,6 @@ from cellseg.runtime.writers.run_json import installed_version
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.job import Job
@@ -144,6 +146,7 @@ def infer_slide(
         # A folder of DICOM files is named as it was given, not after one of its files.
         named = slide if isinstance(slide, (str, os.PathLike)) else opened.path
         folder = result_folder(named, out_dir)
+        check_apart(folder, Path(named))
         run = _Run(opened, bundle, folder, options, progress, open_engine, engines, started_s)
         with made_folder(folder), ExitStack() as held:
             try:
@@ -172,6 +175,8 @@ class _Run:
         self._tell("open")
         finished = read_report(self.folder)
         if self.options.restart:
+            if (self.folder / STORE_NAME).exists():  # it may have written some of its files
+                forget_run(self.folder, [output.file for output in OUTPUTS.values()])
             discard_store(self.folder)
         elif finished is not None:
             return self._finished_or_more(finished)
@@ -263,7 +268,7 @@ class _Run:
                 store.begin(job.identity | engine_identity(engine), owed)
                 _check_damage(len(store.damaged()), self.options, self.folder)
                 if finished is not None:
-                    forget_run(self.folder, finished)
+                    forget_run(self.folder, finished["outputs"])
                 # Within a budget, cells wait until the engine's memory is free.
                 feed = self.options.simplify_px if self.options.max_ram_bytes is None else None
                 session = TileSession(job, engine, store, self.started_s, feed)

@@ -14,7 +14,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -231,6 +233,34 @@ def test_a_lost_file_on_a_read_only_disk_cannot_come_back(
     unwritable()
     with pytest.raises(StoreError, match="can be written"):
         run_fake(slide, tmp_path, bundle)
+
+
+@pytest.mark.parametrize("chosen", [1, "green"])
+def test_a_channel_that_was_chosen_is_not_the_one_that_was_found(
+    tmp_path: Path, bundle: Path, chosen: Any
+) -> None:
+    image = np.zeros((90, 90, 3), np.uint8)
+    image[..., 1] = nuclei_picture(90, 90, seed=1)[..., 0]
+    image[..., 2] = nuclei_picture(90, 90, seed=2)[..., 0]
+    assert cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    run_fake(tmp_path / "a.png", tmp_path / "out", bundle)
+    with pytest.raises(StoreError, match="channel was"):
+        run_fake(tmp_path / "a.png", tmp_path / "out", bundle, channel=chosen)
+
+
+def test_a_restart_leaves_no_file_of_the_run_that_it_replaces(tmp_path: Path, bundle: Path) -> None:
+    slide = ArraySlide(nuclei_picture(90, 90))
+    everything = ("classes", "mask", "probability")
+    with (
+        patch("cellseg.runtime.infer.ResultStore.remove", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run_fake(slide, tmp_path, bundle, write=everything)  # killed with its files written
+    folder = next(path for path in tmp_path.iterdir() if path.is_dir())
+    (folder / "run.json").unlink()
+    run_fake(slide, tmp_path, bundle, write=("classes",), threshold=0.9, restart=True)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["classes.ome.tif", "run.json", "run.log"]
 
 
 def test_a_finished_run_with_a_lost_file_is_run_again(tmp_path: Path, bundle: Path) -> None:

@@ -176,7 +176,7 @@ class Job:
             "scale": self.view.scale,
             "mpp": list(self.view.mpp) if self.view.mpp else None,
             "range": list(self.seen.value_range),
-            "channel": self.seen.channel if chosen is None else chosen.number,
+            "channel": self.seen.channel if chosen is None else f"number {chosen.number}",
             "threshold": self.rule.threshold,
             "tissue": self.mask.digest,
             "roi": None if self.roi is None else self.roi.digest,

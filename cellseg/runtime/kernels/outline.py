@@ -308,7 +308,7 @@ def _swapped(
 
 @kernel
 def _twice_area(ring: NDArray[np.int32], keep: NDArray[np.bool_], every: bool) -> int:
-    """Return a ring's area, doubled, positive if it goes around clockwise; of all points or some."""
+    """Return twice the area of a ring, of all points or of those that stay; of holes negative."""
     found, last = np.int64(0), 0
     for index in range(1, ring.shape[0]):
         if every or keep[index]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOG_NAME",
+    "check_apart",
     "forget_run",
     "is_whole",
     "logged_to",
@@ -131,9 +132,29 @@ def missing_outputs(
     ]
 
 
-def forget_run(folder: Path, report: dict[str, Any]) -> None:
-    """Remove a finished run, its report first: from now on the folder holds an unfinished one."""
-    for name in (RUN_JSON, *report["outputs"]):
+def check_apart(folder: Path, slide: Path) -> None:
+    """Refuse to write a result into the folder that a slide is.
+
+    Raises
+    ------
+    StoreError
+        Its files would become part of the slide, which were another one from then on.
+    """
+    from cellseg.runtime.slides.ngff import is_zarr_folder
+
+    if not slide.is_dir():
+        return
+    inner, outer = folder.resolve(), slide.resolve()
+    if inner == outer or (outer in inner.parents and is_zarr_folder(slide)):
+        raise StoreError(
+            f"Results must lie beside a slide that is a folder. Received: {folder} in {slide}.",
+            hint="Choose another folder with -o.",
+        )
+
+
+def forget_run(folder: Path, names: Iterable[str]) -> None:
+    """Remove a run's outputs, its report first: from now on the folder holds an unfinished one."""
+    for name in (RUN_JSON, *names):
         remove_output(folder / Path(name).name)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.channels import RGB_NAMES, pick_channel
+from cellseg.runtime.slides.jpeg_check import jpeg_fault
 from cellseg.runtime.slides.orientation import ORIENTATION, UPRIGHT, exif_orientation
 from cellseg.runtime.slides.slide import ArraySlide, rgb_from_samples
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["open_image"]
 
 _MAX_PX = 300_000_000
+_JPEG_MAGIC = b"\xff\xd8"
 _JPEG_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
@@ -145,6 +147,8 @@ def _decode(path: Path, data: bytes) -> NDArray[Any]:
         found = None
     if found is None:
         raise SlideError(f"{path}: the image is damaged or truncated.", hint=_UNDECODED_HINT)
+    if data.startswith(_JPEG_MAGIC) and (fault := jpeg_fault(data)) is not None:
+        raise SlideError(f"{path}: the image is damaged: {fault}.", hint=_DAMAGED_HINT)
     pixels = np.asarray(found)
     if pixels.ndim == 3:
         order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[pixels.shape[2]]

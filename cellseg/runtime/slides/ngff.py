@@ -26,6 +26,7 @@ from cellseg.runtime.slides.channels import are_rgb, channels_error, pick_channe
 from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 from cellseg.runtime.slides.tiff_metadata import plausible_mpp
+from cellseg.runtime.slides.units import um_per
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +44,6 @@ _MAX_PIXELS = 1 << 40
 _IMAGE_MAX_PX = 64_000_000
 _MISSING_HINT = "pip install 'cellseg[zarr]'"
 _DAMAGED_HINT = "The store is incomplete or damaged: copy or export it again."
-_UM_PER_UNIT = {
-    "angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4,
-    "meter": 1e6, "inch": 25400.0, "picometer": 1e-6,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class _Multiscales:
     def _um(self, axis: str) -> float:
         index = self.axes.index(axis)
         assert self.scale is not None  # or `mpp` had not asked
-        return self.scale[index] * _UM_PER_UNIT.get(self.units[index] or "", math.nan)
+        return self.scale[index] * (um_per(self.units[index] or "") or math.nan)
 
 
 class NgffSlide:

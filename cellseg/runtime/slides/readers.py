@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
 
-__all__ = ["OPENSLIDE_SUFFIXES", "missing_file", "open_slide"]
+__all__ = ["OPENSLIDE_SUFFIXES", "files_of_series", "missing_file", "open_slide"]
 
 OPENSLIDE_SUFFIXES = frozenset(
     {".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".dcm", ".svslide", ".bif", ".czi"}
@@ -151,12 +151,23 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def files_of_series(path: Path) -> list[Path]:
+    """Return the DICOM files beside one that are of its series, itself among them, by name."""
+    files = [file for file in sorted(path.parent.iterdir()) if _is_dicom(file)]
+    wanted = _dicom_value(_head_of(path), _SERIES)
+    return [file for file in files if _dicom_value(_head_of(file), _SERIES) == wanted]
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_DICOM_HEAD_BYTES)
+
+
 def _slides_among(files: list[Path]) -> dict[bytes, Path]:
     """Return the first file of each series; labels and overviews may have series of their own."""
     series: dict[bytes, Path] = {}
     for file in files:
-        with file.open("rb") as opened:
-            head = opened.read(_DICOM_HEAD_BYTES)
+        head = _head_of(file)
         kind, uid = _dicom_value(head, _IMAGE_TYPE), _dicom_value(head, _SERIES)
         if not any(word in kind for word in (b"LABEL", b"OVERVIEW")):
             series.setdefault(uid, file)

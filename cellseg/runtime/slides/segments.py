@@ -321,7 +321,11 @@ def _is_one_run(page: TiffPage, offsets: NDArray[np.int64], counts: NDArray[np.i
     plain = page.compression == 1 and page.predictor == 1 and page.fillorder == 1
     if page.is_tiled or not plain or page.bitspersample not in (8, 16) or not offsets.size:
         return False
-    return len(offsets) == len(counts) and bool((offsets[1:] == (offsets + counts)[:-1]).all())
+    row_bytes = page.imagewidth * (page.samplesperpixel if page.planarconfig == 1 else 1)
+    strip_bytes = page.rowsperstrip * row_bytes * page.bitspersample // 8
+    is_full = (counts[:-1] == strip_bytes).all()  # some writers pad each strip to an even size
+    follow = len(offsets) == len(counts) and (offsets[1:] == (offsets + counts)[:-1]).all()
+    return bool(follow and is_full)
 
 
 def _grid_of(page: TiffPage, is_banded: bool, name: str) -> TileGrid:
@@ -352,7 +356,13 @@ def _finisher(page: TiffPage) -> Callable[[NDArray[Any]], NDArray[Any]]:
     bits = int(page.bitspersample)
     if bits in (8, 16) and page.photometric != 0:
         return lambda samples: samples
-    return _looked_up(_ramp(bits, inverted=page.photometric == 0))
+    look_up = _looked_up(_ramp(bits, inverted=page.photometric == 0))
+    if page.photometric != 0 or page.samplesperpixel == 1:
+        return look_up
+    opacity = _looked_up(_ramp(bits, inverted=False))  # white may be 0, but transparent is, too
+    return lambda samples: np.concatenate(
+        [look_up(samples[..., :1]), opacity(samples[..., 1:])], axis=2
+    )
 
 
 def _is_ycbcr(page: TiffPage) -> bool:

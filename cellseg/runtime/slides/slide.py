@@ -295,7 +295,7 @@ def _checked_array(image: Any) -> NDArray[Any]:
 def _mpp_pair(mpp: float | tuple[float, float] | None) -> tuple[float, float] | None:
     if mpp is None:
         return None
-    x, y = (mpp, mpp) if isinstance(mpp, (int, float)) else mpp
+    x, y = mpp if isinstance(mpp, (tuple, list)) else (mpp, mpp)
     if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
         raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
     return float(x), float(y)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.channels import are_rgb
+from cellseg.runtime.slides.units import um_per
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,15 +31,7 @@ Mpp = tuple[float, float]
 
 _EXPLICIT_UM = (0.005, 200.0)
 _IMPLIED_UM = (0.05, 20.0)
-_UM_PER_OME_UNIT = {
-    "m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6,
-    "Å": 1e-4, "in": 25400.0, "pt": 25400.0 / 72,
-}  # fmt: skip
 _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0, 4: 1000.0, 5: 1.0}
-_UM_PER_IMAGEJ_UNIT = {
-    "micron": 1.0, "microns": 1.0, "µm": 1.0, "um": 1.0, "\\u00b5m": 1.0, "nm": 1e-3, "mm": 1e3,
-    "cm": 1e4, "inch": 25400.0,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -188,8 +181,7 @@ def _mpp_of_imagej(page: TiffPage) -> Mpp | None:
     if not page.description.startswith("ImageJ="):
         return None
     found = re.search(r"^unit=(.+)$", page.description, re.MULTILINE)
-    um = _UM_PER_IMAGEJ_UNIT.get(found.group(1).strip().lower()) if found else None
-    return _from_resolution(page, um)
+    return _from_resolution(page, um_per(found.group(1)) if found else None)
 
 
 def _mpp_of_resolution(page: TiffPage) -> Mpp | None:
@@ -210,10 +202,17 @@ _IMPLIED_SOURCES: dict[str, Callable[[TiffPage], Mpp | None]] = {
 def _from_resolution(page: TiffPage, um_per_unit: float | None) -> Mpp | None:
     if um_per_unit is None:
         return None
-    (x, x_per), (y, y_per) = (page.tags.valueof(code, (0, 0)) for code in (282, 283))
-    if min(x, x_per, y, y_per) <= 0:
-        return None
-    return um_per_unit * x_per / x, um_per_unit * y_per / y
+    x, y = _ratio(page.tags.valueof(282)), _ratio(page.tags.valueof(283))
+    return None if x <= 0 or y <= 0 else (um_per_unit / x, um_per_unit / y)
+
+
+def _ratio(value: object) -> float:
+    """Return a resolution: mostly a fraction, of some writers a number; 0 for anything else."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > 2 or not all(isinstance(number, (int, float)) for number in numbers):
+        return 0.0
+    over, under = (*numbers, 1)[:2]
+    return float(over / under) if under > 0 else 0.0
 
 
 def _number(text: str) -> float:
@@ -280,7 +279,7 @@ def _ome_ifds(data: list[ElementTree.Element], count: int) -> tuple[int, ...]:
 def _ome_mpp(pixels: ElementTree.Element) -> Mpp | None:
     sizes = []
     for axis in "XY":
-        um = _UM_PER_OME_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        um = um_per(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         sizes.append(_number(pixels.get(f"PhysicalSize{axis}", "nan")) * (um or math.nan))
     return None if any(math.isnan(size) for size in sizes) else (sizes[0], sizes[1])
 

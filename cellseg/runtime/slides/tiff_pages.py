@@ -207,7 +207,10 @@ def _pyramid(base: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
     by_size = {
         (page.imagewidth, page.imagelength): page
         for page in reversed(pages)
-        if not _is_associated(page) and _same_pixels(base, page) and _is_reduced(base, page)
+        if not _is_associated(page)
+        and _same_pixels(base, page)
+        and _is_reduced(base, page)
+        and (page.is_tiled or page.is_reduced)  # strips of half the size may be another picture
     }
     return [by_size[size] for size in sorted(by_size, reverse=True)]
 

@@ -8,7 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cellseg.errors import StoreError
+from cellseg.runtime.slides.readers import files_of_series
 from cellseg.runtime.slides.slide import ArraySlide
 
 if TYPE_CHECKING:
@@ -38,7 +41,8 @@ def slide_identity(slide: Slide) -> str:
         64 hexadecimal digits over the file's bytes and the levels; of a file beyond 64 MiB over its
         size, its first and last megabyte and samples between. Not over its name or modification
         time, so that a slide may be moved. For a slide of several files each of them counts; for an
-        OME-Zarr folder the metadata, and name and size of each chunk; an array counts whole.
+        OME-Zarr folder the metadata, name and size of each chunk, and what the chunks hold, or
+        beyond 64 MiB both ends of some of them; an array counts whole.
     """
     found = hashlib.sha256()
     for level in slide.levels:
@@ -99,7 +103,7 @@ def _files_of(path: Path) -> Iterator[Path]:
     if path.suffix.lower() == ".mrxs" and companion.is_dir():
         yield from sorted(file for file in companion.iterdir() if file.is_file())
     if path.suffix.lower() == ".dcm":
-        yield from sorted(file for file in path.parent.glob("*.dcm") if file != path)
+        yield from (file for file in files_of_series(path) if file != path)
 
 
 def _hash_content(path: Path, update: Any) -> None:
@@ -112,12 +116,26 @@ def _hash_content(path: Path, update: Any) -> None:
 
 def _hash_folder(path: Path, update: Any) -> None:
     """Hash what a folder of chunks holds, without reading millions of them."""
+    chunks: list[tuple[Path, int]] = []
     for folder, inside, files in sorted(os.walk(path)):
         inside.sort()
         for file in (Path(folder, name) for name in sorted(files)):
-            update(f"{file.relative_to(path).as_posix()}:{file.stat().st_size};".encode())
+            size = file.stat().st_size
+            update(f"{file.relative_to(path).as_posix()}:{size};".encode())
             if file.name in ("zarr.json", ".zattrs", ".zarray", ".zgroup"):
                 update(file.read_bytes())
+            else:
+                chunks.append((file, size))
+    if sum(size for _, size in chunks) <= _WHOLE_BYTES:
+        for file, _ in chunks:
+            _hash_file(file, update)
+        return
+    for index in np.linspace(0, len(chunks) - 1, min(len(chunks), _SAMPLES)).astype(int):
+        file, size = chunks[index]
+        with file.open("rb") as opened:
+            for start in (0, max(0, size - _SAMPLE_BYTES)):
+                opened.seek(start)
+                update(opened.read(_SAMPLE_BYTES))
 
 
 def _hash_file(path: Path, update: Any) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cellseg.runtime.run.result_folder import LOG_NAME, logged_to, result_folder
+from cellseg.errors import StoreError
+from cellseg.runtime.run.result_folder import LOG_NAME, check_apart, logged_to, result_folder
 
 
 def test_folders_are_named_after_their_slides() -> None:
@@ -21,6 +22,26 @@ def test_no_name_leads_to_another_folder() -> None:
     for name in ("...png", "..png", "....tif"):
         assert result_folder(name, "out") == Path("out/slide")
     assert result_folder(".png", "out") == Path("out/.png")
+
+
+@pytest.mark.parametrize(
+    ("files", "refused"),
+    [(("zarr.json",), ("", "x", "x/y")), (("a.dcm",), ("",)), ((), ("",))],
+    ids=["zarr", "DICOM", "empty"],
+)
+def test_results_do_not_become_part_of_a_slide_that_is_a_folder(
+    tmp_path: Path, files: tuple[str, ...], refused: tuple[str, ...]
+) -> None:
+    slide = tmp_path / "case"
+    slide.mkdir()
+    for name in files:
+        (slide / name).write_text("{}", encoding="utf-8")
+    for place in ("", "x", "x/y", "../case-of-another", "../out/case"):
+        if place not in refused:
+            check_apart(slide / place, slide)
+            continue
+        with pytest.raises(StoreError, match="beside a slide that is a folder"):
+            check_apart(slide / place, slide)
 
 
 def test_a_folder_of_files_has_no_suffix_and_a_store_has(tmp_path: Path) -> None:

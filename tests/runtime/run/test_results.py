@@ -111,10 +111,13 @@ def test_cells_on_the_edge_of_a_region_are_added_as_they_are_at_first(
     manifest = {"head": CELL_HEAD, "classes": classes, "channels": channels}
     bundle = fake_bundle(tmp_path / "m.cellseg", **manifest).path
     slide = ArraySlide(nuclei_picture(211, 305))
-    maps = ("classes", "probability", "labels") if len(names) == 2 else ("classes", "labels")
-    at_once, _ = run(slide, tmp_path / "a", bundle, *maps, "csv", roi=roi)
-    run(slide, tmp_path / "b", bundle, *maps, roi=roi)
-    later, _ = run(slide, tmp_path / "b", bundle, "csv", roi=roi)
+    is_one = len(names) == 2
+    maps = ("classes", "probability", "labels") if is_one else ("classes", "labels")
+    options = {"roi": roi, "kind": "IdentityEngine" if is_one else "TwoClassEngine"}
+    at_once, _ = run(slide, tmp_path / "a", bundle, *maps, "csv", **options)
+    assert min(at_once.report["cells"].values()) > 3
+    run(slide, tmp_path / "b", bundle, *maps, **options)
+    later, _ = run(slide, tmp_path / "b", bundle, "csv", **options)
     assert later.report["cells"] == at_once.report["cells"]
     assert later.files["cells.csv"].read_text() == at_once.files["cells.csv"].read_text()
 

@@ -15,7 +15,7 @@ import pytest
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.readers import open_slide
-from tests.slides import grey, scene, whole
+from tests.slides import grey, overwrite, scene, whole
 
 
 def write(path: Path, image: Any) -> Path:
@@ -91,6 +91,14 @@ def test_truncated_image_is_refused(tmp_path: Path, suffix: str, part: float) ->
     data = path.read_bytes()
     path.write_bytes(data[: max(12, int(len(data) * part))])
     with pytest.raises(SlideError, match="truncated"):
+        open_slide(path)
+
+
+def test_a_jpeg_with_a_hole_in_it_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jpg", scene(600, 800))
+    middle = path.stat().st_size // 2
+    overwrite(path, middle, bytes(2048))
+    with pytest.raises(SlideError, match="damaged: its JPEG data"):
         open_slide(path)
 
 

@@ -117,8 +117,8 @@ def test_shards_are_read_chunk_by_chunk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     ("unit", "mpp", "expected"),
-    [(UM, 0.25, 0.25), ("nanometer", 250, 0.25), ("millimeter", 5e-4, 0.5), (None, 1, None),
-     ("parsec", 1, None), (UM, 0, None)],
+    [(UM, 0.25, 0.25), ("nanometer", 250, 0.25), ("millimeter", 5e-4, 0.5), ("µm", 0.25, 0.25),
+     (None, 1, None), ("parsec", 1, None), (UM, 0, None)],
 )  # fmt: skip
 def test_units_become_microns(
     tmp_path: Path, version: str, unit: str | None, mpp: float, expected: float | None
@@ -176,6 +176,22 @@ def test_identity_follows_chunks_and_metadata_not_the_name(tmp_path: Path, versi
     first = identity(moved)
     (moved / "0" / ("1.2" if version == "0.4" else "c/1/2")).unlink()
     assert identity(moved) != first
+
+
+@pytest.mark.parametrize("whole_bytes", [1 << 26, 1000])
+def test_other_pixels_in_chunks_of_the_same_size_make_another_slide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_bytes: int
+) -> None:
+    monkeypatch.setattr("cellseg.runtime.store.identity._WHOLE_BYTES", whole_bytes)
+    paths = [
+        write_store(tmp_path / f"{index}.zarr", image, axes="yx", compressors=None)
+        for index, image in enumerate((grey(), grey()[:, ::-1], grey()))
+    ]
+    found = []
+    for path in paths:
+        with closing(open_slide(path)) as slide:
+            found.append(slide_identity(slide))
+    assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -27,6 +27,7 @@ from tests.slides import (
     grey,
     halved,
     overwrite,
+    pad_strips,
     scene,
     tag_value_offset,
     whole,
@@ -224,6 +225,31 @@ def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, grey(), photometric="miniswhite")
     assert np.array_equal(read(path)[..., 0], 255 - grey())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+def test_where_white_is_zero_what_is_transparent_is_not_turned(
+    tmp_path: Path, dtype: Any, planarconfig: str
+) -> None:
+    full = np.iinfo(dtype).max
+    image = np.stack([grey(dtype=dtype), np.full(grey().shape, full, dtype)], axis=2)
+    image[:9, :, 1] = 0
+    kind: Any = {"extrasamples": ["unassalpha"], "planarconfig": planarconfig}
+    stored = image if planarconfig == "contig" else image.transpose(2, 0, 1)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite", metadata=None, **kind)
+    found = read(tmp_path / "a.tif")
+    assert np.array_equal(found[9:, :, 0], full - image[9:, :, 0])
+    assert (found[:9] == full).all()  # nothing there: paper
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_strips_with_a_byte_to_spare_are_read_as_they_lie(tmp_path: Path, rows: int) -> None:
+    image = grey(45, 61)
+    tifffile.imwrite(tmp_path / "a.tif", image, rowsperstrip=rows)
+    pad_strips(tmp_path / "a.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), image)
+    assert np.array_equal(read(tmp_path / "a.tif")[..., 0], image)
 
 
 @pytest.mark.parametrize("compression", [None, "lzw"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import tifffile
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.tiff_metadata import read_ome
-from tests.slides import grey, scene, write_svs
+from tests.slides import grey, overwrite, scene, write_svs
 
 MULTI_FILE = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1">
 <Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="9" SizeY="9"
@@ -100,12 +101,31 @@ def test_converted_slides_keep_their_pixel_size(
     assert written(tmp_path / "a.tif", description=description) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("unit", "expected"), [("um", 0.5), ("micron", 0.5), ("pixel", None)])
+@pytest.mark.parametrize(
+    ("unit", "expected"), [("um", 0.5), ("micron", 0.5), ("micrometers", 0.5), ("pixel", None)]
+)
 def test_imagej_unit_gives_the_resolution_its_meaning(
     tmp_path: Path, unit: str, expected: float | None
 ) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, grey(), imagej=True, resolution=(2, 2), metadata={"unit": unit})
+    assert mpp_of(path) == (None if expected is None else pytest.approx((expected, expected)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "bits", "expected"),
+    [("LONG", 1, 20_000, 0.5), ("FLOAT", 1, 0x469C4000, 0.5), ("SHORT", 2, 20_000, None)],
+)
+def test_a_resolution_that_is_no_fraction_does_not_end_the_reading(
+    tmp_path: Path, kind: str, count: int, bits: int, expected: float | None
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, grey(), resolution=(2e4, 2e4), resolutionunit="CENTIMETER")
+    code = {"SHORT": 3, "LONG": 4, "FLOAT": 11}[kind]
+    with tifffile.TiffFile(path) as tif:
+        places = [tif.pages.first.tags[tag].offset for tag in (282, 283)]
+    for place in places:
+        overwrite(path, place + 2, struct.pack("<HII", code, count, bits))
     assert mpp_of(path) == (None if expected is None else pytest.approx((expected, expected)))
 
 

@@ -52,6 +52,14 @@ def test_tiled_label_of_another_shape_is_no_level(tmp_path: Path) -> None:
     assert sizes(path) == [(407, 301, 1), (203, 150, 2)]
 
 
+def test_another_picture_of_half_the_size_is_no_level(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for image in (scene(400, 300), halved(scene(400, 300))[::-1]):
+            tif.write(image, photometric="rgb", metadata=None)
+    assert sizes(path) == [(300, 400, 1)]
+
+
 def test_thumbnail_before_the_slide_is_not_taken_for_it(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as tif:

@@ -11,7 +11,7 @@ import tifffile
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.store import identity as identity_module
-from cellseg.runtime.store.identity import slide_identity
+from cellseg.runtime.store.identity import content_hash, slide_identity
 from tests.slides import scene, write_svs
 
 if TYPE_CHECKING:
@@ -33,6 +33,20 @@ def test_identity_follows_the_content_not_the_name(tmp_path: Path) -> None:
     write_svs(path, scene(300, 400)[::-1], compression="jpeg")
     assert identity(moved) == before
     assert identity(path) != before
+
+
+def test_a_dicom_slide_is_its_series_not_what_lies_beside_it(tmp_path: Path) -> None:
+    def write(name: str, series: bytes, pixels: bytes) -> Path:
+        head = bytes(128) + b"DICM" + b"\x20\x00\x0e\x00UI" + bytes([len(series), 0]) + series
+        (tmp_path / name).write_bytes(head + pixels)
+        return tmp_path / name
+
+    first = write("b.dcm", b"1.2.3.4", b"level 0")
+    alone = content_hash(first)
+    write("a.dcm", b"1.2.3.9", b"another slide")
+    assert content_hash(first) == alone
+    write("c.dcm", b"1.2.3.4", b"level 1")
+    assert content_hash(first) != alone
 
 
 def write_plain(path: Path, image: NDArray[np.uint8]) -> Path:
