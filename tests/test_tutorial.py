@@ -17,6 +17,8 @@ from tests.data.made import save, scene
 pytest.importorskip("keras", reason="needs the [train] extra")
 pytest.importorskip("onnx", reason="needs the [export] extra")
 
+from cellseg.train.recipes.recipe import load_recipe
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 TUTORIAL = Path(__file__).resolve().parents[1] / "docs" / "tutorial.md"
@@ -43,6 +45,13 @@ def commands() -> list[list[str]]:
 def test_the_tutorial_takes_fewer_than_ten_commands() -> None:
     assert len(commands()) < 10
     assert all(words[0] == "cellseg-cli" for words in commands())
+
+
+def test_the_recipe_of_several_classes_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "cells.toml"
+    path.write_text("\n".join(blocks("toml")), encoding="utf-8")
+    recipe = load_recipe(path)
+    assert [item.name for item in recipe.class_list] == ["background", "cytoplasm", "nucleus"]
 
 
 @pytest.mark.slow

@@ -103,6 +103,8 @@ def needs_extra(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if str(error.name).startswith(("keras", "tensorflow")):
+            extra = "train"  # whatever the command
         raise CellsegError(
             f"This command needs the {extra} extra. Received: no module {error.name!r}.",
             hint=f"pip install 'cellseg[{extra}]'",

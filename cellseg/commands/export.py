@@ -42,12 +42,13 @@ def export(
     as_json: opt.AsJson = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Export a trained model to a bundle, and measure it (needs the train and export extras).
+    """Export a trained model to a bundle, and measure it (needs the export extra).
 
     Writes fp32 and int8 ONNX; --target and --precision add other files. Nothing is written
     if network and file disagree, or int8 loses more than --min-quality allows. A labelled
     folder holds images/ and masks/. Without one, int8 is held against fp32's own result on
-    tiles of --representative that gave no ranges: agreement with fp32, not quality.
+    tiles of --representative that gave no ranges: agreement with fp32, not quality. Keras
+    models need the train extra, too.
 
     Examples
     --------
@@ -84,9 +85,9 @@ def export(
         halo_tolerance=halo_tolerance,
     )
     check_options(options)  # before Keras is loaded, which takes a while
-    with needs_extra("export"):
+    with needs_extra("export"), progress_bar() as progress:
         from cellseg.export.export import export_run
-    with progress_bar() as progress:
+
         report = export_run(options, progress)
     if as_json:
         print_json(report.to_json())

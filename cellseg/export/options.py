@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
+from cellseg.runtime.bundles.bundle import is_bundle_file
 from cellseg.runtime.slides.readers import missing_file
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ TARGETS = ("onnx", "tflite", "tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8")
 CHANNEL_ORDERS = ("rgb", "bgr")
 DEFAULT_FLOOR = 0.99
+_LARGEST_MPP = 1000.0
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,20 @@ def check_options(options: ExportOptions) -> None:
             f"What is exported must be there. Received: {options.run}.",
             hint="Name a run's folder, a .keras or an .onnx file.",
         )
+    _check_output(options.output)
     for path in options.representative:
         if not path.exists():
             raise missing_file(path)
+    if options.mpp is not None and not 0 < options.mpp <= _LARGEST_MPP:
+        raise ExportError(
+            f"mpp is the size of a pixel in microns, up to {_LARGEST_MPP:g}. "
+            f"Received: mpp={options.mpp}."
+        )
+    if not 0.0 <= options.halo_tolerance <= 1.0:
+        raise ExportError(
+            "halo_tolerance is a difference of probabilities, 0 to 1. "
+            f"Received: halo_tolerance={options.halo_tolerance}."
+        )
     unknown = sorted(set(options.precisions) - set(PRECISIONS))
     if unknown:
         raise ExportError(f"precision must be one of {PRECISIONS}. Received: {unknown}.")
@@ -159,6 +173,26 @@ def check_options(options: ExportOptions) -> None:
             f"{measured[0]} needs representative images. Received: none.",
             hint="Name folders of images like those it will see, or slides, with --representative; "
             "they need no labels. Or use --precision fp32.",
+        )
+
+
+def _check_output(path: Path) -> None:
+    """Refuse what cannot be written, and what would be lost: an export may take an hour."""
+    if path.is_dir():
+        raise ExportError(
+            f"A bundle is a file. Received: output={path}, a folder.",
+            hint=f"Name a file in it: -o {path / 'model.cellseg'}.",
+        )
+    if path.exists() and not is_bundle_file(path):
+        raise ExportError(
+            f"Of existing files only bundles are replaced. Received: output={path}, which is none.",
+            hint="Choose another name with -o, such as model.cellseg.",
+        )
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ExportError(
+            f"A bundle is written to a folder that can be written. Received: {place}.",
+            hint="Choose another folder with -o.",
         )
 
 

@@ -313,6 +313,37 @@ def test_unknown_target_is_refused(options: ExportOptions) -> None:
         export_run(replace(options, targets=("coreml",)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mpp": -1.0}, r"pixel in microns.*mpp=-1"),
+        ({"mpp": 1e9}, "pixel in microns"),
+        ({"mpp": float("nan")}, "pixel in microns"),
+        ({"halo_tolerance": 5.0}, "difference of probabilities"),
+        ({"halo_tolerance": -1.0}, "difference of probabilities"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_before_work_is_done(
+    options: ExportOptions, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_run(replace(options, **changes))
+
+
+def test_what_is_exported_is_not_overwritten(options: ExportOptions, tmp_path: Path) -> None:
+    weights = options.run / "best.keras"
+    before = weights.read_bytes()
+    with pytest.raises(ExportError, match="only bundles are replaced"):
+        export_run(replace(options, output=weights))
+    assert weights.read_bytes() == before
+    with pytest.raises(ExportError, match="is a file") as caught:
+        export_run(replace(options, output=tmp_path))
+    assert "model.cellseg" in str(caught.value.hint)
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="written to a folder"):
+        export_run(replace(options, output=tmp_path / "file" / "x.cellseg"))
+
+
 def test_a_run_that_is_not_there_is_said_before_anything_is_done(options: ExportOptions) -> None:
     with pytest.raises(ExportError, match="nowhere"):
         export_run(replace(options, run=options.run.parent / "nowhere"))

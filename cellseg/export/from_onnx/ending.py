@@ -120,6 +120,11 @@ def find_ending(model: onnx.ModelProto, classes: int) -> Ending:
         added = "Softmax" if channels == classes else "Sigmoid"
         head = _HEADS[added]
         _LOG.info("its output is taken for logits: a %s is added", head)
+        if head == "sigmoid" and values.min() >= 0:
+            _LOG.warning(
+                "its output lies in 0..%.3g, as logits hardly do: all of it is foreground. If "
+                "these are probabilities, leave out what multiplies them.", values.max(),
+            )  # fmt: skip
     if head == "softmax" and channels != classes:
         raise ExportError(
             "There must be a class a channel where a softmax shares them out. "

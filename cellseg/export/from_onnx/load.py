@@ -124,6 +124,9 @@ def normalized(original: onnx.ModelProto) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(original)
     del model.graph.value_info[:]
+    for node in model.graph.node:
+        while node.input and not node.input[-1]:
+            del node.input[-1]  # an optional one that is left out: the same as none
     if opset_of(model) < OPSET:
         model = raised(model)
     model = compose.add_prefix(model, PREFIX, rename_nodes=False)

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, version_converter
 
 from cellseg.errors import ExportError
+from cellseg.export.from_onnx.shapes import whole_tile_error
 from cellseg.export.onnx_graph.builder import OPSET
 from cellseg.export.onnx_graph.graph import attribute
 
@@ -71,6 +72,8 @@ def respell(graph: Graph) -> None:
             parts = [("Softplus", [node.input[0]], soft), ("Tanh", [soft], bent)]
             parts.append(("Mul", [node.input[0], bent], node.output[0]))
             graph.replace(node, [_node(*part) for part in parts])
+        elif node.op_type == "GroupNormalization":
+            raise whole_tile_error(node)
         elif not onnx.defs.has(node.op_type, OPSET):
             raise ExportError(
                 f"A model must be of opset {OPSET}, or convertible to it. "
@@ -78,6 +81,7 @@ def respell(graph: Graph) -> None:
                 hint=_HINT,
             )
         else:
+            _respell_resize(graph, node)
             _respell_attributes(graph, node)
             _respell_pads(graph, node)
 
@@ -95,6 +99,29 @@ def _respell_attributes(graph: Graph, node: onnx.NodeProto) -> None:
     copies = [type(item).FromString(item.SerializeToString()) for item in kept]
     del node.attribute[:]
     node.attribute.extend(copies)
+
+
+def _respell_resize(graph: Graph, node: onnx.NodeProto) -> None:
+    """Say the factors of all four axes; for whole ones two ways to place pixels are one."""
+    if node.op_type != "Resize":
+        return
+    scales = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    axes = attribute(node, "axes")
+    if axes is not None:
+        if scales is None:
+            raise ExportError(
+                f"A Resize of some axes must say its factors. Received: {node.name!r}, with sizes."
+            )
+        every = np.ones(4, np.float32)
+        every[list(axes)] = scales
+        node.input[2] = graph.add_constant(f"{node.output[0]}/scales", every)
+    for item in node.attribute:
+        if item.s == b"half_pixel_symmetric":
+            if scales is None or (np.round(scales) != scales).any():
+                raise ExportError(
+                    f"half_pixel_symmetric must go with whole factors. Received: {node.name!r}."
+                )
+            item.s = b"half_pixel"
 
 
 def _respell_pads(graph: Graph, node: onnx.NodeProto) -> None:

@@ -7,6 +7,7 @@ that computes what the original computes, to compare with.
 from __future__ import annotations
 
 import re
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Source", "open_source"]
 
 _REASON = 500  # characters; Keras repeats the whole configuration of a layer
-_COLORS = ((0, 0, 0), (40, 220, 80), (240, 80, 60), (70, 120, 250), (250, 210, 40), (200, 80, 220))
+_BACKGROUND_COLOR = (0, 0, 0)
+_COLORS = ((40, 220, 80), (240, 80, 60), (70, 120, 250), (250, 210, 40), (200, 80, 220))
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,7 @@ def make_card(
         "version": "1",
         "description": f"Made from {stem}.",
         "license": "unknown",
-        "classes": [
-            {"name": item, "color": _COLORS[index % len(_COLORS)]}
-            for index, item in enumerate(classes)
-        ],
+        "classes": [{"name": item, "color": _color(index)} for index, item in enumerate(classes)],
         "channels": [
             {"name": classes[index + first], "class_index": index + first}
             for index in range(channels)
@@ -177,8 +176,24 @@ def make_card(
         return ModelCard.model_validate(fields)
     except ValidationError as error:
         raise ExportError(
-            f"Classes must fit a bundle. Received: {list(classes)}: {error.errors()[0]['msg']}."
+            f"What is said of a model must fit a bundle. Received: {_first_of(error)}."
         ) from error
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    """Return a colour for a class: its own, however many there are."""
+    if index == 0:
+        return _BACKGROUND_COLOR
+    if index <= len(_COLORS):
+        return _COLORS[index - 1]
+    hue = index * 0.618 % 1  # steps of the golden ratio come back to no hue soon
+    red, green, blue = (round(255 * part) for part in hsv_to_rgb(hue, 0.6, 0.95))
+    return red, green, blue
+
+
+def _first_of(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}"
 
 
 def _with_stride(card: ModelCard, plain: onnx.ModelProto) -> ModelCard:

@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import ExportError
-from cellseg.export.from_keras.model import onnx_from_keras
 from cellseg.export.onnx_graph.reach import total_stride
 from cellseg.export.passes import run_passes
 from cellseg.export.passes.blocks_by_depth import BlocksByDepth
@@ -54,6 +53,8 @@ def plain_graph(
     ExportError
         If a layer has no counterpart, or the network has another number of channels.
     """
+    from cellseg.export.from_keras.model import onnx_from_keras  # needs Keras, which ONNX does not
+
     graph = onnx_from_keras(model, whole_tile)
     found = graph.graph.output[0].type.tensor_type.shape.dim[3].dim_value
     if found != trained_channels:

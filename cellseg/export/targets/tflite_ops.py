@@ -151,16 +151,25 @@ def _resize(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
     size = 0 if scales is None else round(float(scales[2]))
     if size < 1 or list(scales) != [1, 1, size, size]:
         raise _refused(node, "a whole factor, the same for height and width")
-    mode, places = (
-        attribute(node, "mode", b"nearest"),
-        attribute(node, "coordinate_transformation_mode", b"half_pixel"),
-    )
-    if mode == b"nearest" and places == b"asymmetric":
+    mode = attribute(node, "mode", b"nearest")
+    places = attribute(node, "coordinate_transformation_mode", b"half_pixel")
+    is_centred = places in (b"half_pixel", b"pytorch_half_pixel")  # one for whole factors
+    if mode == b"nearest" and _copies_pixels(node, is_centred, size):
         copies = tf.concat([image] * (size * size), -1)
         return tf.nn.depth_to_space(copies, size)
-    if mode == b"linear" and places == b"half_pixel":
+    if mode == b"linear" and is_centred:
         return _resize_linear(image, size)
-    raise _refused(node, "'nearest' and 'asymmetric', or 'linear' and 'half_pixel'")
+    raise _refused(node, "copies of each pixel ('nearest'), or 'linear' and 'half_pixel'")
+
+
+def _copies_pixels(node: onnx.NodeProto, is_centred: bool, size: int) -> bool:
+    """Say whether rounding takes the pixel that lies under a finer one."""
+    rounding = attribute(node, "nearest_mode", b"round_prefer_floor")
+    if is_centred:
+        return rounding in (b"round_prefer_floor", b"round_prefer_ceil")
+    places = attribute(node, "coordinate_transformation_mode", b"half_pixel")
+    is_floor = rounding == b"floor" or (rounding == b"round_prefer_floor" and size == 2)
+    return bool(places == b"asymmetric" and is_floor)
 
 
 def _resize_linear(image: Value, size: int) -> Value:

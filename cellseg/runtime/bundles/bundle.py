@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +54,7 @@ __all__ = [
     "Quality",
     "Variant",
     "VersusFp32",
+    "is_bundle_file",
     "models_folder",
     "shipped_models",
     "write_bundle",
@@ -156,7 +157,7 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
     Raises
     ------
     BundleError
-        If files and manifest do not agree.
+        If files and manifest do not agree, or the file cannot be written.
     """
     path = Path(path)
     contents = {name: _content(source) for name, source in files.items()}
@@ -168,17 +169,29 @@ def write_bundle(path: str | Path, manifest: Manifest, files: Mapping[str, bytes
         )
     for variant in manifest.variants:
         _check_content(variant, contents[variant.file], path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_zip_info(MANIFEST_NAME), manifest.to_bytes())
             for name in listed:
                 archive.writestr(_zip_info(name), contents[name])
         partial.replace(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror or error}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return Bundle.open(path)
+
+
+def is_bundle_file(path: Path) -> bool:
+    """Say whether a file looks like a bundle: a zip archive that holds a manifest."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST_NAME in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def models_folder() -> Path:

@@ -41,6 +41,17 @@ class InstanceTask:
             raise DataError(
                 f"every source needs training images. Received none for {', '.join(empty)}."
             )
+        blank = [
+            source.name
+            for source, group in zip(recipe.sources, self._groups, strict=True)
+            if not any(item.labels.any() for item in group)
+        ]
+        if blank:
+            raise DataError(
+                "every source needs labelled objects to learn from. "
+                f"Received none in the training images of {', '.join(blank)}.",
+                hint="a label map holds a number for each object, and 0 between them.",
+            )
         self._validation = load_validation(recipe, root)
         counts = [len(group) for group in self._groups]
         self.summary = f"images={counts} validation={len(self._validation)}"

@@ -30,7 +30,8 @@ def saved(tail: Nodes, folder: Path, channels: int = 2, kind: int = TensorProto.
     weights = {
         "w": rng.normal(0, 0.5, (channels, 3, 3, 3)).astype(np.float32),
         "half": np.array(0.5, np.float32), "one": np.array(1, np.float32),
-        "zero": np.array(0, np.float32), "axis": np.array([1], np.int64),
+        "full": np.array(255, np.float32), "zero": np.array(0, np.float32),
+        "axis": np.array([1], np.int64),
     }  # fmt: skip
     conv = helper.make_node("Conv", ["image", "w"], ["x"], pads=[1, 1, 1, 1])
     graph = helper.make_graph(
@@ -114,6 +115,15 @@ def test_a_map_without_an_axis_of_channels_is_taken(tmp_path: Path) -> None:
     assert (source.head, source.channels) == ("sigmoid", 1)
     found = run_onnx(source.model, images)[..., 0]
     np.testing.assert_allclose(found, original(path, images), atol=1e-6)
+
+
+def test_probabilities_of_0_to_255_are_doubted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tail = [node("Sigmoid", "x", to_tensor="s"), node("Mul", "s", "full")]
+    read(saved(tail, tmp_path, channels=1))
+    assert "lies in 0..2" in caplog.text
+    assert "leave out what multiplies them" in caplog.text
 
 
 DECIDED = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -313,6 +315,22 @@ def test_lone_keras_file_needs_only_its_classes(tmp_path: Path) -> None:
     assert export_run(replace(options, channel_order="bgr")).parity.max_difference < 1e-4
     with pytest.raises(ExportError, match="5 classes"):
         export_run(replace(options, classes=("background", "a", "b", "c", "d")))
+
+
+@pytest.mark.parametrize(("source", "ended"), [("My Model.onnx", 0), ("best.keras", 1)])
+def test_an_onnx_file_needs_no_keras_and_a_keras_file_says_so(
+    tmp_path: Path, source: str, ended: int
+) -> None:
+    written(own_model(), tmp_path)
+    if ended:
+        (tmp_path / source).write_bytes(b"a network")
+    words = ["export", str(tmp_path / source), "-o", str(tmp_path / "x.cellseg")]
+    words += ["--precision", "fp32", "--classes", "background,cell", "--mpp", "0.5"]
+    without = "import sys; sys.modules.update(keras=None, tensorflow=None)"
+    code = f"{without}; from cellseg.cli import main; sys.argv[1:] = {words!r}; main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == ended, ran.stderr
+    assert ("pip install 'cellseg[train]'" in ran.stderr) == bool(ended)
 
 
 def test_command_line_passes_everything_on(tmp_path: Path) -> None:

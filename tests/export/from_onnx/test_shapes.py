@@ -137,6 +137,20 @@ def test_a_largest_value_of_the_image_is_never_allowed() -> None:
         refuse_whole_tile(model, allowed=True)
 
 
+def test_norms_of_groups_are_refused_without_a_tolerance_that_would_not_help() -> None:
+    for grouped in (False, True):
+        sketch = Sketch().conv(4)
+        if grouped:
+            shape = sketch.builder.constant(np.array([0, 2, -1, 64], np.int64), "groups")
+            sketch.node("Reshape", [sketch.value, shape])
+        ones = [sketch.constant(np.ones(2 if grouped else 4), "one") for _ in range(2)]
+        sketch.node("InstanceNormalization", [sketch.value, *ones])
+        model = sketch.model()
+        with pytest.raises(ExportError, match="whole tile") as caught:
+            refuse_whole_tile(model, allowed=False)
+        assert ("--halo-tolerance" in str(caught.value.hint)) == (not grouped)
+
+
 def test_a_sum_along_rows_is_refused() -> None:
     sketch = Sketch().conv(4, 3)
     axis = sketch.builder.constant(np.array(3, np.int64), "axis")

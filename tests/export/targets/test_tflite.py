@@ -57,6 +57,40 @@ def test_operators_of_other_frameworks_are_told(op: str) -> None:
     np.testing.assert_allclose(found, run_onnx(model, images)[0], atol=1e-4)
 
 
+RESIZES = [
+    *(("linear", places, None) for places in ("half_pixel", "pytorch_half_pixel")),
+    ("nearest", "asymmetric", "floor"),
+    *(("nearest", "half_pixel", f"round_prefer_{way}") for way in ("floor", "ceil")),
+    ("nearest", "pytorch_half_pixel", "round_prefer_floor"),
+    *(("nearest", "asymmetric", f"round_prefer_{way}") for way in ("floor", "ceil")),
+    *(("nearest", places, "ceil") for places in ("asymmetric", "half_pixel")),
+]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize(("mode", "places", "rounding"), RESIZES)
+def test_a_resize_is_that_of_onnx_or_refused(
+    mode: str, places: str, rounding: str | None, size: int
+) -> None:
+    sketch = Sketch().by_constant("Mul", 1 / 255).conv(3, 3)
+    scales = sketch.constant(np.array([1, 1, size, size]), "scales")
+    attributes = {} if rounding is None else {"nearest_mode": rounding}
+    attributes |= {"mode": mode, "coordinate_transformation_mode": places}
+    model = sketch.node("Resize", [sketch.value, "", scales], **attributes).model()
+    (image,) = images = noise(1, 16, 24)
+    moves = rounding == "ceil" or (
+        places == "asymmetric"
+        and (rounding, size) not in (("floor", size), ("round_prefer_floor", 2))
+    )
+    if moves and mode == "nearest":
+        with pytest.raises(ExportError, match="copies of each pixel"):
+            float_tflite(model)
+        return
+    np.testing.assert_allclose(
+        run_litert(float_tflite(model), image), run_onnx(model, images)[0], atol=1e-5
+    )
+
+
 def test_a_stem_that_pads_its_pooling_is_told_in_integers() -> None:
     sketch = Sketch().by_constant("Mul", 1 / 255).conv(4, 3).by_constant("Add", -1.0).node("Relu")
     window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def check(tmp_path: Path, height: int, width: int, *, halo_px: int, **options: Any) -> VerifyReport:
-    bundle = fake_bundle(tmp_path / "m.cellseg", halo_px=halo_px, halo_tolerance=1e-6)
+def check(
+    tmp_path: Path,
+    height: int,
+    width: int,
+    *,
+    halo_px: int,
+    halo_tolerance: float = 1e-6,
+    **options: Any,
+) -> VerifyReport:
+    bundle = fake_bundle(tmp_path / "m.cellseg", halo_px=halo_px, halo_tolerance=halo_tolerance)
     return verify(
         ArraySlide(nuclei_picture(height, width)),
         InferOptions(model=bundle.path, **options),
@@ -74,6 +82,14 @@ def test_differences_are_drawn_by_their_size() -> None:
     equal, *levels = heat[0].tolist()
     assert equal == 3 * 70
     assert levels[0] == levels[1] < levels[2] < levels[3] == levels[4]
+
+
+def test_flips_are_not_judged_where_the_bundle_allows_a_difference(tmp_path: Path) -> None:
+    size = {"halo_px": CONV_REACH_PX - 4, "tile_px": 128}
+    report = check(tmp_path, 900, 1100, halo_tolerance=0.9, **size)
+    assert report.flipped_px > 0
+    assert report.ok
+    assert not check(tmp_path, 900, 1100, halo_tolerance=1e-3, **size).ok
 
 
 def test_a_halo_that_is_too_small_is_found(tmp_path: Path) -> None:

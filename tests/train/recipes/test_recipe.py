@@ -59,6 +59,13 @@ def test_a_wrong_value_is_shown(tmp_path: Path) -> None:
         load_recipe(path)
 
 
+def test_crops_that_the_network_cannot_halve_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL + "[fit]\ncrop_px = 200\n")
+    with pytest.raises(RecipeError, match=r"fit\.crop_px must be a multiple.*16 px"):
+        load_recipe(path)
+
+
 def test_images_without_numbered_objects_cannot_be_drawn_by_them(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(MINIMAL + 'draw = "by-objects"\n[target]\nkind = "classes"\n')
