@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from cellseg.commands import bench, data, data_stats, recipe
+from cellseg.commands.common import prose
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.live import live
@@ -78,22 +80,33 @@ def _common(
     """Segment cells in microscope images and gigapixel slides."""
 
 
-for _command in (
-    infer, live, serve, report, verify, inspect, doctor, train, evaluate, export,
-):  # fmt: skip
-    app.command()(_command)
-data_app.command("import")(data.import_annotated)
-data_app.command("make-slide")(data.make_slide)
-data_app.command("split")(data.split)
-data_app.command("tile")(data.tile)
-data_app.command("stats")(data_stats.stats)
-data_app.command("synthesize")(data.synthesize)
-data_app.command("preview")(data.preview)
-recipe_app.command("convert")(recipe.convert)
-recipe_app.command("check")(recipe.check)
-recipe_app.command("schema")(recipe.schema)
-recipe_app.command("list")(recipe.list_recipes)
-bench_app.callback(invoke_without_command=True)(bench.bench)
-bench_app.command()(bench.compare)
-bench_app.command()(bench.report)
-bench_app.command()(bench.merge)
+_TABLE: tuple[tuple[typer.Typer, dict[str, Callable[..., None]]], ...] = (
+    (
+        app,
+        {
+            "infer": infer, "live": live, "serve": serve, "report": report, "verify": verify,
+            "inspect": inspect, "doctor": doctor, "train": train, "evaluate": evaluate,
+            "export": export,
+        },
+    ),
+    (
+        data_app,
+        {
+            "import": data.import_annotated, "make-slide": data.make_slide, "split": data.split,
+            "tile": data.tile, "stats": data_stats.stats, "synthesize": data.synthesize,
+            "preview": data.preview,
+        },
+    ),
+    (
+        recipe_app,
+        {
+            "convert": recipe.convert, "check": recipe.check, "schema": recipe.schema,
+            "list": recipe.list_recipes,
+        },
+    ),
+    (bench_app, {"compare": bench.compare, "report": bench.report, "merge": bench.merge}),
+)  # fmt: skip
+for _app, _commands in _TABLE:
+    for _name, _command in _commands.items():
+        _app.command(_name, help=prose(_command))(_command)
+bench_app.callback(invoke_without_command=True, help=prose(bench.bench))(bench.bench)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ __all__ = [
     "print_error",
     "print_json",
     "progress_bar",
+    "prose",
     "reports_errors",
     "show_logs",
     "stopped_by_sigterm",
@@ -109,6 +111,18 @@ def needs_extra(extra: str) -> Iterator[None]:
             f"This command needs the {extra} extra. Received: no module {error.name!r}.",
             hint=f"pip install 'cellseg[{extra}]'",
         ) from error
+
+
+def prose(command: Callable[..., Any]) -> str:
+    """Return a command's docstring with the lines of each paragraph joined, for any terminal.
+
+    Examples, which are indented below their heading, keep their lines.
+    """
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(
+        text if "\n  " in text or "\n--" in text else " ".join(text.splitlines())
+        for text in paragraphs
+    )
 
 
 @contextmanager
