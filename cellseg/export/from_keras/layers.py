@@ -53,17 +53,23 @@ def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
     """
     kind = type(layer).__name__
     if sees_whole_tile(layer) and not builder.whole_tile:
+        hint = "Use BatchNormalization, whose statistics are fixed after training"
+        groups = getattr(layer, "groups", -1)
+        if groups == -1 or groups == layer.input.shape[-1]:  # norms of several have no counterpart
+            hint += "; or allow a difference, which is then measured and stored: "
+            hint += "--halo-tolerance 0.05"
         raise ExportError(
             "A layer must not look at the whole tile: it makes seams that no halo mends. "
             f"Received: {named(layer)}.",
-            hint="Use BatchNormalization, whose statistics are fixed after training; or allow a "
-            "difference, which is then measured and stored: --halo-tolerance 0.05.",
+            hint=f"{hint}.",
         )
     converter = _CONVERTERS.get(kind)
     if converter is None:
         raise ExportError(
             f"Every layer must be one of {', '.join(sorted(_CONVERTERS))}. "
-            f"Received: {named(layer)}."
+            f"Received: {named(layer)}.",
+            hint="Others may go by way of ONNX: model.export('model.onnx', format='onnx'), and "
+            "export that file, with --input-scale 1 if it scales inside.",
         )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise refused(layer, "data_format", "'channels_last'")

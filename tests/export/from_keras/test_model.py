@@ -172,3 +172,17 @@ def test_output_that_is_no_map_is_refused() -> None:
 def test_model_that_was_never_built_is_refused() -> None:
     with pytest.raises(ExportError, match="must be functional or a built Sequential"):
         onnx_from_keras(keras.Sequential([layers.Conv2D(2, 1)]))
+
+
+@pytest.mark.parametrize(("groups", "helps"), [(-1, True), (6, True), (2, False)])
+def test_a_tolerance_is_offered_where_it_would_help(groups: int, helps: bool) -> None:
+    model = single(layers.Conv2D(6, 1), layers.GroupNormalization(groups))
+    with pytest.raises(ExportError, match="whole tile") as caught:
+        onnx_from_keras(model)
+    assert ("--halo-tolerance" in str(caught.value.hint)) == helps
+
+
+def test_layers_that_are_not_known_are_pointed_to_onnx() -> None:
+    with pytest.raises(ExportError, match="Every layer must be one of") as caught:
+        onnx_from_keras(single(layers.Conv2D(6, 1), layers.Dense(3)))
+    assert "format='onnx'" in str(caught.value.hint)
