@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -207,6 +208,7 @@ def _measure(options: BenchOptions, out: Path, as_json: bool) -> None:
     from cellseg.bench.rounds.runner import run_bench
     from cellseg.console import BenchDisplay, stderr
 
+    _folder_of(out)  # before the hours, not after them
     with BenchDisplay(stderr()) as display:
         found = run_bench(options, display)
     written = _write(found, out)
@@ -222,11 +224,28 @@ def _all_or(names: tuple[str, ...]) -> tuple[str, ...]:
     return () if names == ("all",) else names
 
 
+def _folder_of(out: Path) -> Path:
+    """Make the folder that reports go to."""
+    folder = out.parent if out.suffix == ".json" else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(
+            "Reports are written to a folder that can be made. "
+            f"Received: {folder} ({error.strerror}).",
+            hint="Choose another place with -o.",
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise BenchError(
+            f"Reports are written to a folder that can be written. Received: {folder}.",
+            hint="Choose another place with -o.",
+        )
+    return folder
+
+
 def _write(found: Report, out: Path) -> list[Path]:
     """Write all three forms; the JSON first, since it holds everything."""
-    is_file = out.suffix == ".json"
-    folder, stem = (out.parent, out.stem) if is_file else (out, "bench")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, stem = _folder_of(out), out.stem if out.suffix == ".json" else "bench"
     path = folder / f"{stem}.json"
     path.write_text(found.to_json(), encoding="utf-8")
     return [path, *_write_pages(found, folder, stem)]

@@ -6,7 +6,7 @@ learned. What shows no object is skipped, or a part of it kept as background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from cellseg.data.form.dataset import Dataset, Item, open_dataset
 from cellseg.data.form.grid import tile_origins
 from cellseg.data.form.pixels import read_image
 from cellseg.data.form.sample import Change, Sample
-from cellseg.data.form.writer import DatasetWriter, staged
+from cellseg.data.form.writer import DatasetWriter, read_manifest, staged
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:
@@ -79,8 +79,13 @@ def tile_data(
     skipped = 0
     with staged(out) as stage:
         writer = DatasetWriter(stage, dataset.classes)
+        known = read_manifest(source)
         for done, item in enumerate(dataset.items, start=1):
-            for sample in _tiles(dataset, item, options):
+            row = known.get(item.stem, {})
+            origin = row.get("origin") or item.image.name
+            parent = row.get("parent") or item.stem
+            for tile in _tiles(dataset, item, options):
+                sample = replace(tile, origin=origin, parent=parent)
                 share = np.count_nonzero(sample.classes) / sample.classes.size
                 if share >= options.min_foreground or rng.random() < options.keep_empty:
                     writer.add(sample)

@@ -36,8 +36,14 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole lines of a JSON lines file; the torn last line of a kill is left out."""
+    """Yield the whole objects of a JSON lines file; a torn last line of a kill is left out."""
     with path.open(encoding="utf-8") as file:
         for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            if not line.endswith("\n"):
+                continue
+            try:
+                found = json.loads(line)
+            except ValueError:  # a damaged disk, or an editor
+                continue
+            if isinstance(found, dict):
+                yield found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.options import ProgressCallback
 
 __all__ = ["LiveOptions", "LiveRun"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,14 @@ class LiveRun:
             If the source failed; everything is closed all the same.
         """
         self._close_stream(drain)
-        self._feeder.raise_failure()
-        closing = self._closing(self.session.snapshot())
         scan, self._scan = self._scan, None
+        try:
+            self._feeder.raise_failure()
+        except Exception:
+            if scan is not None:
+                _LOG.warning("frames so far: cellseg-cli live recording:%s", scan.leave())
+            raise
+        closing = self._closing(self.session.snapshot())
         mosaic = None if scan is None else scan.finish(drain, progress)
         if scan is not None and mosaic is not None:
             closing["mosaic"] = mosaic

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import time
 from concurrent.futures import Future
 from dataclasses import replace
@@ -33,6 +34,7 @@ from cellseg.live.listeners import Listeners
 from cellseg.live.result import FrameLatency, FrameResult
 from cellseg.live.snapshot import LiveSnapshot
 from cellseg.live.tally import Tally
+from cellseg.runtime.engines.table import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +116,18 @@ class LiveSession:
         for name, value in (("queue_size", queue_size), ("range_frames", range_frames)):
             if value < 1:
                 raise CellsegError(f"{name} must be at least 1. Received: {name}={value}.")
+        if value_range is not None:
+            low, high = value_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise CellsegError(
+                    "value_range is two numbers, the lower one first. "
+                    f"Received: value_range={value_range}."
+                )
+        engine = options.get("engine", "auto")
+        if open_engine is None and engine not in ("auto", *ENGINES):
+            raise CellsegError(
+                f"engine is auto or one of {', '.join(ENGINES)}. Received: engine={engine}."
+            )
         self.queue_size = queue_size
         self._segmenter = FrameSegmenter.load(
             model, open_engine, value_range, range_frames, mpp=mpp, **options

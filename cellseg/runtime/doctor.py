@@ -299,7 +299,7 @@ def _narrow_environment(machine: Machine) -> Iterator[Problem]:
 def _missing_backend() -> Iterator[Problem]:
     """Find a KERAS_BACKEND that training would stumble over."""
     backend = os.environ.get("KERAS_BACKEND", "")
-    if backend and find_spec(backend) is None:
+    if backend and ("." in backend or find_spec(backend) is None):
         yield Problem(
             f"KERAS_BACKEND={backend} names a backend that is not installed.",
             f"pip install {backend}, or unset KERAS_BACKEND",

@@ -177,6 +177,48 @@ def test_stems_that_come_twice_take_their_folders_name(tmp_path: Path) -> None:
     assert {row["stem"] for row in rows_of(tmp_path / "out")} == {"a_0", "b_0"}
 
 
+def test_folders_of_one_split_do_not_hide_each_others_images(tmp_path: Path) -> None:
+    for folder in ("train1", "train2"):
+        write_source(tmp_path / "in" / folder, count=1)
+    import_data(tmp_path / "in", tmp_path / "out")
+    assert {row["stem"] for row in rows_of(tmp_path / "out")} == {"0", "0_2"}
+
+
+def test_two_annotations_of_one_image_are_refused(tmp_path: Path) -> None:
+    root = coco(tmp_path / "in", [[10, 20, 14, 20, 14, 23, 10, 23]])
+    (root / "more.json").write_text((root / "instances.json").read_text())
+    with pytest.raises(DataError, match="Each image comes once"):
+        import_data(root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_macos_hides_beside_an_annotation_is_passed_by(tmp_path: Path) -> None:
+    root = coco(tmp_path / "in", [[10, 20, 14, 20, 14, 23, 10, 23]])
+    (root / "._instances.json").write_bytes(b"\x00\x05\x16\x07")
+    (root / "__MACOSX").mkdir()
+    (root / "__MACOSX" / "x.json").write_bytes(b"\xff")
+    assert import_data(root, tmp_path / "out").objects == 1
+
+
+def test_masks_of_0_and_1_may_lie_beside_others(tmp_path: Path) -> None:
+    write_source(tmp_path / "in", count=2)
+    path = tmp_path / "in" / "masks" / "1.png"
+    expected = load(path) > 0
+    save(path, expected.astype(np.uint8))
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert report.form == "binary"
+    assert ((load(tmp_path / "out" / "masks" / "1.png") > 0) == expected).all()
+
+
+def test_masks_of_0_and_65535_are_no_single_objects(tmp_path: Path) -> None:
+    write_source(tmp_path / "in", count=2)
+    for index in range(2):
+        path = tmp_path / "in" / "masks" / f"{index}.png"
+        save(path, (load(path) > 0).astype(np.uint16) * 65535)
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert (report.form, report.objects) == ("binary", 8)
+
+
 def test_a_mask_file_for_each_nucleus_becomes_instances(tmp_path: Path) -> None:
     image, labels = scene(1)
     save(tmp_path / "in" / "abc" / "images" / "abc.png", image)
@@ -258,6 +300,10 @@ def test_labelme_shapes_become_classes_and_objects(tmp_path: Path) -> None:
     shapes = [
         {"label": "wbc", "points": [[2, 2], [6, 2], [6, 6], [2, 6]], "shape_type": "polygon"},
         {"label": "rbc", "points": [[20, 20], [30, 25]], "shape_type": "rectangle"},
+        {
+            "label": "rbc", "points": [[30, 40], [36, 40], [36, 44], [30, 44]],
+            "shape_type": "rectangle",
+        },
         {"label": "rbc", "points": [[45, 45], [45, 50]], "shape_type": "circle"},
         {"label": "rbc", "points": [[60, 10]], "shape_type": "point"},
         {
@@ -271,8 +317,8 @@ def test_labelme_shapes_become_classes_and_objects(tmp_path: Path) -> None:
     mask = load(tmp_path / "out" / "masks" / "a.png")
     assert list(report.classes) == ["rbc", "wbc"]
     assert report.classes["wbc"] == 16 + 6
-    assert (mask == 1).sum() == pytest.approx(50 + np.pi * 25, rel=0.05)
-    assert report.objects == 4
+    assert (mask == 1).sum() == pytest.approx(50 + 24 + np.pi * 25, rel=0.05)
+    assert report.objects == 5
     assert report.notes == ["1 shapes of kind point have no area and are left out"]
 
 
@@ -328,6 +374,21 @@ def test_qupath_annotations_are_cut_into_tiles_at_a_pixel_size(tmp_path: Path) -
     assert mask.shape == (128, 128)
     assert mask[25, 15] == 2
     assert mask[35, 25] == 0  # the hole
+
+
+def test_tiles_of_slides_whose_names_begin_alike_do_not_meet(tmp_path: Path) -> None:
+    import tifffile
+
+    for name in ("s.1", "s.2"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        slide = np.full((100, 100, 3), 200, np.uint8)
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", slide, photometric="rgb")
+        tree = {"type": "FeatureCollection", "features": [feature([square(2, 4, 8)], "Tumor")]}
+        (tmp_path / "in" / f"{name}.geojson").write_text(json.dumps(tree))
+    cut = ImportOptions(slides=QuPathOptions(tile_px=128))
+    import_data(tmp_path / "in", tmp_path / "out", cut)
+    found = {(row["stem"], row["parent"]) for row in rows_of(tmp_path / "out")}
+    assert found == {("s.1_x0_y0", "s.1"), ("s.2_x0_y0", "s.2")}
 
 
 def test_what_is_not_an_annotation_is_refused(tmp_path: Path) -> None:

@@ -436,9 +436,17 @@ def test_close_from_a_callback_does_not_wait_for_itself(bundle: Any) -> None:
         ({"queue_size": 0}, "queue_size=0"),
         ({"range_frames": 0}, "range_frames=0"),
         ({"engin": "auto"}, "engin"),
+        ({"value_range": (9, 1)}, "value_range"),
+        ({"value_range": (5, 5)}, "value_range"),
+        ({"value_range": (float("nan"), 1)}, "value_range"),
     ],
     ids=str,
 )
 def test_wrong_options_are_refused(bundle: Any, option: Any, message: str) -> None:
     with pytest.raises(CellsegError, match=message):
         make(bundle, **option)
+
+
+def test_an_engine_that_there_is_not_is_refused_at_once(bundle: Any) -> None:
+    with pytest.raises(CellsegError, match="engine=tensorflow"):
+        LiveSession(bundle, engine="tensorflow")

@@ -68,7 +68,8 @@ class Condition:
         past = change > self.limit if self.is_upper else change < self.limit
         if not past or self.is_strict or low is None or high is None:
             return past
-        return low > 0 if self.is_upper else high < 0
+        # Noise is what reaches no change at all, or the limit where less of a gain is meant.
+        return low > min(0.0, self.limit) if self.is_upper else high < max(0.0, self.limit)
 
 
 def parse_conditions(texts: Sequence[str]) -> list[Condition]:
@@ -84,7 +85,12 @@ def parse_conditions(texts: Sequence[str]) -> list[Condition]:
     >>> [c.limit for c in parse_conditions(["p99>+5%", "dice<-0.01,slide:rss>+10%"])]
     [0.05, -0.01, 0.1]
     """
-    parts = (part.strip() for text in texts for part in text.split(","))
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    if texts and not any(parts):
+        raise BenchError(
+            "A condition says what may not happen. Received: an empty one.",
+            hint="Is a variable of the script unset? Such as: --fail-if 'p99>+5%'.",
+        )
     return [_parse(part) for part in parts if part]
 
 

@@ -7,9 +7,11 @@ for the sizes that an archive states may be lies.
 
 from __future__ import annotations
 
+import lzma
 import re
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -56,7 +58,10 @@ def unpack(path: Path, folder: Path) -> None:
             _unpack_zip(path, folder, budget)
         else:
             _unpack_tar(path, folder, budget)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+        RuntimeError,
+    ) as error:  # fmt: skip
         if isinstance(error, DataError):
             raise
         raise DataError(

@@ -165,7 +165,8 @@ def _annotations(source: Path) -> dict[str, dict[Path, Any]]:
     found: dict[str, dict[Path, Any]] = {kind: {} for kind in _JSON_FORMS}
     for path in files:
         named = path.name.lower().endswith(_JSON_ENDS) and path.name != CLASS_FILE
-        if not named or not path.is_file():
+        is_hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+        if not named or is_hidden or not path.is_file():
             continue
         tree = _json(path)
         kind = next((kind for kind, test in _JSON_FORMS.items() if test(tree)), None)

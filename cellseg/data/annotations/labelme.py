@@ -148,7 +148,7 @@ def _draw(drawing: Drawing, shape: dict[str, Any], order: Sequence[str]) -> None
     if kind == "mask":
         drawing.add_mask(_pixel_mask(shape, points, drawing), index, _group(shape))
         return
-    if kind == "rectangle":
+    if kind == "rectangle" and len(points) == 2:  # some programs write all four corners
         (x0, y0), (x1, y1) = points[:2]
         points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     elif kind == "circle":

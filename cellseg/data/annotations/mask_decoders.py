@@ -72,9 +72,12 @@ class Threshold(Decoder):
             assert pair.mask is not None
             said = Change("outline taken from a cut-out")
             return _cut_out(grey, is_lossy(pair.mask)), None, [said]
-        classes = (grey > self._threshold).astype(np.uint8)
-        between = int(np.count_nonzero((grey > 0) & (grey < grey.max())))
-        said = Change(f"thresholded at {self._threshold}: {{n}} px between", between)
+        is_plain = pair.mask is not None and not is_lossy(pair.mask)
+        # A mask of 0 and 1 may lie beside others of 0 and 255.
+        threshold = 0 if is_plain and grey.max(initial=0) == 1 else self._threshold
+        classes = (grey > threshold).astype(np.uint8)
+        between = int(np.count_nonzero((grey > 0) & (grey < grey.max(initial=0))))
+        said = Change(f"thresholded at {threshold}: {{n}} px between", between)
         return classes, None, [said] * bool(between)
 
 

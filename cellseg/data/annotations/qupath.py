@@ -20,6 +20,7 @@ import numpy as np
 from cellseg.data.annotations.drawing import Drawing
 from cellseg.data.annotations.mask_files import default_classes
 from cellseg.data.form.grid import tile_origins
+from cellseg.data.form.pairs import unique_stems
 from cellseg.data.form.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
 from cellseg.runtime.bundles.class_file import MaskClass
@@ -132,10 +133,13 @@ def read_qupath(
         (path, tile) for path in files for tile in _tiles(path, slides[path], drawn[path], options)
     ]
 
+    keys = {path: _key(slide) for path, slide in slides.items()}
+    stems = unique_stems(list(dict.fromkeys(keys.values())))
+
     def samples() -> Iterator[Sample]:
         for path in files:
             tiles = [tile for owner, tile in work if owner == path]
-            yield from _samples(slides[path], drawn[path], tiles, order, options)
+            yield from _samples(slides[path], stems[keys[path]], drawn[path], tiles, order, options)
 
     notes = [f"{len(work)} tiles of {options.tile_px} px hold annotations"]
     empty = sorted(path.name for path in trees.keys() - drawn.keys())
@@ -143,8 +147,14 @@ def read_qupath(
     return Annotated("qupath", classes, len(work), samples, notes)
 
 
+def _key(slide: Path) -> tuple[str, ...]:
+    """Return a slide's folders and name, without what comes of its form."""
+    return (*slide.parts[:-1], re.sub(r"\.ome$", "", slide.stem, flags=re.IGNORECASE))
+
+
 def _samples(
     slide_path: Path,
+    stem: str,
     drawn: Sequence[_Drawn],
     tiles: Sequence[tuple[int, int]],
     order: Sequence[str],
@@ -158,7 +168,10 @@ def _samples(
         objects = [item for item in drawn if not _is_region(item)]
         boxes = np.array([item.box for item in objects]).reshape(-1, 4) / view.l0_per_wl
         for y0, x0 in tiles:
-            yield _tile_sample(view, slide_path, objects, boxes, (y0, x0), order, options.tile_px)
+            place = (y0, x0)
+            yield _tile_sample(
+                view, slide_path, stem, objects, boxes, place, order, options.tile_px
+            )
     finally:
         slide.close()
 
@@ -166,6 +179,7 @@ def _samples(
 def _tile_sample(
     view: WorkingView,
     path: Path,
+    stem: str,
     objects: Sequence[_Drawn],
     boxes: NDArray[np.float64],
     yx: tuple[int, int],
@@ -183,12 +197,20 @@ def _tile_sample(
             for polygon in objects[index].polygons
         ]
         drawing.add_polygons(rings, list(order).index(objects[index].name) + 1)
-    stem = f"{path.name.split('.')[0]}_x{x0}_y{y0}"
     mpp = "its own pixels" if view.mpp is None else f"{view.mpp[0]:.4g} µm per pixel"
     changes = (Change(f"tile cut at {mpp}"), *drawing.changes())
     origin = f"{path.name} x={x0} y={y0}"
     pixels = view.read(y0, x0, height, width)
-    return Sample(stem, "", pixels, drawing.classes, drawing.labels, origin, changes)
+    return Sample(
+        f"{stem}_x{x0}_y{y0}",
+        "",
+        pixels,
+        drawing.classes,
+        drawing.labels,
+        origin,
+        changes,
+        parent=stem,
+    )
 
 
 def _tiles(

@@ -221,6 +221,8 @@ def _grey_form(masks: Sequence[MaskFacts]) -> str:
     if not masks or any(item.lossy for item in masks):
         _refuse_third_grey(masks)
         return "binary"
+    if values <= {0, 65535}:
+        return "binary"
     if max(item.largest for item in masks) > 255:
         return "instances"
     if values <= {0, 1, 255} and not any({1, 255} <= set(item.values) for item in masks):

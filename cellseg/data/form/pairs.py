@@ -153,6 +153,13 @@ def unique_stems(keys: Sequence[Key]) -> dict[Key, str]:
         for key in group:
             folders = [part for part in key[:-1] if _without_digits(part) not in _SPLIT_OF]
             stems[key] = stem if len(group) == 1 else _plain("_".join([*folders, key[-1]]))
+    taken: set[tuple[str, str]] = set()
+    for key, stem in stems.items():
+        split, number = split_of(key[:-1]), 1
+        while (split, stems[key]) in taken:
+            number += 1
+            stems[key] = f"{stem}_{number}"
+        taken.add((split, stems[key]))
     return stems
 
 

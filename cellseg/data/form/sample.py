@@ -49,6 +49,8 @@ class Sample:
     """Where it came from, relative to the source."""
     changes: tuple[Change, ...] = ()
     """What was changed, in words."""
+    parent: str = ""
+    """Name of the image or slide that a tile was cut from."""
 
 
 @dataclass

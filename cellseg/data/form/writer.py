@@ -31,6 +31,7 @@ __all__ = [
     "DatasetWriter",
     "ManifestRow",
     "class_file",
+    "read_manifest",
     "staged",
     "write_manifest",
     "write_png",
@@ -58,6 +59,7 @@ class ManifestRow:
     classes: str
     origin: str
     changes: str
+    parent: str = ""
 
 
 @contextmanager
@@ -118,10 +120,25 @@ class DatasetWriter:
         self.changes: Counter[str] = Counter()
         self.changed_images: Counter[str] = Counter()
         self._folder, self._classes = folder, tuple(classes)
+        self._origins: dict[tuple[str, str], str] = {}
 
     def add(self, sample: Sample) -> ManifestRow:
-        """Write the image, mask and labels of a sample."""
+        """Write the image, mask and labels of a sample.
+
+        Raises
+        ------
+        DataError
+            If the split has a sample of that name, which would be lost.
+        """
         base = self._folder / sample.split
+        name = (sample.split, sample.stem)
+        if name in self._origins:
+            raise DataError(
+                "Each image comes once, with all that is annotated in it. Received: "
+                f"{sample.stem!r} from {self._origins[name]} and from {sample.origin}.",
+                hint="Join the annotations of one image into one file; name two images apart.",
+            )
+        self._origins[name] = sample.origin
         for part in ("images", "masks", "labels"):
             (base / part).mkdir(parents=True, exist_ok=True)
         image = base / "images" / f"{sample.stem}{_suffix(sample.image)}"
@@ -161,7 +178,17 @@ class DatasetWriter:
             classes=";".join(shares),
             origin=sample.origin,
             changes="; ".join(map(str, sample.changes)),
+            parent=sample.parent,
         )
+
+
+def read_manifest(root: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a data set's manifest.csv by stem; none where it has none."""
+    path = root / MANIFEST
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["stem"]: row for row in csv.DictReader(file) if row.get("stem")}
 
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
@@ -215,7 +242,7 @@ def _sequential(sample: Sample) -> NDArray[np.uint16]:
         raise DataError(
             f"An image holds at most {_MAX_IDS} objects. Received: {sample.origin} with "
             f"{ids.max()}.",
-            hint="Cut it into tiles first: cellseg-cli data tile.",
+            hint="Cut image and annotation into smaller images first.",
         )
     return np.asarray(ids, np.uint16)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from cellseg.data.form.dataset import Dataset, Item, open_dataset
 from cellseg.data.form.sample import SPLITS
-from cellseg.data.form.writer import MANIFEST, staged
+from cellseg.data.form.writer import MANIFEST, read_manifest, staged
 from cellseg.data.splits.deal import deal
 from cellseg.data.splits.groups import groups_by_folder, groups_by_pattern, read_groups
 from cellseg.data.splits.leaks import Leak, across_splits, find_leaks, join_groups
@@ -111,6 +111,7 @@ def split_data(
         _copy(dataset, splits, groups, stage)
     report = _report(dataset, groups, splits, present)
     report.joined = joined
+    report.warnings += _divided(dataset, splits)
     return report
 
 
@@ -159,7 +160,29 @@ def _groups(dataset: Dataset, options: SplitOptions) -> tuple[list[str], list[st
     if options.table is not None:
         rows = read_groups(options.table, stems)
         return [rows[s][0] for s in stems], [rows[s][1] for s in stems]
-    return stems, [""] * len(stems)
+    return _parents(dataset) or stems, [""] * len(stems)
+
+
+def _parents(dataset: Dataset) -> list[str]:
+    """Image that each was cut from, itself if from none; none where they are too few to divide."""
+    known = read_manifest(dataset.root)
+    found = [known.get(item.stem, {}).get("parent") or item.stem for item in dataset.items]
+    return found if len(set(found)) >= len(SPLITS) else []
+
+
+def _divided(dataset: Dataset, splits: Sequence[str]) -> list[str]:
+    """Say if tiles of one image lie in several splits."""
+    known, places = read_manifest(dataset.root), dict[str, set[str]]()
+    for item, split in zip(dataset.items, splits, strict=True):
+        if parent := known.get(item.stem, {}).get("parent"):
+            places.setdefault(parent, set()).add(split)
+    divided = sorted(parent for parent, found in places.items() if len(found) > 1)
+    if not divided:
+        return []
+    return [
+        f"tiles of {divided[0]!r} lie in several splits ({len(divided)} images are divided so): "
+        "scores will look better than they are"
+    ]
 
 
 def _check_given(
@@ -196,7 +219,7 @@ def _presence(dataset: Dataset) -> NDArray[np.bool_]:
 
 def _copy(dataset: Dataset, splits: Sequence[str], groups: Sequence[str], stage: Path) -> None:
     """Copy every image with its mask and labels; write classes.json and manifest.csv."""
-    known = _manifest_rows(dataset.root)
+    known = read_manifest(dataset.root)
     rows = []
     for item, split, group in zip(dataset.items, splits, groups, strict=True):
         row = dict(known.get(item.stem, {})) | {"split": split, "stem": item.stem, "group": group}
@@ -219,14 +242,6 @@ def _copy(dataset: Dataset, splits: Sequence[str], groups: Sequence[str], stage:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _manifest_rows(root: Path) -> dict[str, dict[str, str]]:
-    path = root / MANIFEST
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["stem"]: row for row in csv.DictReader(file) if row.get("stem")}
 
 
 def _report(

@@ -74,6 +74,8 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RuleError(f"A file of rules must be there. Received: {path}.") from error
+    except UnicodeDecodeError as error:
+        raise RuleError(f"A file of rules is UTF-8. Received: {path}: {error}.") from error
     try:
         content = toml.loads(text)
     except toml.TOMLDecodeError as error:
@@ -139,9 +141,16 @@ def _check_keys(table: dict[str, Any], known: list[str], where: str) -> None:
 
 
 def _check_url(url: str, where: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RuleError(f"A webhook must be an http address. Received: {where}: {url!r}.")
+    try:
+        parts = urlsplit(url)
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, or a port that is none
+        is_http = False
+    if not is_http or any(not sign.isprintable() or sign.isspace() for sign in url):
+        raise RuleError(
+            f"A webhook must be an http address. Received: {where}: {url!r}.",
+            hint="A space in it is written %20.",
+        )
 
 
 def _toml() -> Any:

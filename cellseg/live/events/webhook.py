@@ -7,6 +7,7 @@ import logging
 import queue
 import time
 import urllib.request
+from http.client import HTTPException
 from threading import Thread
 from typing import Any
 
@@ -59,8 +60,8 @@ class Webhook:
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
                 self.sent += 1
-        except (OSError, ValueError) as error:
-            self._fail(url, str(error))
+        except (OSError, ValueError, HTTPException) as error:
+            self._fail(url, f"{type(error).__name__}: {error}")
 
     def _fail(self, url: str, why: str) -> None:
         self.failed += 1

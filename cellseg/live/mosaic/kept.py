@@ -38,17 +38,22 @@ class KeptFrames:
         Made if need be.
     mpp : float, optional
         Microns per pixel.
+
+    Attributes
+    ----------
+    folder : Path
+        The same.
     """
 
     def __init__(self, folder: Path, mpp: float | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._mpp = folder, mpp
+        self.folder, self._mpp = folder, mpp
         self._lines = JsonLines(folder / _LINES)
         self._paths: list[Path] = []
 
     def keep(self, frame: Frame) -> Path:
         """Write a frame; return its file."""
-        path = self._folder / f"frame_{len(self._paths):06d}.npy"
+        path = self.folder / f"frame_{len(self._paths):06d}.npy"
         partial = path.with_name(f"{PARTIAL_PREFIX}{path.name}")
         np.save(partial, frame.array)
         partial.replace(path)  # whole, or not there
@@ -72,7 +77,7 @@ class KeptFrames:
     def remove(self) -> None:
         """Remove what was written. May be called again."""
         self.close()
-        for path in (*self._paths, self._folder / _LINES):
+        for path in (*self._paths, self.folder / _LINES):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # what is not ours stays
-            self._folder.rmdir()
+            self.folder.rmdir()

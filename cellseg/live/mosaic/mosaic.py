@@ -6,6 +6,7 @@ new one. At its end all places are solved for at once, and the mosaic is a slide
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from cellseg.errors import StoreError
 from cellseg.live.mosaic.kept import KEPT_FOLDER, KeptFrames
 from cellseg.live.mosaic.placement import Link, settle_loose, solve_places
 from cellseg.live.mosaic.register import find_shift
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mosaic"]
 
+_LOG = logging.getLogger(__name__)
 _WAITING = 16
 _GREYS_KEPT = 64
 _MEAN = np.full((1, 3), 1 / 3)
@@ -88,6 +91,7 @@ class Mosaic:
         self._links: list[Link] = []
         self._kind: tuple[Any, ...] | None = None
         self._medians: list[float] = []
+        self._failure: Exception | None = None
         self._queue: queue.Queue[Frame | None] = queue.Queue(_WAITING)
         self._thread: Thread | None = Thread(target=self._work, name="cellseg-mosaic", daemon=True)
         self._thread.start()
@@ -102,8 +106,21 @@ class Mosaic:
             self._put_if_room(frame)
 
     def finish(self) -> MosaicSlide | None:
-        """Register what waits, place all frames, and return the mosaic; None without frames."""
+        """Register what waits, place all frames, and return the mosaic; None without frames.
+
+        Raises
+        ------
+        StoreError
+            If a frame could not be kept, as on a full disk.
+        """
         self.close()
+        if self._failure is not None:
+            raise StoreError(
+                "The frames of a scan are kept on the disk until the mosaic is made. "
+                f"Received: {self._kept.folder} ({self._failure}).",
+                hint="Free some space, or choose another folder with -o; frames kept so far are "
+                f"played again by: cellseg-cli live recording:{self._path.parent}",
+            ) from self._failure
         if not self._known:
             return None
         stage = np.array([known.stage_yx for known in self._known], np.float64)
@@ -121,6 +138,11 @@ class Mosaic:
         """Remove the frames from the disk, once the mosaic is a file of its own."""
         self.close()
         self._kept.remove()
+
+    def leave(self) -> Path:
+        """Leave the frames on the disk, and return the folder that they are played from."""
+        self.close()
+        return self._path.parent
 
     def close(self) -> None:
         """Work off what waits and end the thread. May be called again."""
@@ -151,12 +173,19 @@ class Mosaic:
 
     def _work(self) -> None:
         while (frame := self._queue.get()) is not None:
-            kind = (frame.meta.channel, frame.array.dtype)
-            self._kind = self._kind or kind
-            if kind == self._kind:
-                self._place(frame)
-            else:
-                self.left_out += 1
+            if self._failure is None and self._is_of_kind(frame):
+                try:
+                    self._place(frame)
+                    continue
+                except Exception as error:  # the scan goes on, and `finish` tells of it
+                    _LOG.error("no more frames are kept for the mosaic: %s", error)
+                    self._failure = error
+            self.left_out += 1
+
+    def _is_of_kind(self, frame: Frame) -> bool:
+        kind = (frame.meta.channel, frame.array.dtype)
+        self._kind = self._kind or kind
+        return kind == self._kind
 
     def _place(self, frame: Frame) -> None:
         index, path = len(self._known), self._kept.keep(frame)

@@ -152,6 +152,10 @@ class Scan:
             "cells": cells,
         }
 
+    def leave(self) -> Path:
+        """End, and leave the frames that were kept where they can be played again: there."""
+        return self._mosaic.leave()
+
     def close(self) -> None:
         """Give up: remove the frames that were kept, and their picture."""
         self._mosaic.remove_frames()

@@ -195,7 +195,8 @@ def _meta(slot: NDArray[Any]) -> FrameMeta:
         frame_id=int(slot["frame_id"]),
         exposure_start_ns=int(slot["exposure_start_ns"]),
         stage_xyz_um=(x, y, 0.0 if math.isnan(z) else z) if known else None,
-        channel=bytes(slot["channel"].item()).decode("utf-8", "replace") or None,
+        channel=bytes(slot["channel"].item()).partition(b"\0")[0].decode("utf-8", "replace")
+        or None,
     )
 
 

@@ -86,7 +86,8 @@ def _check(request: web.Request, token: str) -> None:
         return
     scheme, _, word = request.headers.get("Authorization", "").partition(" ")
     given = word if scheme.lower() == "bearer" else request.query.get("token", "")
-    if not hmac.compare_digest(given.encode(), token.encode()):
+    # A header may hold any bytes.
+    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
         raise HttpError(
             403,
             f"A token is needed. Received: {'a wrong one' if given else 'none'}.",

@@ -109,7 +109,13 @@ class FolderSource:
 
     def _look(self) -> dict[Path, Stamp]:
         found = {}
-        for path in self._folder.iterdir():
+        try:
+            paths = list(self._folder.iterdir())
+        except OSError as error:
+            raise SourceError(
+                f"A folder to watch must stay there. Received: {self._folder} ({error.strerror})."
+            ) from error
+        for path in paths:
             if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
                 try:
                     facts = path.stat()

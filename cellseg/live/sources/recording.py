@@ -55,7 +55,7 @@ class RecordingSource:
     ) -> None:
         self.name, self._rate = f"recording:{folder}", rate
         self._folder = _find(Path(folder))
-        self._lines = list(read_lines(self._folder / _LINES))
+        self._lines = [line for line in read_lines(self._folder / _LINES) if _is_frame(line)]
         if not self._lines:
             raise SourceError(f"A recording holds at least one frame. Received: {folder}: none.")
         self.mpp = self._lines[0].get("mpp") if mpp is None else mpp
@@ -103,6 +103,13 @@ def _find(folder: Path) -> Path:
         f"A recording is a folder with {_LINES} in it. Received: {folder}.",
         hint="`cellseg-cli live SOURCE --record -o OUT` makes one in OUT/<name of source>/.",
     )
+
+
+def _is_frame(line: dict[str, Any]) -> bool:
+    """Say whether a line tells of a frame: its file, its number, and a place or none."""
+    stage = line.get("stage_xyz_um")
+    is_placed = stage is None or (isinstance(stage, list) and len(stage) == 3)
+    return isinstance(line.get("frame"), str) and isinstance(line.get("id"), int) and is_placed
 
 
 def _pixels(path: Path) -> NDArray[Any]:

@@ -286,8 +286,7 @@ def _swapped(
     """
     at = start
     for ring in range(ends.shape[0]):
-        before = _twice_area(points[at : ends[ring]], keep[at : ends[ring]], True)
-        after = _twice_area(points[at : ends[ring]], keep[at : ends[ring]], False)
+        before, after = _twice_areas(points[at : ends[ring]], keep[at : ends[ring]])
         if (before > 0) != (after > 0):
             return True
         around, begin = 0, start
@@ -307,16 +306,18 @@ def _swapped(
 
 
 @kernel
-def _twice_area(ring: NDArray[np.int32], keep: NDArray[np.bool_], every: bool) -> int:
-    """Return twice the area of a ring, of all points or of those that stay; of holes negative."""
-    found, last = np.int64(0), 0
-    for index in range(1, ring.shape[0]):
-        if every or keep[index]:
-            found += np.int64(ring[last, 0]) * ring[index, 1]
-            found -= np.int64(ring[index, 0]) * ring[last, 1]
+def _twice_areas(ring: NDArray[np.int32], keep: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return twice the area of a ring, of all points and of those that stay; of holes negative."""
+    every, kept, last = np.int64(0), np.int64(0), 0  # the first point always stays
+    for step in range(1, ring.shape[0] + 1):
+        index, before = step % ring.shape[0], step - 1
+        every += np.int64(ring[before, 0]) * ring[index, 1]
+        every -= np.int64(ring[index, 0]) * ring[before, 1]
+        if keep[index]:
+            kept += np.int64(ring[last, 0]) * ring[index, 1]
+            kept -= np.int64(ring[index, 0]) * ring[last, 1]
             last = index
-    found += np.int64(ring[last, 0]) * ring[0, 1] - np.int64(ring[0, 0]) * ring[last, 1]
-    return int(found)
+    return int(every), int(kept)
 
 
 @kernel

@@ -6,11 +6,11 @@ picked by their suffix.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slides.slide import LEAST_MPP, MOST_MPP
 
 if TYPE_CHECKING:
     import os
@@ -65,8 +65,11 @@ def open_slide(
         pixel type that cannot be read, has several channels that are not RGB and none is chosen,
         or has no such channel, or ``mpp`` is not positive.
     """
-    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-        raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
+    if mpp is not None and not LEAST_MPP <= mpp <= MOST_MPP:
+        raise SlideError(
+            f"Microns per pixel must be positive, {LEAST_MPP:g} to {MOST_MPP:g}. "
+            f"Received: mpp={mpp}."
+        )
     where = Path(path)
     try:
         return _open_by_content(where, mpp, channel)

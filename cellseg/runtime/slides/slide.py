@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Channel
 
 __all__ = [
+    "LEAST_MPP",
+    "MOST_MPP",
     "OTHER_IMAGES",
     "ArraySlide",
     "Level",
@@ -35,6 +37,9 @@ __all__ = [
     "paste",
     "rgb_from_samples",
 ]
+
+LEAST_MPP, MOST_MPP = 1e-4, 1e6
+"""Microns per pixel that are taken: beyond, resampling weights a billion pixels at once."""
 
 AlphaKind = Literal["straight", "premultiplied", "ignore"]
 
@@ -296,6 +301,9 @@ def _mpp_pair(mpp: float | tuple[float, float] | None) -> tuple[float, float] | 
     if mpp is None:
         return None
     x, y = mpp if isinstance(mpp, (tuple, list)) else (mpp, mpp)
-    if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
-        raise SlideError(f"Microns per pixel must be positive. Received: mpp={mpp}.")
+    if not all(LEAST_MPP <= side <= MOST_MPP for side in (x, y)):
+        raise SlideError(
+            f"Microns per pixel must be positive, {LEAST_MPP:g} to {MOST_MPP:g}. "
+            f"Received: mpp={mpp}."
+        )
     return float(x), float(y)

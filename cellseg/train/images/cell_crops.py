@@ -76,7 +76,11 @@ def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
         )
     wanted = selected_stems(source, root)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    return [path for path in paths if wanted is None or path.stem in wanted]
+    return [
+        path
+        for path in paths
+        if path.stem not in source.without and (wanted is None or path.stem in wanted)
+    ]
 
 
 def load_labelled(

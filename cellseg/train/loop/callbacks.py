@@ -209,9 +209,14 @@ class EpochEnd(keras.callbacks.Callback):
 
 
 def _append_row(path: Path, row: dict[str, Any]) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    """Add an epoch; one that was written before the run was killed is written anew."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+    temporary = path.with_suffix(".tmp.csv")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row), extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows([*rows, row])
+    temporary.replace(path)

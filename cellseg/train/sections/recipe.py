@@ -76,6 +76,10 @@ class Recipe(Section):
             raise ValueError(
                 f"input.size_px must be multiples of the model's stride, {self.model.stride} px"
             )
+        if self.target.kind == "instances" and any(source.path is None for source in self.sources):
+            raise ValueError(
+                'sources need a path, or target.kind = "classes": labels lie beside images there'
+            )
         if self.target.kind == "instances" and self.fit.crop_px % self.model.stride:
             raise ValueError(
                 f"fit.crop_px must be a multiple of the model's stride, {self.model.stride} px"

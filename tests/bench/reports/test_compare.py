@@ -37,6 +37,19 @@ def test_a_change_within_the_noise_fails_only_where_that_is_asked() -> None:
     assert regressions(before, after, "p50>+0.1%!") == ["p50"]
 
 
+def test_a_gain_that_is_asked_for_must_be_there() -> None:
+    before = made_report(made_row(times_ms=100, seed=1))
+    faster = made_report(made_row(times_ms=80, seed=1))
+    assert regressions(before, before, "p50>-10%", "throughput<+10%") == ["p50", "throughput"]
+    assert regressions(before, faster, "p50>-10%", "throughput<+10%") == []
+
+
+@pytest.mark.parametrize("texts", [[""], [" , "]])
+def test_an_empty_condition_is_no_pass(texts: list[str]) -> None:
+    with pytest.raises(BenchError, match="an empty one"):
+        parse_conditions(texts)
+
+
 def test_a_loss_of_accuracy_is_a_difference_not_a_share() -> None:
     before = made_report(made_row())
     row = made_row()

@@ -78,6 +78,17 @@ def test_a_tar_bomb_is_refused(tmp_path: Path) -> None:
         archives.unpack(path, tmp_path / "out")
 
 
+def test_an_archive_whose_data_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", np.random.default_rng(0).bytes(50_000))
+    data = bytearray(path.read_bytes())
+    data[35:60] = b"\xff" * 25
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="whole and readable"):
+        archives.unpack(path, tmp_path / "out")
+
+
 def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "a.tar"

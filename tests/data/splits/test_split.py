@@ -19,8 +19,35 @@ from cellseg.data.splits.alike import alike_pairs, thumbs_of
 from cellseg.data.splits.borders import borders_of, neighbour_pairs
 from cellseg.data.splits.leaks import Leak, join_groups
 from cellseg.data.splits.split import SplitOptions, check_leaks, split_data
+from cellseg.data.tile import TileOptions, tile_data
 from cellseg.errors import DataError
 from tests.data.made import load, save, scene
+
+
+def test_tiles_of_one_image_stay_together(tmp_path: Path) -> None:
+    for index in range(5):
+        image = np.zeros((128, 128, 3), np.uint8)
+        for y, x in ((20, 20), (20, 90), (90, 20), (90, 90)):
+            image[y : y + 10, x : x + 10 + index] = 200
+        write_set(tmp_path / "in", {f"i{index}": image})
+    tile_data(tmp_path / "in", tmp_path / "tiles", TileOptions(tile_px=64))
+    alone = SplitOptions(seed=3, join_leaks=False)
+    assert not split_data(tmp_path / "tiles", tmp_path / "out", alone).warnings
+    places: dict[str, set[str]] = {}
+    with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            places.setdefault(row["parent"], set()).add(row["split"])
+    assert len(places) == 5
+    assert all(len(found) == 1 for found in places.values())
+
+
+def test_tiles_of_too_few_images_are_divided_and_that_is_said(tmp_path: Path) -> None:
+    image = np.zeros((64, 256, 3), np.uint8)
+    image[20:40, ::32] = 200
+    write_set(tmp_path / "in", {"only": image})
+    tile_data(tmp_path / "in", tmp_path / "tiles", TileOptions(tile_px=64))
+    report = split_data(tmp_path / "tiles", tmp_path / "out", SplitOptions(join_leaks=False))
+    assert any("tiles of 'only' lie in several splits" in text for text in report.warnings)
 
 
 def write_set(root: Path, images: dict[str, np.ndarray]) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
+from http.client import BadStatusLine, InvalidURL
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from cellseg.errors import RuleError
 from cellseg.live.events.engine import EventEngine, LiveEvent
 from cellseg.live.events.mda import MdaQueue
 from cellseg.live.events.rules import read_rules, rules_from
+from cellseg.live.events.webhook import Webhook
 
 NAMES = ("healthy", "infected")
 
@@ -101,6 +104,25 @@ def test_a_dead_webhook_stops_nothing(result_of: Any, caplog: pytest.LogCaptureF
     assert caplog.text.count("webhook http://127.0.0.1:9/x") == 1
 
 
+def test_an_answer_that_is_no_http_ends_no_other_webhook(
+    result_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([BadStatusLine("garbage"), InvalidURL("a space")])
+
+    def urlopen(*_: Any, **__: Any) -> Any:
+        error = next(answers, None)
+        if error is not None:
+            raise error
+        return nullcontext()
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    hooks = Webhook()
+    for _ in range(3):
+        hooks.post("http://127.0.0.1/x", {})
+    hooks.close()
+    assert (hooks.sent, hooks.failed) == (1, 2)
+
+
 def test_cells_to_image_again_become_an_acquisition(result_of: Any) -> None:
     pytest.importorskip("useq")
     engine, _ = engine_for({"name": "again", "when": "area_um2 > 300", "reimage": True})
@@ -124,6 +146,8 @@ def test_cells_to_image_again_become_an_acquisition(result_of: Any) -> None:
         ("[[rule]]\nwhen = 'cels > 1'\n", "cels", "cells"),
         ("[[rule]]\nwhen = 3\n", "must be a str", None),
         ("[[rule]]\nwhen = 'cells > 1'\nwebhook = 'ftp://x'\n", "http address", None),
+        ("[[rule]]\nwhen = 'cells > 1'\nwebhook = 'http://[x'\n", "http address", None),
+        ("[[rule]]\nwhen = 'cells > 1'\nwebhook = 'http://x/a b'\n", "http address", "%20"),
         ("[rule]\nwhen = 'cells > 1'\n", "at least one", "two brackets"),
         ("[[rule]\n", "must be TOML", None),
         (None, "must be there", None),

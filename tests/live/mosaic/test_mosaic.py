@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 from pathlib import Path
 from threading import Event
@@ -12,13 +14,15 @@ import pytest
 import tifffile
 
 from cellseg import LiveSession
-from cellseg.errors import StoreError
+from cellseg.errors import SlideError, StoreError
 from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.frame_cells import CELL_DTYPE
+from cellseg.live.mosaic.kept import KeptFrames
 from cellseg.live.mosaic.ledger import CellLedger
 from cellseg.live.mosaic.mosaic import Mosaic
 from cellseg.live.mosaic.scan import Scan
 from cellseg.live.mosaic.write import write_mosaic
+from cellseg.live.run import LiveOptions, LiveRun
 from cellseg.live.sources.recording import RecordingSource
 from cellseg.live.sources.slide_camera import SlideCamera, SlideCameraOptions
 from cellseg.runtime.infer import infer_slide
@@ -189,6 +193,43 @@ def test_what_a_killed_scan_kept_is_played_again_and_never_overwritten(tmp_path:
         np.testing.assert_array_equal(before.array, after.array)
         assert before.meta.stage_xyz_um == after.meta.stage_xyz_um
         assert before.meta.frame_id == after.meta.frame_id
+
+
+def test_a_full_disk_ends_the_mosaic_and_not_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera, keep = play(), KeptFrames.keep
+
+    def fails(kept: KeptFrames, frame: Frame) -> Path:
+        if frame.meta.frame_id >= 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return keep(kept, frame)
+
+    monkeypatch.setattr(KeptFrames, "keep", fails)
+    mosaic = mosaic_of(camera, tmp_path / "x.ome.tif")  # many more than may wait
+    with pytest.raises(StoreError, match="No space left"):
+        mosaic.finish()
+    assert mosaic.left_out == len(camera.path_yx) - 2
+    assert len(list(RecordingSource(tmp_path).frames(Event()))) == 2
+
+
+def test_a_source_that_fails_leaves_the_frames_before_it(tmp_path: Path) -> None:
+    class Failing(SlideCamera):
+        def frames(self, stop: Event) -> Any:
+            yield from itertools.islice(super().frames(stop), 3)
+            raise SlideError("the stage is stuck")
+
+    known = SlideCameraOptions((256, 256), overlap=0.15)
+    camera = Failing(ArraySlide(PICTURE, 0.5, path="s.png"), known)
+    model, options = options_for(tmp_path), LiveOptions(out=tmp_path / "out")
+    chosen = {"engine": model.engine, "precision": model.precision}
+    with LiveRun(camera, False, options, model.model, **chosen) as run:
+        run.start()
+        assert run.wait(60)
+        with pytest.raises(SlideError, match="stuck"):
+            run.finish()
+    (kept,) = (tmp_path / "out").iterdir()
+    assert len(list(RecordingSource(kept).frames(Event()))) == 3
 
 
 def test_a_scan_never_overwrites_a_result(tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_frames_come_in_order_until_the_camera_program_is_done(name: str) -> Non
     assert (source.missed, source.torn) == (0, 0)
 
 
+def test_a_size_of_pixel_that_comes_later_is_told(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for given, told in ((None, 1), (0.5, 0)):
+        caplog.clear()
+        with RingWriter(name, 8, BYTES) as ring:
+            source = RingSource(name, mpp=given)
+            for value in range(3):
+                ring.publish(image(value), mpp=0.25)
+        assert len(list(source.frames(Event()))) == 3
+        assert source.mpp == given
+        assert caplog.text.count("frames state 0.25 µm a pixel") == told
+        source.close()
+
+
 def test_a_reader_that_comes_late_begins_with_the_newest_frame(name: str) -> None:
     with RingWriter(name, 8, BYTES) as ring:
         for value in range(5):

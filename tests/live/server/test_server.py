@@ -36,6 +36,10 @@ def test_without_the_token_there_is_nothing(
     assert answer.json["hint"]
 
 
+def test_a_token_of_any_bytes_is_a_wrong_one(server: LocalServer) -> None:
+    assert ask(server, "/api/state", token=None, Authorization="Bearer \xff").status == 403
+
+
 def test_actions_need_the_token_too(server: LocalServer, session: FakeSession) -> None:
     assert ask(server, "/api/stop", b"", token="wrong").status == 403
     assert session.state == "running"

@@ -78,6 +78,14 @@ def test_a_file_that_never_can_be_read_is_passed_over(
     assert "a.png: passed over" in caplog.text
 
 
+def test_a_folder_that_goes_away_ends_the_frames_with_a_word(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    frames = FolderSource(tmp_path / "x").frames(Event())
+    (tmp_path / "x").rmdir()
+    with pytest.raises(SourceError, match="must stay there"):
+        next(frames)
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         FolderSource(tmp_path / "nowhere")

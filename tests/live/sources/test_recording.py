@@ -55,6 +55,15 @@ def test_a_frame_that_is_gone_or_damaged_is_passed_over(
     assert source.passed_over == 1
 
 
+def test_lines_that_tell_of_no_frame_are_passed_over(recording: tuple[Path, list[Frame]]) -> None:
+    folder, _ = recording
+    lines = folder / "recording" / "frames.jsonl"
+    first, *others = lines.read_text().splitlines()
+    strange = ["{", "[1]", "3", '{"id": 4}', '{"id": 4, "frame": "x", "stage_xyz_um": [1]}']
+    lines.write_text("\n".join([first, *strange, *others]) + "\n")
+    assert [frame.meta.frame_id for frame in RecordingSource(folder).frames(Event())] == [7, 9]
+
+
 def test_a_recording_waits_unless_it_is_played_at_a_rate() -> None:
     assert not is_camera("recording:x")
     assert is_camera("recording:x", rate=5)

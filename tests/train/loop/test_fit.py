@@ -196,6 +196,16 @@ def test_a_run_can_be_made_longer_and_its_schedule_ends_there(discs: Path, tmp_p
     assert float(optimizer.learning_rate) < longer.fit.learning_rate / 20
 
 
+def test_an_epoch_that_a_kill_left_half_written_comes_once(discs: Path, tmp_path: Path) -> None:
+    train(tiny(), discs, tmp_path)
+    path = tmp_path / "metrics.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *rows, rows[-1].replace("2,", "3,", 1)]) + "\n")
+    longer = tiny().model_copy(update={"fit": tiny().fit.model_copy(update={"epochs": 3})})
+    train(longer, discs, tmp_path, resume=True)
+    assert column(tmp_path, "epoch") == [1, 2, 3]
+
+
 def test_a_used_folder_is_not_overwritten(discs: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(RecipeError, match="used once") as caught:

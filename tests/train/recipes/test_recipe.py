@@ -66,6 +66,14 @@ def test_crops_that_the_network_cannot_halve_are_refused(tmp_path: Path) -> None
         load_recipe(path)
 
 
+def test_numbered_objects_lie_in_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    folders = '[sources.train]\nimages = "a"\nmasks = "b"\n'
+    path.write_text(MINIMAL.replace('path = "a"\n', folders))
+    with pytest.raises(RecipeError, match="sources need a path"):
+        load_recipe(path)
+
+
 def test_images_without_numbered_objects_cannot_be_drawn_by_them(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(MINIMAL + 'draw = "by-objects"\n[target]\nkind = "classes"\n')
