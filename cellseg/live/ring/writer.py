@@ -165,9 +165,10 @@ class RingWriter:
         self, shape: tuple[int, ...], dtype: np.dtype[Any], meta: FrameMeta | None
     ) -> NDArray[Any]:
         """Return a slot's header for a frame without gaps between its rows."""
-        if len(shape) not in (2, 3) or dtype not in _NUMBER_OF_DTYPE or 0 in shape:
+        is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+        if not is_image or dtype not in _NUMBER_OF_DTYPE or 0 in shape:
             raise RingError(
-                "A frame is uint8 or uint16 of shape (H, W) or (H, W, C). "
+                "A frame is uint8 or uint16 of shape (H, W) or (H, W, 1 | 3 | 4). "
                 f"Received: dtype={dtype}, shape={shape}."
             )
         needed = math.prod(shape) * dtype.itemsize

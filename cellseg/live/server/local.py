@@ -73,6 +73,8 @@ class LocalServer:
     ) -> None:
         if not 0 <= port <= 65535:
             raise CellsegError(f"A port lies in 0..65535. Received: port={port}.")
+        if token is not None and not token:
+            raise CellsegError("A token must not be empty: anybody could ask. Received: token=''.")
         self._session, self._segmenter = session, segmenter
         self._scan, self.port = scan, port
         self.token = load_token() if token is None else token

@@ -259,6 +259,7 @@ def test_closing_takes_only_ones_own_ring_away(writer: RingWriter, name: str) ->
     [
         (np.zeros(HW, np.float32), "dtype=float32"),
         (np.zeros((2, 2, 2, 2), np.uint8), "shape=\\(2, 2, 2, 2\\)"),
+        (np.zeros((4, 4, 2), np.uint8), "shape=\\(4, 4, 2\\)"),
         (np.zeros((100, 100), np.uint8), "10000 bytes"),
     ],
 )

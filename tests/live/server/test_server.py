@@ -40,6 +40,11 @@ def test_a_token_of_any_bytes_is_a_wrong_one(server: LocalServer) -> None:
     assert ask(server, "/api/state", token=None, Authorization="Bearer \xff").status == 403
 
 
+def test_an_empty_token_is_none() -> None:
+    with pytest.raises(CellsegError, match="must not be empty"):
+        LocalServer(token="")
+
+
 def test_actions_need_the_token_too(server: LocalServer, session: FakeSession) -> None:
     assert ask(server, "/api/stop", b"", token="wrong").status == 403
     assert session.state == "running"
