@@ -129,6 +129,15 @@ def test_wrong_input_is_one_clear_line(words: tuple[str, ...], code: int, said: 
     assert not Path("never-written").exists()
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    result = bench("--model", "absent.cellseg", "-o", tmp_path / "file" / "today")
+    assert result.exit_code == 1
+    assert "a folder that can be written" in result.stderr.replace("\n", " ")
+
+
 def test_a_matrix_is_measured_into_three_files(tmp_path: Path) -> None:
     make_bundle(tmp_path / "tiny.cellseg")
     words = ["--model", "tiny.cellseg", "--engine", "onnxruntime", "--tile", "64", "--rounds", "1"]

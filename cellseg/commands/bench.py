@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from cellseg.commands import bench_options as own
 from cellseg.commands import options as opt
 from cellseg.commands.common import print_json, reports_errors
 from cellseg.errors import BenchError
+from cellseg.runtime.writers.atomic import can_be_made
 
 if TYPE_CHECKING:
     from cellseg.bench.options import BenchOptions
@@ -208,7 +208,7 @@ def _measure(options: BenchOptions, out: Path, as_json: bool) -> None:
     from cellseg.bench.rounds.runner import run_bench
     from cellseg.console import BenchDisplay, stderr
 
-    _folder_of(out)  # before the hours, not after them
+    _check_folder(out)  # before the hours, not after them
     with BenchDisplay(stderr()) as display:
         found = run_bench(options, display)
     written = _write(found, out)
@@ -224,28 +224,24 @@ def _all_or(names: tuple[str, ...]) -> tuple[str, ...]:
     return () if names == ("all",) else names
 
 
-def _folder_of(out: Path) -> Path:
-    """Make the folder that reports go to."""
-    folder = out.parent if out.suffix == ".json" else out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BenchError(
-            "Reports are written to a folder that can be made. "
-            f"Received: {folder} ({error.strerror}).",
-            hint="Choose another place with -o.",
-        ) from error
-    if not os.access(folder, os.W_OK):
+def _check_folder(out: Path) -> None:
+    """Refuse a place that no report can be written to."""
+    folder = _folder_of(out)
+    if not can_be_made(folder):
         raise BenchError(
             f"Reports are written to a folder that can be written. Received: {folder}.",
             hint="Choose another place with -o.",
         )
-    return folder
+
+
+def _folder_of(out: Path) -> Path:
+    return out.parent if out.suffix == ".json" else out
 
 
 def _write(found: Report, out: Path) -> list[Path]:
     """Write all three forms; the JSON first, since it holds everything."""
     folder, stem = _folder_of(out), out.stem if out.suffix == ".json" else "bench"
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.json"
     path.write_text(found.to_json(), encoding="utf-8")
     return [path, *_write_pages(found, folder, stem)]

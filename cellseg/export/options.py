@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
 from cellseg.runtime.bundles.bundle import is_bundle_file
 from cellseg.runtime.slides.readers import missing_file
+from cellseg.runtime.writers.atomic import can_be_made
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,10 +188,9 @@ def _check_output(path: Path) -> None:
             f"Of existing files only bundles are replaced. Received: output={path}, which is none.",
             hint="Choose another name with -o, such as model.cellseg.",
         )
-    place = next(parent for parent in path.absolute().parents if parent.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
+    if not can_be_made(path.absolute().parent):
         raise ExportError(
-            f"A bundle is written to a folder that can be written. Received: {place}.",
+            f"A bundle is written to a folder that can be written. Received: {path.parent}.",
             hint="Choose another folder with -o.",
         )
 

@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["PARTIAL_PREFIX", "replacing"]
+__all__ = ["PARTIAL_PREFIX", "can_be_made", "replacing"]
 
 PARTIAL_PREFIX = ".part-"
 """How names of what is not complete yet begin."""
+
+
+def can_be_made(folder: Path) -> bool:
+    """Say whether files could be written to a folder, which need not be there yet."""
+    whole = folder.absolute()
+    place = next(path for path in (whole, *whole.parents) if path.exists())
+    return place.is_dir() and os.access(place, os.W_OK)
 
 
 @contextmanager
