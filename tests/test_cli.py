@@ -215,3 +215,12 @@ def test_blas_of_our_own_process_has_one_thread_unless_the_user_says_so(
         [sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=environment
     )
     assert answer.stdout.splitlines()[-1] == used
+
+
+def test_help_breaks_lines_at_the_terminals_width_alone() -> None:
+    result = CliRunner().invoke(app, ["infer", "--help"], env={"COLUMNS": "70"})
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    start = next(n for n, line in enumerate(lines) if line.startswith("Nothing needs"))
+    paragraph = lines[start : lines.index("", start)]
+    assert all(len(line) > 45 for line in paragraph[:-1])  # none was broken twice
+    assert "cellseg-cli infer slide.svs" in lines  # examples keep theirs

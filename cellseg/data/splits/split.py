@@ -111,7 +111,7 @@ def split_data(
         _copy(dataset, splits, groups, stage)
     report = _report(dataset, groups, splits, present)
     report.joined = joined
-    report.warnings += _divided(dataset, splits)
+    report.warnings += _divided(_parents(dataset), splits)
     return report
 
 
@@ -160,21 +160,21 @@ def _groups(dataset: Dataset, options: SplitOptions) -> tuple[list[str], list[st
     if options.table is not None:
         rows = read_groups(options.table, stems)
         return [rows[s][0] for s in stems], [rows[s][1] for s in stems]
-    return _parents(dataset) or stems, [""] * len(stems)
+    parents = [parent or stem for parent, stem in zip(_parents(dataset), stems, strict=True)]
+    return parents if len(set(parents)) >= len(SPLITS) else stems, [""] * len(stems)
 
 
 def _parents(dataset: Dataset) -> list[str]:
-    """Image that each was cut from, itself if from none; none where they are too few to divide."""
+    """Image that each was cut from; empty where it is whole, or nobody says."""
     known = read_manifest(dataset.root)
-    found = [known.get(item.stem, {}).get("parent") or item.stem for item in dataset.items]
-    return found if len(set(found)) >= len(SPLITS) else []
+    return [known.get(item.stem, {}).get("parent", "") for item in dataset.items]
 
 
-def _divided(dataset: Dataset, splits: Sequence[str]) -> list[str]:
+def _divided(parents: Sequence[str], splits: Sequence[str]) -> list[str]:
     """Say if tiles of one image lie in several splits."""
-    known, places = read_manifest(dataset.root), dict[str, set[str]]()
-    for item, split in zip(dataset.items, splits, strict=True):
-        if parent := known.get(item.stem, {}).get("parent"):
+    places: dict[str, set[str]] = {}
+    for parent, split in zip(parents, splits, strict=True):
+        if parent:
             places.setdefault(parent, set()).add(split)
     divided = sorted(parent for parent, found in places.items() if len(found) > 1)
     if not divided:

@@ -114,13 +114,15 @@ class Mosaic:
             If a frame could not be kept, as on a full disk.
         """
         self.close()
-        if self._failure is not None:
+        if isinstance(self._failure, OSError):
             raise StoreError(
                 "The frames of a scan are kept on the disk until the mosaic is made. "
                 f"Received: {self._kept.folder} ({self._failure}).",
                 hint="Free some space, or choose another folder with -o; frames kept so far are "
                 f"played again by: cellseg-cli live recording:{self._path.parent}",
             ) from self._failure
+        if self._failure is not None:
+            raise self._failure
         if not self._known:
             return None
         stage = np.array([known.stage_yx for known in self._known], np.float64)

@@ -297,12 +297,14 @@ def _counted_again(
     for start in range(0, len(ys), _BAND_POINTS):
         band = ys[start : start + _BAND_POINTS]
         counts = np.zeros((len(band), len(xs)), np.uint16)
-        for polygon, (left, top, right, bottom) in zip(edges, boxes, strict=True):
+        # There may be a hundred thousand polygons, few of them in a band.
+        for index in np.flatnonzero((boxes[:, 1] <= band[-1]) & (boxes[:, 3] >= band[0])):
+            left, top, right, bottom = boxes[index]
             rows = slice(*np.searchsorted(band, (top, bottom)))
             columns = slice(*np.searchsorted(xs, (left, right)))
             filled = np.empty(counts[rows, columns].shape, np.uint8)
             if filled.size:
-                fill_even_odd(polygon, band[rows], xs[columns], filled)
+                fill_even_odd(edges[index], band[rows], xs[columns], filled)
                 counts[rows, columns] += filled
         again += int(np.maximum(counts, 1).sum(dtype=np.int64)) - counts.size
     return float(again * step**2)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slides.slide import LEAST_MPP, MOST_MPP
+from cellseg.runtime.slides.slide import check_mpp
 
 if TYPE_CHECKING:
     import os
@@ -65,11 +65,8 @@ def open_slide(
         pixel type that cannot be read, has several channels that are not RGB and none is chosen,
         or has no such channel, or ``mpp`` is not positive.
     """
-    if mpp is not None and not LEAST_MPP <= mpp <= MOST_MPP:
-        raise SlideError(
-            f"Microns per pixel must be positive, {LEAST_MPP:g} to {MOST_MPP:g}. "
-            f"Received: mpp={mpp}."
-        )
+    if mpp is not None:
+        check_mpp(mpp)
     where = Path(path)
     try:
         return _open_by_content(where, mpp, channel)

@@ -26,20 +26,18 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Channel
 
 __all__ = [
-    "LEAST_MPP",
-    "MOST_MPP",
     "OTHER_IMAGES",
     "ArraySlide",
     "Level",
     "Slide",
+    "check_mpp",
     "check_window",
     "level_downsample",
     "paste",
     "rgb_from_samples",
 ]
 
-LEAST_MPP, MOST_MPP = 1e-4, 1e6
-"""Microns per pixel that are taken: beyond, resampling weights a billion pixels at once."""
+_LEAST_MPP, _MOST_MPP = 1e-4, 1e6  # what lies beyond is a mistake, and takes minutes to resample
 
 AlphaKind = Literal["straight", "premultiplied", "ignore"]
 
@@ -297,13 +295,18 @@ def _checked_array(image: Any) -> NDArray[Any]:
     return array
 
 
+def check_mpp(*sides_um: float) -> None:
+    """Refuse sizes of a pixel that nothing has: none, and what is no number."""
+    if not all(_LEAST_MPP <= side <= _MOST_MPP for side in sides_um):
+        raise SlideError(
+            f"Microns per pixel must be positive, {_LEAST_MPP:g} to {_MOST_MPP:g}. "
+            f"Received: mpp={', '.join(map(str, sides_um))}."
+        )
+
+
 def _mpp_pair(mpp: float | tuple[float, float] | None) -> tuple[float, float] | None:
     if mpp is None:
         return None
     x, y = mpp if isinstance(mpp, (tuple, list)) else (mpp, mpp)
-    if not all(LEAST_MPP <= side <= MOST_MPP for side in (x, y)):
-        raise SlideError(
-            f"Microns per pixel must be positive, {LEAST_MPP:g} to {MOST_MPP:g}. "
-            f"Received: mpp={mpp}."
-        )
+    check_mpp(x, y)
     return float(x), float(y)

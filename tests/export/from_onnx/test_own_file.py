@@ -342,3 +342,11 @@ def test_command_line_passes_everything_on(tmp_path: Path) -> None:
     manifest = Bundle.open(options.output).manifest
     assert (manifest.mpp, manifest.head.kind) == (0.25, "sigmoid")
     assert [item.name for item in manifest.classes] == list(CLASSES)
+
+
+def test_every_class_has_a_colour_of_its_own(tmp_path: Path) -> None:
+    names = ("background", *(f"class {n}" for n in range(1, 12)))
+    options = replace(written(own_model(channels=12), tmp_path), classes=names)
+    colours = [item.color for item in export_run(options).bundle.manifest.classes]
+    assert len(set(colours)) == 12
+    assert colours[0] == (0, 0, 0)

@@ -105,10 +105,11 @@ def test_a_path_is_no_array_and_the_hint_says_what_reads_it(tmp_path: Path) -> N
 def test_mpp_may_be_one_number_or_two() -> None:
     assert ArraySlide(grey(), 0.5).mpp == (0.5, 0.5)
     assert ArraySlide(grey(), (0.5, 0.25)).mpp == (0.5, 0.25)
+    assert ArraySlide(grey(), np.float32(0.5)).mpp == (0.5, 0.5)
     assert ArraySlide(grey()).mpp is None
 
 
-@pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("mpp", [0.0, -1.0, 1e-9, 1e9, float("nan"), float("inf")])
 def test_mpp_that_is_not_positive_is_refused(mpp: float) -> None:
     with pytest.raises(SlideError, match="must be positive"):
         ArraySlide(grey(), mpp)
