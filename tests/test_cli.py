@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -90,7 +91,7 @@ def test_wrong_usage_exits_with_2(args: tuple[str, ...]) -> None:
         (("inspect", "absent.cellseg"), "name of a shipped model", "Shipped models:"),
         (("inspect", "absent.toml"), "a recipe is a TOML file", "shipped recipes: "),
         (("infer", ".", "--threshold", "1.5"), "A threshold lies between 0 and 1.", None),
-        (("infer", ".", "--mpp", "-1"), "Microns per pixel must be positive.", None),
+        (("infer", ".", "--mpp", "-1"), "Microns per pixel must be positive", None),
         (("infer", ".", "--workers", "0"), "workers must be at least 1.", None),
         (("infer", ".", "--write", "clases"), "Received: write=clases.", "Did you mean 'classes'?"),
         (
@@ -184,6 +185,36 @@ def test_ctrl_c_in_any_command_exits_with_130(monkeypatch: pytest.MonkeyPatch) -
     result = run("doctor")
     assert result.exit_code == 130
     assert result.stderr == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "have room. Received: No space left"),
+        (OSError(errno.ENOSPC, "No space left", "a.md"), "Received: a.md: No space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.md"), "a.md: Permission denied"),
+    ],
+    ids=str,
+)
+def test_what_the_system_refuses_is_an_error_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch, refused: OSError, message: str
+) -> None:
+    def examine() -> None:
+        raise refused
+
+    monkeypatch.setattr("cellseg.runtime.doctor.examine", examine)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_an_error_that_is_not_of_files_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def examine() -> None:
+        raise OSError("of a library")
+
+    monkeypatch.setattr("cellseg.runtime.doctor.examine", examine)
+    assert isinstance(run("doctor").exception, OSError)
 
 
 def test_a_closed_pipe_is_no_traceback(repository: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import json
@@ -39,7 +40,11 @@ __all__ = [
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into ``error:`` and ``hint:`` with exit code 1, and Ctrl-C into 130."""
+    """Turn our errors into ``error:`` and ``hint:`` with exit code 1, and Ctrl-C into 130.
+
+    So are files that the system does not let us read or write, wherever that happens: they are no
+    fault of the program, which a traceback would say.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -48,11 +53,33 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except CellsegError as error:
             print_error(error)
             raise typer.Exit(1) from error
+        except OSError as error:
+            refusal = _refusal_of_system(error)
+            if refusal is None:
+                raise
+            print_error(refusal)
+            raise typer.Exit(1) from error
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
 
     return wrapped
+
+
+def _refusal_of_system(error: OSError) -> CellsegError | None:
+    """Say in our words what the system refused; None where it is not about a file or the disk."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return CellsegError(
+            f"The disk must have room. Received: {where}{error.strerror}.",
+            hint="Free some space and give the same command again.",
+        )
+    if error.filename is None:
+        return None
+    return CellsegError(
+        f"Files must be there and open to you. Received: {error.filename}: {error.strerror}.",
+        hint="Check the name, the disk and its permissions.",
+    )
 
 
 @contextmanager

@@ -140,7 +140,7 @@ async def _grant_wishes(socket: web.WebSocketResponse, watcher: Watcher) -> None
 def _wished_layer(text: str) -> Layer | None:
     try:
         return parse_layer(json.loads(text)["layer"])
-    except (CellsegError, ValueError, KeyError, TypeError):
+    except (CellsegError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

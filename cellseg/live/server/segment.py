@@ -104,7 +104,10 @@ def add_segment_routes(app: web.Application, segmenter: ImageSegmenter) -> None:
 
     async def answer(request: web.Request) -> web.Response:
         wish = Wish.from_request(request.query, request.headers.get("Accept", ""))
-        data = await request.read()
+        try:
+            data = await request.read()
+        except web.RequestPayloadError as error:
+            raise HttpError(400, f"The body must come as its headers say. Received: {error}.") from error
         if not data:
             raise HttpError(
                 400,

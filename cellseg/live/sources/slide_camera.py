@@ -71,6 +71,7 @@ class SlideCameraOptions:
             "lost": 0 <= self.lost < 1,
             "rate": self.rate is None or self.rate > 0,
             "frames": self.frames is None or self.frames >= 1,
+            "seed": self.seed >= 0,
         }
         for name, is_good in checks.items():
             if not is_good:

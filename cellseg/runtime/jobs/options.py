@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from cellseg.errors import CellsegError
 from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, check_names
 from cellseg.runtime.shapes.outlines import DEFAULT_TOLERANCE_PX
+from cellseg.runtime.slides.slide import check_mpp
 from cellseg.runtime.tiles.blend import check_blend
 from cellseg.runtime.tissue.mask import TissueLimits
 from cellseg.runtime.view.fit import FITS
@@ -118,8 +118,8 @@ class InferOptions:
             raise CellsegError(
                 f"A threshold lies between 0 and 1. Received: threshold={self.threshold}."
             )
-        if self.mpp is not None and not (math.isfinite(self.mpp) and self.mpp > 0):
-            raise CellsegError(f"Microns per pixel must be positive. Received: mpp={self.mpp}.")
+        if self.mpp is not None:
+            check_mpp(self.mpp)
         if self.fit not in FITS:
             raise CellsegError(f"fit is one of {', '.join(FITS)}. Received: fit={self.fit}.")
         if self.blur_px < 1 or self.blur_px % 2 == 0:

@@ -94,6 +94,12 @@ def test_bad_input_is_answered_with_what_is_wrong(
     assert "/tmp" not in answer.json["error"]
 
 
+def test_a_body_that_is_not_packed_as_it_says_is_refused(server: LocalServer) -> None:
+    answer = ask(server, "/segment", b"no gzip", content_encoding="gzip")
+    assert answer.status == 400
+    assert "gzip" in answer.json["error"]
+
+
 def test_too_many_pixels_are_refused_before_they_are_decoded(server: LocalServer) -> None:
     answer = ask(server, "/segment", png(np.zeros((8001, 8001), np.uint8)))
     assert answer.status == 413

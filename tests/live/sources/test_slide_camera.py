@@ -105,7 +105,7 @@ def test_stop_ends_the_scan() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"overlap": 0.95}, {"rate": 0.0}, {"lost": 1.0}, {"frames": 0}], ids=str
+    "wrong", [{"overlap": 0.95}, {"rate": 0.0}, {"lost": 1.0}, {"frames": 0}, {"seed": -1}], ids=str
 )
 def test_faults_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     (name,) = wrong
