@@ -142,6 +142,6 @@ def _reduced(array: NDArray[Any], side: int) -> NDArray[Any]:
 
     scale = side / max(array.shape[:2])
     size = tuple(max(1, round(extent * scale)) for extent in array.shape[1::-1])
-    kind = cv2.INTER_AREA if array.ndim == 3 else cv2.INTER_NEAREST
+    kind = cv2.INTER_AREA if array.ndim == 3 else cv2.INTER_NEAREST_EXACT
     plain = array.astype(np.int32) if array.dtype == np.uint32 else array
     return np.asarray(cv2.resize(plain, size, interpolation=kind))

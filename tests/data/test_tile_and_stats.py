@@ -70,6 +70,18 @@ def test_a_reduced_whole_keeps_classes_and_ids(large: Path, tmp_path: Path) -> N
     assert labels.max() == load(large / "train" / "labels" / "a.png").max()
 
 
+def test_a_reduced_label_stays_where_its_image_is(tmp_path: Path) -> None:
+    labels = np.zeros((400, 400), np.uint8)
+    labels[120:280, 80:160] = 1  # edges on the edges of blocks of 8 px
+    save(tmp_path / "in" / "train" / "images" / "a.png", np.dstack([labels * 200] * 3))
+    for kind, value in (("labels", 1), ("masks", 255)):
+        save(tmp_path / "in" / "train" / kind / "a.png", np.roll(labels * value, 3, (0, 1)))
+    tile_data(tmp_path / "in", tmp_path / "out", TileOptions(tile_px=50, reduced=True))
+    found = load(tmp_path / "out" / "train" / "labels" / "a_whole.png")
+    # Three pixels are less than half of eight: what covers the middle of a block has it.
+    assert (found == labels[::8, ::8]).all()
+
+
 def test_a_tile_set_of_nothing_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "in" / "images" / "a.png", scene()[0])
     save(tmp_path / "in" / "masks" / "a.png", np.zeros((64, 64), np.uint8))
