@@ -376,6 +376,25 @@ def test_qupath_annotations_are_cut_into_tiles_at_a_pixel_size(tmp_path: Path) -
     assert mask[35, 25] == 0  # the hole
 
 
+def test_a_qupath_object_of_several_geometries_is_drawn_whole(tmp_path: Path) -> None:
+    import tifffile
+
+    (tmp_path / "in").mkdir()
+    slide = np.full((100, 100, 3), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "in" / "s.tif", slide, photometric="rgb")
+    entry = feature([square(2, 4, 8)], "Tumor")
+    unclosed = {"type": "Polygon", "coordinates": [square(50, 50, 8)[:-1]]}
+    entry["geometry"] = {"type": "GeometryCollection", "geometries": [entry["geometry"], unclosed]}
+    line = entry | {"geometry": {"type": "LineString", "coordinates": [[0, 0], [9, 9]]}}
+    tree = {"type": "FeatureCollection", "features": [entry, line]}
+    (tmp_path / "in" / "s.geojson").write_text(json.dumps(tree))
+    cut = ImportOptions(slides=QuPathOptions(tile_px=128))
+    report = import_data(tmp_path / "in", tmp_path / "out", cut)
+    assert report.classes == {"Tumor": 2 * 64}
+    assert "s.geojson: a polygon is not closed; its ends are joined" in report.notes
+    assert "s.geojson: 1 points or lines have no inside and are left out" in report.notes
+
+
 def test_tiles_of_slides_whose_names_begin_alike_do_not_meet(tmp_path: Path) -> None:
     import tifffile
 

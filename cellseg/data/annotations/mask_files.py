@@ -26,9 +26,10 @@ from cellseg.data.annotations.survey import (
     look_like_instances,
 )
 from cellseg.data.form.pairs import split_of, unique_stems
-from cellseg.data.form.pixels import is_lossy, png_palette, read_image, read_mask
+from cellseg.data.form.pixels import is_lossy, read_image, read_mask
 from cellseg.data.form.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
+from cellseg.runtime.slides.png_palette import png_palette
 from cellseg.runtime.bundles.class_file import MaskClass, find_class_file
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _in_file_order(
     facts: Sequence[MaskFacts], colours: list[tuple[int, int, int]]
 ) -> list[tuple[int, int, int]]:
     """Order foreground colours as a palette PNG lists them, else by value."""
-    table = next(filter(None, (png_palette(item.path) for item in facts)), [])
+    table = next(filter(None, (png_palette(item.path.read_bytes()) for item in facts)), [])
     listed = [c for c in table if c in colours[1:]]
     rest = sorted(c for c in colours[1:] if c not in listed)
     return [colours[0], *dict.fromkeys(listed), *rest]

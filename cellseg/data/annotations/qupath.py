@@ -24,7 +24,7 @@ from cellseg.data.form.pairs import unique_stems
 from cellseg.data.form.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
 from cellseg.runtime.bundles.class_file import MaskClass
-from cellseg.runtime.shapes.geojson import parse_regions
+from cellseg.runtime.shapes.geojson import class_name, parse_regions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -109,7 +109,9 @@ def read_qupath(
             "Tiles overlap by less than their side. "
             f"Received: tile={options.tile_px}, overlap={options.overlap_px}."
         )
-    drawn = {path: items for path, tree in trees.items() if (items := _read_drawn(path, tree))}
+    notes: list[str] = []
+    read = ((path, _read_drawn(path, tree, notes)) for path, tree in trees.items())
+    drawn = {path: items for path, items in read if items}
     if not drawn:
         raise DataError(
             f"Annotations are polygons. Received: none in {', '.join(map(str, trees))}."
@@ -141,7 +143,7 @@ def read_qupath(
             tiles = [tile for owner, tile in work if owner == path]
             yield from _samples(slides[path], stems[keys[path]], drawn[path], tiles, order, options)
 
-    notes = [f"{len(work)} tiles of {options.tile_px} px hold annotations"]
+    notes.insert(0, f"{len(work)} tiles of {options.tile_px} px hold annotations")
     empty = sorted(path.name for path in trees.keys() - drawn.keys())
     notes += [f"no polygon in {name}" for name in empty]
     return Annotated("qupath", classes, len(work), samples, notes)
@@ -257,14 +259,22 @@ def _view(slide: Any, options: QuPathOptions) -> WorkingView:
     return WorkingView(slide, options.mpp)
 
 
-def _read_drawn(path: Path, tree: Any) -> list[_Drawn]:
+def _read_drawn(path: Path, tree: Any, notes: list[str]) -> list[_Drawn]:
+    """Return what a file holds; note what of it is left out or was mended."""
     features = tree["features"] if isinstance(tree, dict) and "features" in tree else tree
     found: list[tuple[dict[str, Any], Any]] = []
+    no_area = 0
     for feature in features if isinstance(features, list) else [features]:
         geometry = feature.get("geometry") or {}
         if geometry.get("type") in ("Polygon", "MultiPolygon", "GeometryCollection"):
-            (region,) = parse_regions(geometry, str(path))[:1]
-            found.append((feature.get("properties") or {}, region.polygons))
+            regions = parse_regions(geometry, str(path))
+            polygons = tuple(rings for region in regions for rings in region.polygons)
+            found.append((feature.get("properties") or {}, polygons))
+            notes += [f"{path.name}: a polygon {text}" for r in regions for text in r.doubts]
+        else:
+            no_area += 1
+    if no_area:
+        notes.append(f"{path.name}: {no_area} points or lines have no inside and are left out")
     by_name = _are_named_by_class([properties for properties, _ in found])
     return [_Drawn(*_class_of(properties, by_name), shape) for properties, shape in found]
 
@@ -282,15 +292,13 @@ def _are_named_by_class(objects: Sequence[dict[str, Any]]) -> bool:
 
 def _class_of(properties: dict[str, Any], by_name: bool) -> tuple[str, tuple[int, int, int] | None]:
     """Class and colour of a QuPath object; one without a class is a cell."""
-    found = properties.get("classification") or {}
-    found = {"name": found} if isinstance(found, str) else found
+    found = properties.get("classification")
+    found = found if isinstance(found, dict) else {}
     color = found.get("color") or properties.get("color")
     if isinstance(found.get("colorRGB"), int):  # older versions: a signed 32-bit number
         packed = found["colorRGB"]
         color = [packed >> 16 & 255, packed >> 8 & 255, packed & 255]
-    names = found.get("names")  # of a derived class, as "Tumor: Positive"
-    joined = ": ".join(map(str, names)) if isinstance(names, list) else ""
-    name = str(found.get("name") or joined or (by_name and properties.get("name")) or "cell")
+    name = str(class_name(properties) or (by_name and properties.get("name")) or "cell")
     if not isinstance(color, list) or len(color) != 3:
         return name, None
     red, green, blue = (int(value) for value in color)

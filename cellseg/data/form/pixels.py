@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_upright", "is_lossy", "png_palette", "read_image", "read_mask"]
-
-_PNG = b"\x89PNG\r\n\x1a\n"
+__all__ = ["check_upright", "is_lossy", "read_image", "read_mask"]
 
 
 def read_image(path: Path) -> NDArray[Any]:
@@ -91,21 +88,6 @@ def is_lossy(path: Path) -> bool:
     """Tell a JPEG, whatever its suffix says."""
     with path.open("rb") as file:
         return file.read(3) == b"\xff\xd8\xff"
-
-
-def png_palette(path: Path) -> list[tuple[int, int, int]] | None:
-    """Colours of a palette PNG in order of their index; None for other files."""
-    data = path.read_bytes()
-    if not data.startswith(_PNG) or data[25:26] != b"\x03":
-        return None
-    place = len(_PNG)
-    while place + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[place : place + 8])
-        if kind == b"PLTE":
-            table = data[place + 8 : place + 8 + length]
-            return [(table[i], table[i + 1], table[i + 2]) for i in range(0, length - 2, 3)]
-        place += 12 + length
-    return None
 
 
 def _read_tiff(path: Path) -> NDArray[Any] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.slides.png_palette import palette_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,13 +64,14 @@ def pair_label_images(predicted: Path, truth: Path) -> list[LabelPair]:
     Parameters
     ----------
     predicted, truth : Path
-        Folders, see `find_label_images`; or a file each.
+        Folders, see `find_label_images`; or a file each, or what ``infer`` made of one input each.
 
     Raises
     ------
     DataError
         If there are none, or a true one has no counterpart: leaving it out would flatter.
     """
+    predicted, truth = _result_or_itself(predicted), _result_or_itself(truth)
     if predicted.is_file() and truth.is_file():
         return [LabelPair(_stem(truth), predicted, truth)]
     found, wanted = find_label_images(predicted), find_label_images(truth)
@@ -91,7 +93,7 @@ def pair_label_images(predicted: Path, truth: Path) -> list[LabelPair]:
 def find_label_images(folder: Path) -> dict[str, Path]:
     """Return the label images of a folder by their names without suffix.
 
-    Taken are, whichever come first: files in it, folders in it that hold ``labels.ome.tif``,
+    Taken are, whichever come first: its ``labels.ome.tif``, files in it, folders in it that hold ``labels.ome.tif``,
     files in its folder ``labels``.
 
     Raises
@@ -99,6 +101,8 @@ def find_label_images(folder: Path) -> dict[str, Path]:
     DataError
         If there are none, or two have one name.
     """
+    if (result := _result_or_itself(folder)).is_file():
+        return {_stem(result): result}
     if not folder.is_dir():
         raise DataError(f"Label images lie in a folder. Received: no folder {folder}.")
     found = sorted(_files(folder)) or [
@@ -133,7 +137,13 @@ def read_label_image(path: Path) -> NDArray[Any]:
     if labels.ndim != 2:
         raise DataError(
             "A label image has one channel: the number of the object at each pixel. "
-            f"Received: shape={labels.shape} for {path}."
+            f"Received: shape={labels.shape} for {path}.",
+            hint="Save numbers as a grey image of 8, 16 or 32 bits, not their colours.",
+        )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError(
+            "The values of a label image are whole numbers from 0 on. "
+            f"Received: {labels.dtype} with values that are no numbers for {path}."
         )
     whole = labels if labels.dtype.kind == "u" else labels.astype(np.int64)
     if labels.dtype.kind != "u" and (not np.array_equal(whole, labels) or whole.min(initial=0) < 0):
@@ -158,12 +168,14 @@ def _plane(labels: NDArray[Any]) -> NDArray[Any]:
 def _decoded(path: Path) -> NDArray[Any]:
     try:
         return np.asarray(_decode(path))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise DataError(f"A label image can be decoded. Received: {path}: {error}.") from error
 
 
 def _decode(path: Path) -> Any:
     suffix = path.suffix.lower()
+    if not path.stat().st_size:
+        raise ValueError("the file is empty")
     if suffix == ".npy":
         return np.load(path, allow_pickle=False)
     if suffix in (".tif", ".tiff"):
@@ -175,7 +187,10 @@ def _decode(path: Path) -> Any:
             raise ValueError(str(error)) from error
     import cv2
 
-    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    found = palette_numbers(data)
+    if found is None:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise ValueError("no image")
     return found
@@ -194,6 +209,12 @@ def _warn_of_mask(path: Path, labels: NDArray[Any]) -> None:
             "%s holds one number, %d, in %d pieces: they count as one object. Is it a mask?",
             path, top, pieces,
         )  # fmt: skip
+
+
+def _result_or_itself(place: Path) -> Path:
+    """Return the label image of a folder that `infer` made of one input; its other maps are none."""
+    result = place / _RESULT
+    return result if result.is_file() else place
 
 
 def _files(folder: Path) -> Iterator[Path]:

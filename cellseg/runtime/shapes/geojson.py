@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Region", "parse_regions", "read_regions"]
+__all__ = ["Region", "class_name", "parse_regions", "read_regions"]
 
 _LOG = logging.getLogger(__name__)
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -221,10 +221,22 @@ def _regions(value: Any, name: str | None, others: list[str], depth: int) -> Ite
         raise RegionError(f"type {kind!r} is not one of GeoJSON's.")
 
 
+def class_name(properties: dict[str, Any]) -> str | None:
+    """Return the class of a QuPath object, in whichever of its forms; None without one.
+
+    A classification is an object with a ``name``, or, of a derived class, with ``names`` that are
+    joined as QuPath shows them (``Tumor: Positive``), or plain text.
+    """
+    found = properties.get("classification")
+    if isinstance(found, dict):
+        names = found.get("names")
+        joined = ": ".join(map(str, names)) if isinstance(names, list) else ""
+        found = found.get("name") or joined
+    return str(found) if found else None
+
+
 def _name(properties: dict[str, Any]) -> str | None:
-    classified = properties.get("classification")
-    of_class = classified.get("name") if isinstance(classified, dict) else None
-    found = properties.get("name") or of_class
+    found = properties.get("name") or class_name(properties)
     return None if found is None else str(found)
 
 

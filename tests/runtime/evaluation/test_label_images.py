@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -50,17 +52,45 @@ def test_grey_saved_as_colour_is_read_and_true_colour_refused(tmp_path: Path) ->
         read_label_image(save(tmp_path / "b.png", grey, np.uint8))
 
 
-@pytest.mark.parametrize("labels", [LABELS - 1, LABELS / 2], ids=["negative", "halves"])
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS - 1, LABELS / 2, np.where(LABELS, np.nan, 1.0)],
+    ids=["negative", "halves", "nan"],
+)
 def test_what_numbers_no_object_is_refused(tmp_path: Path, labels: np.ndarray) -> None:
     with pytest.raises(DataError, match="whole numbers from 0 on"):
         read_label_image(save(tmp_path / "a.npy", labels, labels.dtype.type))
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"no image", b""], ids=["text", "empty"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     for name in ("a.png", "a.tif", "a.npy"):
-        (tmp_path / name).write_bytes(b"no image")
+        (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             read_label_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_numbers_behind_a_palette_count_not_its_colours(tmp_path: Path, bits: int) -> None:
+    labels = np.arange(24).reshape(3, 8) % 2**bits
+    palette = [9, 9, 9] * 2 + [200, 30, 30] * (2**bits - 2)  # numbers share colours
+    path = tmp_path / "a.png"
+    path.write_bytes(palette_png(labels, palette, bits))
+    assert np.array_equal(read_label_image(path), labels)
+
+
+def palette_png(labels: np.ndarray, palette: list[int], bits: int) -> bytes:
+    rows = [np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :] for row in labels]
+    lines = b"".join(b"\0" + np.packbits(row.reshape(-1)).tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], bits, 3, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, content in (
+        (b"IHDR", head), (b"PLTE", bytes(palette)), (b"tRNS", b"\0"),
+        (b"IDAT", zlib.compress(lines)), (b"IEND", b""),
+    ):  # fmt: skip
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        data += struct.pack(">I", len(content)) + kind + content + crc
+    return data
 
 
 def test_a_mask_of_many_cells_is_warned_of(
@@ -117,3 +147,13 @@ def test_an_empty_folder_none_at_all_and_one_name_twice_are_refused(tmp_path: Pa
     save(tmp_path / "a.tif")
     with pytest.raises(DataError, match="differ in name"):
         find_label_images(tmp_path)
+
+
+def test_folders_of_one_result_each_are_compared_by_their_label_images(tmp_path: Path) -> None:
+    for run in ("before", "after"):
+        for name in ("labels.ome.tif", "classes.ome.tif", "density.ome.tif", "density.png"):
+            save(tmp_path / run / name, dtype=np.uint16)
+    (pair,) = pair_label_images(tmp_path / "before", tmp_path / "after")
+    assert (pair.predicted.name, pair.truth.name) == ("labels.ome.tif", "labels.ome.tif")
+    (pair,) = pair_label_images(tmp_path / "before", tmp_path / "after" / "labels.ome.tif")
+    assert pair.predicted.parent.name == "before"

@@ -60,10 +60,13 @@ def test_names_are_the_objects_own_or_their_class(tmp_path: Path) -> None:
         feature(MULTI, name="rim", classification={"name": "Tumor"}),
         feature(POLYGON, classification={"name": "Stroma", "color": [1, 2, 3]}),
         feature(POLYGON),
+        feature(POLYGON, classification={"names": ["Tumor", "Positive"], "color": [1, 2, 3]}),
+        feature(POLYGON, classification="Necrosis"),
     ]
     regions = read_regions(written(tmp_path / "r.json", value))
-    assert [region.name for region in regions] == ["rim", "Stroma", None]
-    assert [len(region.polygons) for region in regions] == [2, 1, 1]
+    names = [region.name for region in regions]
+    assert names == ["rim", "Stroma", None, "Tumor: Positive", "Necrosis"]
+    assert [len(region.polygons) for region in regions] == [2, 1, 1, 1, 1]
     assert regions[0].l0_area_px == 100 + 27.5
 
 
