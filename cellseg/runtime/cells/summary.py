@@ -163,8 +163,9 @@ def _of_regions(job: Job, by_roi: NDArray[np.int64]) -> list[dict[str, Any]]:
     if job.roi is None:
         return []
     found = []
-    for index, (region, by_class) in enumerate(zip(job.roi.regions, by_roi, strict=True)):
-        area_mm2 = None if job.slide.mpp is None else region.l0_area_px * _px_mm2(job.slide.mpp)
+    each = zip(job.roi.regions, job.roi.l0_areas_px, by_roi, strict=True)
+    for index, (region, l0_area_px, by_class) in enumerate(each):
+        area_mm2 = None if job.slide.mpp is None else l0_area_px * _px_mm2(job.slide.mpp)
         counted = _counted(by_class, job.class_names, area_mm2)
         counts = {name: facts["count"] for name, facts in counted["classes"].items()}
         fractions = {name: facts["fraction"] for name, facts in counted["classes"].items()}

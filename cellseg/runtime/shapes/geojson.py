@@ -61,7 +61,7 @@ class Region:
 
     @property
     def l0_area_px(self) -> float:
-        """Area in level-0 pixels: outlines less their holes."""
+        """Area in level-0 pixels: outlines less their holes, as if nothing overlapped."""
         some = [rings for rings in self.polygons if rings]
         if self.crosses:
             return sum(_even_odd_area(rings) for rings in some)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from cellseg.errors import RegionError
+from cellseg.runtime.shapes.areas import find_overlaps
 from cellseg.runtime.shapes.geojson import read_regions
 from cellseg.runtime.shapes.outlines import edges_of
 
@@ -39,8 +40,8 @@ REACH_OF_CELLS_PX = 128
 
 _LOG = logging.getLogger(__name__)
 _LEAST_PX = 1.0
-_MOST_POINTS = 4096
-_BAND_POINTS = 256
+_LEAST_OVERLAP_PX = 16.0
+_BAND_PX = 256
 _BESIDE_PX = 2.0  # what is drawn along the border may lie a little beside it
 
 
@@ -58,8 +59,10 @@ class Roi:
         Edges of each polygon, holes included: x0, y0, x1, y1 with y0 <= y1.
     boxes : float64, shape (p, 4)
         Least and largest x and y of each polygon: left, top, right, bottom.
+    l0_areas_px : tuple of float
+        Area of each region in level-0 pixels, as far as it lies on the slide.
     l0_area_px : float
-        Area of the union in level-0 pixels, as far as it lies on the slide.
+        Area of their union.
     reach_px : int
         How far beyond the regions, along y and x, the model is run and maps are kept.
     """
@@ -68,6 +71,7 @@ class Roi:
     regions: tuple[Region, ...]
     edges: tuple[NDArray[np.float64], ...]
     boxes: NDArray[np.float64]
+    l0_areas_px: tuple[float, ...]
     l0_area_px: float
     reach_px: int = 0
 
@@ -104,12 +108,22 @@ class Roi:
         edges = tuple(
             np.concatenate([edges_of(ring / l0_per_wl) for ring in polygon]) for polygon in rings
         )
-        boxes = np.array([(*polygon[0].min(axis=0), *polygon[0].max(axis=0)) for polygon in rings])
+        # Of all rings: a hole that reaches out of its outline encloses what lies in it alone.
+        points = (np.concatenate(polygon) for polygon in rings)
+        boxes = np.array([(*each.min(axis=0), *each.max(axis=0)) for each in points])
         height, width = (side * l0_per_wl for side in wl_hw)
-        kept = tuple(region.within(width, height) for region in regions)
-        twice = _counted_again(edges, boxes / l0_per_wl, wl_hw) * l0_per_wl**2
-        area = sum(region.l0_area_px for region in kept) - twice
-        roi = cls(path, kept, edges, boxes / l0_per_wl, area, reach_px)
+        twice = find_overlaps(regions, l0_per_wl, wl_hw)
+        kept = tuple(
+            _doubted(region, *doubled).within(width, height)
+            for region, *doubled in zip(regions, twice.of_rings, twice.of_parts, strict=True)
+        )
+        doubled = (twice.of_rings + twice.of_parts) * l0_per_wl**2
+        areas = tuple(
+            max(0.0, region.l0_area_px - float(less))
+            for region, less in zip(kept, doubled, strict=True)
+        )
+        area = max(0.0, sum(areas) - twice.of_regions * l0_per_wl**2)
+        roi = cls(path, kept, edges, boxes / l0_per_wl, areas, area, reach_px)
         roi._check_inside(wl_hw, boxes, l0_per_wl)
         return roi
 
@@ -178,21 +192,44 @@ class Roi:
 
     def inside(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
         """Return which pixels of a window of the working level lie in a region, shape ``hw``."""
+        return self.at(np.arange(y0, y0 + hw[0]) + 0.5, np.arange(x0, x0 + hw[1]) + 0.5)
+
+    def at(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which points of a grid on the working level lie in a region.
+
+        Parameters
+        ----------
+        ys, xs : float64, shapes (h,) and (w,)
+            Ascending; at least one each.
+
+        Returns
+        -------
+        bool, shape (h, w)
+        """
         from cellseg.runtime.kernels.polygon import fill_even_odd
 
-        found = np.zeros(hw, np.uint8)
-        for index in self._polygons_in(y0, x0, hw):
-            left, top, right, bottom = self.boxes[index]
-            rows = slice(max(0, int(top) - y0), max(0, min(hw[0], int(bottom) + 1 - y0)))
-            columns = slice(max(0, int(left) - x0), max(0, min(hw[1], int(right) + 1 - x0)))
+        found = np.zeros((len(ys), len(xs)), np.uint8)
+        left, top, right, bottom = self.boxes.T
+        meets = (left <= xs[-1]) & (right > xs[0]) & (top <= ys[-1]) & (bottom > ys[0])
+        for index in np.flatnonzero(meets).tolist():
+            rows = slice(*np.searchsorted(ys, (top[index], bottom[index])))
+            columns = slice(*np.searchsorted(xs, (left[index], right[index])))
             part = found[rows, columns]
             if part.size:
-                ys = np.arange(y0 + rows.start, y0 + rows.stop) + 0.5
-                xs = np.arange(x0 + columns.start, x0 + columns.stop) + 0.5
                 filled = np.empty(part.shape, np.uint8)
-                fill_even_odd(self.edges[index], ys, xs, filled)
+                fill_even_odd(self.edges[index], ys[rows], xs[columns], filled)
                 part |= filled
         return found.view(bool)
+
+    def count_px(self, wl_hw: tuple[int, int]) -> int:
+        """Count the pixels of a working level of that size which lie in a region."""
+        left, top, right, bottom = self.boxes.T
+        y0, x0 = max(0, int(top.min())), max(0, int(left.min()))
+        y1, x1 = min(wl_hw[0], int(bottom.max()) + 1), min(wl_hw[1], int(right.max()) + 1)
+        return sum(
+            int(np.count_nonzero(self.inside(y, x0, (min(_BAND_PX, y1 - y), x1 - x0))))
+            for y in range(y0, y1, _BAND_PX)
+        )
 
     def holds(
         self, ys: NDArray[np.float64], xs: NDArray[np.float64]
@@ -242,11 +279,6 @@ class Roi:
         if not kept.all():
             plane[~kept] = 0
 
-    def _polygons_in(self, y0: int, x0: int, hw: tuple[int, int]) -> Iterator[int]:
-        left, top, right, bottom = self.boxes.T
-        meets = (left < x0 + hw[1]) & (right > x0) & (top < y0 + hw[0]) & (bottom > y0)
-        yield from np.flatnonzero(meets).tolist()
-
     def _check_inside(
         self, wl_hw: tuple[int, int], l0_boxes: NDArray[np.float64], l0_per_wl: float
     ) -> None:
@@ -277,37 +309,17 @@ class Roi:
             )
 
 
-def _counted_again(
-    edges: Sequence[NDArray[np.float64]], boxes: NDArray[np.float64], wl_hw: tuple[int, int]
-) -> float:
-    """Return by how much areas added up exceed the area of the union, in pixels.
-
-    Looked for on a grid of points, as fine as the pixels or of `_MOST_POINTS` along the longer
-    side: 0 for polygons that lie apart or share an edge.
-    """
-    from cellseg.runtime.kernels.polygon import fill_even_odd
-
-    if len(edges) < 2:
-        return 0.0
-    low = np.maximum(np.floor(boxes[:, :2].min(axis=0)), 0)
-    high = np.minimum(np.ceil(boxes[:, 2:].max(axis=0)), wl_hw[::-1])
-    step = max(1, int(np.ceil((high - low).max() / _MOST_POINTS)))
-    xs, ys = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
-    again = 0
-    for start in range(0, len(ys), _BAND_POINTS):
-        band = ys[start : start + _BAND_POINTS]
-        counts = np.zeros((len(band), len(xs)), np.uint16)
-        # There may be a hundred thousand polygons, few of them in a band.
-        for index in np.flatnonzero((boxes[:, 1] <= band[-1]) & (boxes[:, 3] >= band[0])):
-            left, top, right, bottom = boxes[index]
-            rows = slice(*np.searchsorted(band, (top, bottom)))
-            columns = slice(*np.searchsorted(xs, (left, right)))
-            filled = np.empty(counts[rows, columns].shape, np.uint8)
-            if filled.size:
-                fill_even_odd(edges[index], band[rows], xs[columns], filled)
-                counts[rows, columns] += filled
-        again += int(np.maximum(counts, 1).sum(dtype=np.int64)) - counts.size
-    return float(again * step**2)
+def _doubted(region: Region, of_rings: float, of_parts: float) -> Region:
+    """Note what of a region overlaps; a point or two on the grid is no overlap."""
+    doubts = []
+    if abs(of_rings) > _LEAST_OVERLAP_PX:
+        doubts.append(
+            "has holes that overlap or reach out of it; what lies within an even number of its "
+            "rings is taken as outside"
+        )
+    if of_parts > _LEAST_OVERLAP_PX:
+        doubts.append("has parts that overlap; what lies in several counts once")
+    return replace(region, doubts=(*region.doubts, *doubts)) if doubts else region
 
 
 def _first(which: NDArray[np.bool_]) -> int | None:
@@ -324,6 +336,12 @@ def read_roi(
 ) -> Roi:
     """Read a GeoJSON file and lay it over a working level; see `read_regions` and `Roi.of`."""
     roi = Roi.of(read_regions(path), l0_per_wl, wl_hw, str(path), reach_px)
+    if not roi.l0_area_px:
+        raise RegionError(
+            f"{path}: regions must have an area on the slide. Received: none in "
+            f"{len(roi.regions)} regions.",
+            hint="Lines have no inside, and a ring that is drawn twice takes itself away.",
+        )
     for number, region in enumerate(roi.regions, start=1):
         for doubt in region.doubts:
             _LOG.warning("%s: region %d (%s) %s", path, number, region.name or "no name", doubt)

@@ -106,7 +106,7 @@ def test_where_regions_overlap_both_count() -> None:
 def test_the_area_of_regions_is_that_of_their_union(
     monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("cellseg.runtime.shapes.roi._MOST_POINTS", most)
+    monkeypatch.setattr("cellseg.runtime.shapes.areas._MOST_POINTS", most)
     for seed in range(20):
         rng = np.random.default_rng(seed)
         rings = [random_star(rng) + rng.random(2) * (220, 150) for _ in range(4)]
@@ -115,6 +115,39 @@ def test_the_area_of_regions_is_that_of_their_union(
         assert roi.l0_area_px == pytest.approx(inside, rel=0.01 if most > 400 else 0.03, abs=30)
     halves = [region(box(3, 5, 50.5, 60)), region(box(50.5, 5, 90, 60))]
     assert Roi.of(halves, 2.0, HW, "r").l0_area_px == 87 * 55  # they share an edge, no area
+
+
+@pytest.mark.parametrize(
+    ("polygons", "area", "doubt"),
+    [
+        ([[box(0, 0, 100, 90)], [box(50, 0, 150, 90)]], 150 * 90, "parts that overlap"),
+        ([[box(0, 0, 90, 90), box(10, 10, 50, 50), box(30, 30, 70, 70)]],
+         8100 - 2 * 1600 + 2 * 400, "holes that overlap"),  # where both are, three rings are
+        ([[box(0, 0, 90, 90), box(50, 50, 130, 130)]], 8100 + 80 * 80 - 2 * 1600, "holes that"),
+        ([[box(0, 0, 90, 90), box(10, 10, 50, 50)], [box(20, 20, 30, 30)]], 8100 - 1600 + 100, ""),
+    ],
+    ids=["parts", "two holes", "a hole reaches out", "an island in a hole"],
+)  # fmt: skip
+@pytest.mark.parametrize("l0_per_wl", [1.0, 2.0])
+def test_each_place_of_a_region_counts_once(
+    polygons: list[list[list[tuple[float, float]]]], area: float, doubt: str, l0_per_wl: float
+) -> None:
+    rings = tuple(tuple(np.array(ring, float) for ring in polygon) for polygon in polygons)
+    alone = box(160, 100, 170, 110)
+    roi = Roi.of([Region("a", rings), region(alone)], l0_per_wl, HW, "r")
+    assert roi.l0_areas_px == (area, 100.0)
+    assert roi.l0_area_px == area + 100
+    assert doubt in "".join(roi.regions[0].doubts)
+    assert bool(roi.regions[0].doubts) == bool(doubt)
+    assert roi.count_px(HW) == roi.inside(0, 0, HW).sum() == (area + 100) / l0_per_wl**2
+
+
+def test_a_ring_that_takes_itself_away_is_refused(tmp_path: Path) -> None:
+    twice = [box(10, 10, 50, 50), box(10, 10, 50, 50)]
+    path = tmp_path / "r.geojson"
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": twice}))
+    with pytest.raises(RegionError, match="must have an area"):
+        read_roi(path, 1.0, HW)
 
 
 @settings(deadline=None, max_examples=40)
