@@ -235,9 +235,14 @@ class _Run:
         return job
 
     def _missing(self, finished: dict[str, Any], job: Job) -> list[Output] | None:
-        """Return what is wanted and was not made; None if files that were made are gone."""
+        """Return what is wanted and was not made; None if what was made is gone or of no use."""
+        from cellseg.runtime.cells.summary import counts_regions_of
+
         wanted = outputs_for(self.options.write, job)
         if not is_whole(self.folder, finished):
+            return None
+        if not counts_regions_of(finished.get("cells_summary"), job):
+            _LOG.info("%s: regions have other names than those that were counted", self.slide.path)
             return None
         return missing_outputs(finished, wanted.values(), self.options)
 

@@ -29,8 +29,8 @@ from cellseg.data.form.pairs import split_of, unique_stems
 from cellseg.data.form.pixels import is_lossy, read_image, read_mask
 from cellseg.data.form.sample import Annotated, Change, Sample
 from cellseg.errors import DataError
-from cellseg.runtime.slides.png_palette import png_palette
 from cellseg.runtime.bundles.class_file import MaskClass, find_class_file
+from cellseg.runtime.slides.png_palette import png_palette
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -107,7 +107,9 @@ def add_segment_routes(app: web.Application, segmenter: ImageSegmenter) -> None:
         try:
             data = await request.read()
         except web.RequestPayloadError as error:
-            raise HttpError(400, f"The body must come as its headers say. Received: {error}.") from error
+            raise HttpError(
+                400, f"The body must come as its headers say. Received: {error}."
+            ) from error
         if not data:
             raise HttpError(
                 400,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundles.manifest import InteriorBorder
-    from cellseg.runtime.shapes.roi import Roi
+    from cellseg.runtime.shapes.limit import Limit
     from cellseg.runtime.store.labels import LabelSource
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
     "WINDOW_BYTES_PER_PX",
     "FinishedLabeller",
     "Labeller",
-    "LabellerInRoi",
+    "LabellerWithin",
     "RegionCells",
     "RegionGrid",
     "SeededLabeller",
@@ -175,18 +175,18 @@ class SeededLabeller:
 
 
 @dataclass(frozen=True)
-class LabellerInRoi:
-    """Of another labeller's cells those that belong to regions of interest: their centroids do.
+class LabellerWithin:
+    """Of another labeller's cells those that belong to what is wanted: their centroids do.
 
-    They are whole, as far as the regions' reach. A cell of more than `LARGEST_PX` is taken wherever
+    They are whole, as far as its reach. A cell of more than `LARGEST_PX` is taken wherever
     it lies: not every window sees it whole, and all must say the same of it.
     """
 
     labeller: Labeller
     """Tells cells apart within the reach."""
 
-    roi: Roi
-    """The regions."""
+    limit: Limit
+    """Regions of interest, or a mask."""
 
     @property
     def hw(self) -> tuple[int, int]:
@@ -199,7 +199,7 @@ class LabellerInRoi:
         is_cut, boxes = _touches_side(cells, window, self.hw), cells.boxes
         is_large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) > LARGEST_PX
         y, x = (cells.centroid_yx + np.array(window[:2])).T
-        return cells.where(is_cut | is_large | self.roi.has(y, x))
+        return cells.where(is_cut | is_large | self.limit.has(y, x))
 
 
 @dataclass(frozen=True)

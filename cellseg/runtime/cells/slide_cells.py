@@ -12,7 +12,7 @@ import numpy as np
 from cellseg.runtime.cells.joins import join_pieces, measure_large
 from cellseg.runtime.cells.measure import CellMeasurer
 from cellseg.runtime.cells.measured import MEASURED, MeasuredCells, even_lots, merged
-from cellseg.runtime.cells.regions import LabellerInRoi, RegionGrid, SeededLabeller, find_cells
+from cellseg.runtime.cells.regions import LabellerWithin, RegionGrid, SeededLabeller, find_cells
 from cellseg.runtime.cells.runs import LARGEST_PX, CellRuns
 from cellseg.runtime.cells.summary import summarize_cells
 from cellseg.runtime.machine.ahead import in_order
@@ -279,8 +279,8 @@ class RegionWork:
         plane = partial(StoredPlane, job.plan, store, is_there=is_there)
         classes = plane("classes")
         self.labeller: Labeller = SeededLabeller(classes, plane("interior"), rule)
-        if job.roi is not None:
-            self.labeller = LabellerInRoi(self.labeller, job.roi)
+        for limit in job.limits:
+            self.labeller = LabellerWithin(self.labeller, limit)
         probability = plane("probability") if "probability" in job.planes else None
         self.measurer = CellMeasurer.of(job, classes, probability, tolerance_px, picture)
         self.made_with = {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Records = Callable[[], Iterator[NDArray[Any]]]
 
-__all__ = ["Histogram", "summarize_cells"]
+__all__ = ["Histogram", "counts_regions_of", "summarize_cells"]
 
 _BINS = 40
 _STEPS_PER_OCTAVE = 64
@@ -97,6 +97,18 @@ def summarize_cells(records: Records, job: Job) -> dict[str, Any]:
         },
         "roi": _of_regions(job, by_roi),
     }
+
+
+def counts_regions_of(summary: dict[str, Any] | None, job: Job) -> bool:
+    """Tell whether a summary counts by the regions of a job: by their names, and in their areas.
+
+    The same outlines may have been named anew, or put together differently.
+    """
+    if summary is None or job.roi is None:
+        return True
+    nothing = np.zeros((len(job.roi.regions), len(job.class_names)), np.int64)
+    wanted = [(each["name"], each["area_mm2"]) for each in _of_regions(job, nothing)]
+    return wanted == [(each["name"], each["area_mm2"]) for each in summary["roi"]]
 
 
 def _columns(found: NDArray[Any], frame: CellFrame) -> dict[str, NDArray[Any]]:

@@ -93,8 +93,8 @@ def pair_label_images(predicted: Path, truth: Path) -> list[LabelPair]:
 def find_label_images(folder: Path) -> dict[str, Path]:
     """Return the label images of a folder by their names without suffix.
 
-    Taken are, whichever come first: its ``labels.ome.tif``, files in it, folders in it that hold ``labels.ome.tif``,
-    files in its folder ``labels``.
+    Taken are, whichever come first: its ``labels.ome.tif``, files in it, folders in it that hold
+    ``labels.ome.tif``, files in its folder ``labels``.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _warn_of_mask(path: Path, labels: NDArray[Any]) -> None:
 
 
 def _result_or_itself(place: Path) -> Path:
-    """Return the label image of a folder that `infer` made of one input; its other maps are none."""
+    """Return the label image of what `infer` made of one input: its other maps are none."""
     result = place / _RESULT
     return result if result.is_file() else place
 

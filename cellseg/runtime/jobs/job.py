@@ -14,7 +14,8 @@ from cellseg.errors import SlideError
 from cellseg.runtime.bundles.decide import ClassRule
 from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.trim import NOTHING, Sides
-from cellseg.runtime.shapes.roi import REACH_OF_CELLS_PX, Roi, read_roi
+from cellseg.runtime.shapes.limit import REACH_OF_CELLS_PX
+from cellseg.runtime.shapes.roi import Roi, read_roi
 from cellseg.runtime.slides.channels import chosen_channel
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.store.identity import slide_identity
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.shapes.limit import Limit
     from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
     from cellseg.runtime.store.result_store import Plane
@@ -101,6 +103,12 @@ class Job:
     def tells_cells(self) -> bool:
         """Whether the model tells cells apart."""
         return self.bundle.manifest.head.instances is not None
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What of the maps is wanted, where more is run so that cells on its edge are whole."""
+        roi = None if self.roi is None or not self.roi.reach_px else self.roi
+        return tuple(limit for limit in (roi, self.mask.wanted) if limit is not None)
 
     @property
     def band_bytes(self) -> int:
@@ -232,7 +240,7 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     for doubt in doubts:
         _LOG.warning(doubt)
     view = unread.in_range(seen)
-    mask = _mask(slide, view.hw, options)
+    mask = _mask(slide, view.hw, options, reach_px)
     rule = ClassRule.of(card, options.threshold)
     todo = _todo(mask, roi, plan)
     return Job(slide, bundle, view, seen, rule, mask, plan, todo, roi, blend, doubts=doubts)
@@ -301,10 +309,11 @@ def _may_build(engine: str) -> bool:
     return any(entry.needs_gpu and entry.is_available() for entry in allowed)
 
 
-def _mask(slide: Slide, wl_hw: tuple[int, int], options: InferOptions) -> TissueMask:
+def _mask(slide: Slide, wl_hw: tuple[int, int], options: InferOptions, reach_px: int) -> TissueMask:
     """Read the user's mask, or find our own, or leave nothing out."""
     if not isinstance(options.tissue_mask, bool):
-        return read_tissue_mask(options.tissue_mask, slide, wl_hw)
+        given = read_tissue_mask(options.tissue_mask, slide, wl_hw)
+        return given.grown(reach_px) if reach_px else given  # ours has a margin, where nothing is
     if options.tissue_mask and slide.kind == "slide":
         return find_tissue(slide, wl_hw, options.tissue_limits)
     return TissueMask.whole(wl_hw)

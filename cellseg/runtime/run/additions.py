@@ -66,8 +66,8 @@ def sources_for(
     if "cells" in needs and _FILES["probability"] in report["outputs"]:
         needs.add("probability")  # a cell's class probability is made from it
     judges = "cells" in needs and ("probability" in needs or len(job.class_names) > 2)
-    if judges and job.roi is not None:
-        return None  # cells on a region's edge are whole, but the maps that judge them end there
+    if judges and job.limits:
+        return None  # cells on their edge are whole, but the maps that judge them end there
     paths = {need: folder / _FILES[need] for need in sorted(needs)}
     made_anew = {output.file for output in missing}
     for path in paths.values():

@@ -6,8 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from cellseg.runtime.memory.budget import peak_rss_mb
-from cellseg.runtime.run.inside_roi import InsideRoi
+from cellseg.runtime.run.inside import Inside
 from cellseg.runtime.run.writing import write_outputs
 from cellseg.runtime.store.labels import StoredPlane
 from cellseg.runtime.writers.atomic import replacing
@@ -17,6 +19,8 @@ from cellseg.runtime.writers.run_json import Measured, run_report, write_run_jso
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from cellseg.runtime.cells.slide_cells import SlideCells
     from cellseg.runtime.engines import Engine
@@ -87,7 +91,7 @@ def write_results(
     with session.clock.busy("write"):
         # A budget is divided on the understanding that one file is written at a time.
         write_outputs(folder, run, outputs.values(), at_once=options.max_ram_bytes is None)
-        class_px = run.survey.counts
+        class_px = _within_regions(run.survey.counts, job)
     measured = Measured(
         wall_s=session.wall_s,
         stages_s=session.clock.seconds(),
@@ -109,7 +113,16 @@ def write_results(
 
 def _shown(job: Job, plane: LabelSource) -> LabelSource:
     """Return of a map what was asked for: more is stored, so that cells on an edge are whole."""
-    return plane if job.roi is None or not job.roi.reach_px else InsideRoi(plane, job.roi)
+    for limit in job.limits:
+        plane = Inside(plane, limit)
+    return plane
+
+
+def _within_regions(class_px: NDArray[np.int64], job: Job) -> NDArray[np.int64]:
+    """Count no background beyond the regions that alone were wanted."""
+    if job.roi is None:
+        return class_px
+    return np.concatenate(([job.roi.count_px(job.view.hw) - class_px[1:].sum()], class_px[1:]))
 
 
 def _tell_apart(

@@ -50,9 +50,7 @@ class _Polygon(NamedTuple):
     rings: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
 
 
-def find_overlaps(
-    regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int, int]
-) -> Overlaps:
+def find_overlaps(regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int, int]) -> Overlaps:
     """Look for what areas of rings, polygons and regions have in common.
 
     Parameters
@@ -101,7 +99,9 @@ def _polygons(region: Region, l0_per_wl: float) -> list[_Polygon]:
         each = [(edges_of(ring), _around([_box(ring)])) for ring in rings]
         is_sum = len(rings) > 1 and not region.crosses  # else they are taken together
         edges = np.concatenate([edges for edges, _ in each])
-        found.append(_Polygon(edges, _around([box for _, box in each]), tuple(each if is_sum else ())))
+        found.append(
+            _Polygon(edges, _around([box for _, box in each]), tuple(each if is_sum else ()))
+        )
     return found
 
 

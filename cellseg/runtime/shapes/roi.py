@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.shapes.geojson import Region
     from cellseg.runtime.tiles.plan import TilePlan
 
-__all__ = ["REACH_OF_CELLS_PX", "Roi", "read_roi"]
-
-REACH_OF_CELLS_PX = 128
-"""How far beyond regions cells are looked for, pixels of the working level along y and x."""
+__all__ = ["Roi", "read_roi"]
 
 _LOG = logging.getLogger(__name__)
 _LEAST_PX = 1.0
@@ -192,7 +189,8 @@ class Roi:
 
     def inside(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
         """Return which pixels of a window of the working level lie in a region, shape ``hw``."""
-        return self.at(np.arange(y0, y0 + hw[0]) + 0.5, np.arange(x0, x0 + hw[1]) + 0.5)
+        y, x = (np.arange(a, a + n, dtype=np.float64) for a, n in zip((y0, x0), hw, strict=True))
+        return self.at(y + 0.5, x + 0.5)
 
     def at(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which points of a grid on the working level lie in a region.

@@ -40,7 +40,7 @@ def palette_numbers(data: bytes) -> NDArray[Any] | None:
     parts = [_PNG]
     for kind, content in _chunks(data):
         if kind == b"IHDR":
-            content = content[:9] + bytes([_GREY]) + content[10:]  # noqa: PLW2901
+            content = content[:9] + bytes([_GREY]) + content[10:]
         if kind not in (b"PLTE", b"tRNS"):
             crc = struct.pack(">I", zlib.crc32(kind + content))
             parts += [struct.pack(">I", len(content)), kind, content, crc]

@@ -58,11 +58,14 @@ class TissueMask:
         Working-level pixels per mask pixel, (y, x).
     ground : Ground
         What the slide was taken for; ``whole``: nobody looked; ``given``: the mask is a user's.
+    wanted : TissueMask, optional
+        What of it is to be shown, where more is run so that cells on its edge are whole.
     """
 
     mask: NDArray[np.bool_]
     wl_per_mask: tuple[float, float]
     ground: Ground
+    wanted: TissueMask | None = None
 
     @classmethod
     def whole(cls, hw: tuple[int, int]) -> TissueMask:
@@ -72,13 +75,26 @@ class TissueMask:
     @property
     def fraction(self) -> float:
         """Part of the slide that is tissue."""
-        return float(self.mask.mean())
+        return float((self.wanted or self).mask.mean())
 
     @property
     def digest(self) -> str:
         """Hash of the mask and its scale: part of a run's identity."""
         head = repr((self.mask.shape, self.wl_per_mask)).encode()
-        return hashlib.sha256(head + np.packbits(self.mask).tobytes()).hexdigest()
+        found = hashlib.sha256(head + np.packbits(self.mask).tobytes())
+        if self.wanted is not None:
+            found.update(self.wanted.digest.encode())
+        return found.hexdigest()
+
+    def grown(self, reach_px: int) -> TissueMask:
+        """Return a mask that reaches further, pixels of the working level along y and x."""
+        import cv2
+
+        down, right = (math.ceil(reach_px / side) for side in self.wl_per_mask)
+        mask = self.mask.view(np.uint8)
+        for side in (np.ones((2 * down + 1, 1), np.uint8), np.ones((1, 2 * right + 1), np.uint8)):
+            mask = cv2.dilate(mask, side)
+        return TissueMask(mask.view(bool), self.wl_per_mask, self.ground, wanted=self)
 
     def tiles_with_tissue(self, plan: TilePlan) -> NDArray[np.int64]:
         """Return the indices of the tiles whose kept part touches tissue, ascending."""
@@ -90,6 +106,20 @@ class TissueMask:
             np.cumsum(self.mask[start:stop].any(axis=0), out=upto[1:])
             touched[row] = upto[right] > upto[left]
         return np.flatnonzero(touched)
+
+    def at(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which points of a grid on the working level are tissue, bool (h, w)."""
+        rows, columns = self._mask_px(ys, 0), self._mask_px(xs, 1)
+        return np.asarray(self.mask[rows[:, None], columns])
+
+    def inside(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which pixels of a window of the working level are tissue, shape ``hw``."""
+        y, x = (np.arange(a, a + n, dtype=np.float64) for a, n in zip((y0, x0), hw, strict=True))
+        return self.at(y + 0.5, x + 0.5)
+
+    def has(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which points of the working level are tissue, bool (n,)."""
+        return np.asarray(self.mask[self._mask_px(ys, 0), self._mask_px(xs, 1)])
 
     def covers(self, y0: int, x0: int, y1: int, x1: int) -> bool:
         """Return whether a window of the working level is tissue throughout."""
@@ -113,6 +143,10 @@ class TissueMask:
         from cellseg.runtime.kernels.stitch import blank_outside
 
         blank_outside(classes, y0, x0, self.mask, *self.wl_per_mask)
+
+    def _mask_px(self, at: NDArray[np.float64], axis: int) -> NDArray[np.int64]:
+        """Mask pixels that hold points of an axis, as `kernels.stitch.blank_outside` finds them."""
+        return (at / self.wl_per_mask[axis]).astype(np.int64).clip(0, self.mask.shape[axis] - 1)
 
     def _mask_span(
         self, edges: NDArray[np.int64], axis: int

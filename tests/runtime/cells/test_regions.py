@@ -12,7 +12,7 @@ from cellseg.runtime.bundles.manifest import InteriorBorder
 from cellseg.runtime.cells.parting import label_cells
 from cellseg.runtime.cells.regions import (
     Labeller,
-    LabellerInRoi,
+    LabellerWithin,
     RegionGrid,
     SeededLabeller,
     find_cells,
@@ -63,7 +63,7 @@ def by_regions(
     grid = RegionGrid(classes.shape, core_px)
     labeller: Labeller = SeededLabeller(ArrayLabels(classes), ArrayLabels(interior), rule)
     if roi is not None:
-        labeller = LabellerInRoi(labeller, roi)
+        labeller = LabellerWithin(labeller, roi)
     regions = [find_cells(labeller, grid.core(i), margin_px) for i in range(len(grid))]
     names = np.sort(np.concatenate([r.first[r.is_own] for r in regions]))
     assert len(np.unique(names)) == len(names)

@@ -44,6 +44,7 @@ class FakeJob:
     planes = ("classes", "interior")
     seen = Intensities((0, 255))
     roi = None
+    limits = ()
 
     @property
     def todo(self) -> np.ndarray:

@@ -80,10 +80,23 @@ def test_cells_are_counted_in_each_region_by_their_centroids(tmp_path: Path) -> 
         assert region["fractions"] == {"nucleus": 1}
         assert region["area_mm2"] == pytest.approx(area_mm2, rel=1e-5)
         assert region["density_per_mm2"] == pytest.approx(inside / area_mm2, rel=1e-5)
+    areas = [facts["area_mm2"] for facts in report["classes"].values()]
+    assert sum(areas) == pytest.approx(report["roi"]["area_mm2"], rel=0.01)  # background, too
     summary = report["cells_summary"]
     area_mm2 = unary_union([Polygon(ring) for ring in RINGS.values()]).area * 0.25e-6
     assert area_mm2 < 0.995 * sum(region["area_mm2"] for region in regions)
     assert summary["area_mm2"] == pytest.approx(area_mm2, rel=1e-3)
+
+
+def test_regions_with_other_names_are_counted_anew(tmp_path: Path) -> None:
+    path = geojson(tmp_path / "roi.geojson")
+    before, _ = run(tmp_path, roi=path)
+    path.write_text(path.read_text().replace("stroma", "necrosis"))
+    after, _ = run(tmp_path, roi=path)
+    names = [[each["name"] for each in r["cells_summary"]["roi"]] for r in (before, after)]
+    assert names == [["tumour", "stroma"], ["tumour", "necrosis"]]
+    assert after["cells_summary"]["total"] == before["cells_summary"]["total"]
+    assert after["outputs"] == before["outputs"]
 
 
 @pytest.mark.parametrize("tile_px", [64, 128])
@@ -101,6 +114,40 @@ def test_cells_on_the_edge_of_a_region_are_whole(tmp_path: Path, tile_px: int) -
     )
     labels = tifffile.imread(next(tmp_path.glob("*/labels.ome.tif")))
     assert (np.bincount(labels.ravel())[1:] == frame["area_px"]).all()
+
+
+@pytest.mark.parametrize("tile_px", [64, 128])
+@pytest.mark.parametrize("with_roi", [False, True])
+def test_cells_on_the_edge_of_a_mask_are_whole(
+    tmp_path: Path, tile_px: int, with_roi: bool
+) -> None:
+    mask = np.zeros((HW[0] // 10, HW[1] // 10), np.uint8)
+    mask[3:15, 4:21] = 255
+    mask[8:10, 10:12] = 0
+    tifffile.imwrite(tmp_path / "mask.tif", mask)
+    wanted = {"tissue_mask": tmp_path / "mask.tif", "write": ("classes", "labels", "cells")}
+    if with_roi:
+        wanted["roi"] = geojson(tmp_path / "roi.geojson")
+    report, frame = run(tmp_path, tile_px=tile_px, **wanted)
+    _, whole = run(tmp_path / "whole", tile_px=tile_px)
+    rows, columns = (
+        lambda at, axis=axis: (at * mask.shape[axis] / HW[axis]).astype(int) for axis in (0, 1)
+    )
+    kept = mask[rows(whole["y_px"].to_numpy()), columns(whole["x_px"].to_numpy())] > 0
+    if with_roi:
+        regions = unary_union([Polygon(ring) for ring in RINGS.values()])
+        kept &= contains_xy(regions, whole["x_px"], whole["y_px"])
+    names = frame.columns.drop("id")
+    expected = whole[kept].reset_index(drop=True)
+    pd.testing.assert_frame_equal(frame[names], expected[names], check_exact=True)
+    assert 3 < len(frame) < len(whole)
+    classes = tifffile.imread(next(tmp_path.glob("*/classes.ome.tif")))
+    labels = tifffile.imread(next(tmp_path.glob("*/labels.ome.tif")))
+    inside = mask[np.ix_(rows(np.arange(HW[0]) + 0.5), columns(np.arange(HW[1]) + 0.5))] > 0
+    assert not classes[~inside].any()  # to the pixel
+    assert (labels[classes == 0] > 0).any()  # or the test would say nothing
+    assert (np.bincount(labels.ravel())[1:] == frame["area_px"]).all()
+    assert report["plan"]["tissue_fraction"] == pytest.approx((mask > 0).mean(), rel=1e-5)
 
 
 def test_a_pixel_size_given_in_nanometres_is_counted_all_the_same(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
 
 from cellseg.errors import RegionError, StoreError
-from cellseg.runtime.run.inside_roi import InsideRoi
+from cellseg.runtime.run.inside import Inside
 from cellseg.runtime.shapes.geojson import Region
 from cellseg.runtime.shapes.roi import Roi, read_roi
 from cellseg.runtime.slides.slide import ArraySlide
@@ -159,7 +159,7 @@ def test_a_window_holds_what_the_whole_does(
     h, w = data.draw(st.integers(1, HW[0] - y0)), data.draw(st.integers(1, HW[1] - x0))
     whole = roi.inside(0, 0, HW)
     np.testing.assert_array_equal(roi.inside(y0, x0, (h, w)), whole[y0 : y0 + h, x0 : x0 + w])
-    shown = InsideRoi(ArrayLabels(np.full(HW, 7, np.uint32)), roi)
+    shown = Inside(ArrayLabels(np.full(HW, 7, np.uint32)), roi)
     assert (shown.hw, shown.dtype) == (HW, np.uint32)
     np.testing.assert_array_equal(
         shown.read(y0, x0, h, w), 7 * whole[y0 : y0 + h, x0 : x0 + w].astype(np.uint32)
