@@ -111,6 +111,12 @@ class Job:
         return tuple(limit for limit in (roi, self.mask.wanted) if limit is not None)
 
     @property
+    def looked_at(self) -> tuple[Limit, ...]:
+        """What bounds where cells were looked for; nothing, where that is all of the slide."""
+        mask = None if self.mask.ground == "whole" else self.mask.wanted or self.mask
+        return tuple(limit for limit in (mask, self.roi) if limit is not None)
+
+    @property
     def band_bytes(self) -> int:
         """What joining tiles holds at most, bytes: nothing, where they are cropped."""
         if self.blend is None:

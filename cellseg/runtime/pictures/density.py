@@ -1,7 +1,8 @@
 """How many cells there are where: cells per mm² all over a slide, as a map and as a picture.
 
 Each cell counts at its centroid and is spread by a Gaussian. Where that reaches beyond the slide,
-the rest counts for more, so that the slide's border is no thinner than its middle.
+or beyond what of it was looked at, the rest counts for more, so that borders are no thinner than
+the middle; where nobody looked the density is 0.
 """
 
 from __future__ import annotations
@@ -14,15 +15,28 @@ import numpy as np
 from cellseg.runtime.pictures.marks import draw_scale_bar, draw_text, nice_number, number_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["DensityMap", "density_colours", "density_map", "draw_density", "framed_density"]
+    from cellseg.runtime.shapes.limit import Limit
+
+__all__ = [
+    "DensityMap",
+    "density_colours",
+    "density_map",
+    "draw_density",
+    "framed_density",
+    "part_within",
+]
 
 _SIGMA_UM = 30.0
 _SIGMA_PX = 60.0  # level-0 pixels, where the slide does not state their size
 _LEAST_SHARE, _MOST_SHARE = 0.01, 0.1  # of the longer side that sigma may be
 _REACH = 4.0  # sigmas that the Gaussian is computed for
 _STEPS = 256
+_POINTS_PER_PX = 4  # along either side
+_BAND_PX = 128
 _OPAQUE_FROM, _OPACITY = 0.15, 0.8
 _BAR_PX, _MARGIN_PX = 22, 16
 _INK, _PAPER = (30, 30, 30), 255
@@ -50,7 +64,7 @@ class DensityMap:
 def density_map(
     xy_px: tuple[NDArray[Any], NDArray[Any]],
     l0_hw: tuple[int, int],
-    shape_hw: tuple[int, int],
+    looked_at: NDArray[np.float32],
     mpp: tuple[float, float] | None,
 ) -> DensityMap:
     """Count cells by area.
@@ -61,34 +75,74 @@ def density_map(
         Centroids in level-0 pixels, corners of pixels at whole numbers.
     l0_hw : (int, int)
         Size of the slide.
-    shape_hw : (int, int)
-        Size of the map that is to cover it.
+    looked_at : float32, shape (h, w)
+        Which part of each pixel of the map, which covers the slide, was looked at: 0 to 1.
     mpp : (float, float) or None
         Microns per level-0 pixel, (x, y).
 
     Returns
     -------
     DensityMap
-        Its mean over the slide is the number of cells by the slide's area, but for what the
+        Its mean over what was looked at is the number of cells by that area, but for what the
         correction at the border changes.
     """
     import cv2
 
+    shape_hw = (looked_at.shape[0], looked_at.shape[1])
     counts = _counts(xy_px, l0_hw, shape_hw)
     per_map_px = (l0_hw[1] / shape_hw[1], l0_hw[0] / shape_hw[0])
     x_um, y_um = mpp or (1.0, 1.0)
     sigma = _sigma_px(max(shape_hw), per_map_px[0], None if mpp is None else x_um)
     side = 2 * round(_REACH * sigma) + 1
-    smooth = cv2.GaussianBlur(counts, (side, side), sigma, borderType=cv2.BORDER_CONSTANT)
-    kernel = cv2.getGaussianKernel(side, sigma)[:, 0]
-    rows, columns = (_kept_within(extent, kernel) for extent in shape_hw)
+    cells, share = (
+        cv2.GaussianBlur(each, (side, side), sigma, borderType=cv2.BORDER_CONSTANT)
+        for each in (counts, looked_at)
+    )
     area = per_map_px[0] * x_um * per_map_px[1] * y_um * 1e-6  # mm², or million pixels
     return DensityMap(
-        values=np.asarray(smooth / (rows[:, None] * columns * np.float32(area)), np.float32),
+        values=np.divide(
+            cells, share * np.float32(area), out=np.zeros_like(cells), where=looked_at > 0
+        ),
         unit="cells/Mpx" if mpp is None else "cells/mm²",
         sigma_px=sigma,
         px_um=None if mpp is None else per_map_px[0] * x_um,
     )
+
+
+def part_within(
+    limits: Sequence[Limit], wl_hw: tuple[int, int], shape_hw: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return which part of each pixel of a map of the slide lies within all limits.
+
+    Parameters
+    ----------
+    limits : sequence of Limit
+        Masks, regions; none: all of it does.
+    wl_hw : (int, int)
+        Size of the working level.
+    shape_hw : (int, int)
+        Size of the map.
+
+    Returns
+    -------
+    float32, shape (h, w)
+        0 to 1, in steps of a sixteenth.
+    """
+    found = np.ones(shape_hw, np.float32)
+    if not limits:
+        return found
+    ys, xs = (
+        (np.arange(count * _POINTS_PER_PX, dtype=np.float64) + 0.5)
+        * (extent / (count * _POINTS_PER_PX))
+        for extent, count in zip(wl_hw, shape_hw, strict=True)
+    )
+    for top in range(0, shape_hw[0], _BAND_PX):
+        band = found[top : top + _BAND_PX]
+        rows = ys[top * _POINTS_PER_PX :][: len(band) * _POINTS_PER_PX]
+        points = np.logical_and.reduce([limit.at(rows, xs) for limit in limits])
+        fine = (len(band), _POINTS_PER_PX, shape_hw[1], _POINTS_PER_PX)
+        band[:] = points.reshape(fine).mean((1, 3))
+    return found
 
 
 def density_colours() -> NDArray[np.uint8]:
@@ -167,13 +221,6 @@ def _counts(
     )
     flat = np.bincount(rows * shape_hw[1] + columns, minlength=shape_hw[0] * shape_hw[1])
     return flat.reshape(shape_hw).astype(np.float32)
-
-
-def _kept_within(extent: int, kernel: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Share of a kernel at each place of a line that stays on the line."""
-    reach = len(kernel) // 2
-    whole = np.convolve(np.ones(extent), kernel)
-    return whole[reach : reach + extent].astype(np.float32)
 
 
 def _sigma_px(longest_px: int, l0_per_px: float, x_um: float | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from contextlib import ExitStack
 from functools import cached_property
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import numpy as np
 
 from cellseg.errors import CellsegError, StoreError
 from cellseg.runtime.cells.files import CellFile
+from cellseg.runtime.shapes.roi import read_roi
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.store.file_labels import FileLabels
 from cellseg.runtime.view.working import WorkingView
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.runtime.shapes.limit import Limit
     from cellseg.runtime.store.labels import LabelSource
 
 __all__ = ["RunFolder", "find_runs"]
@@ -151,7 +154,7 @@ class RunFolder:
         given, plan = self.run["input"], self.run["plan"]
         normalize = self.run["normalize"]
         try:
-            slide = open_slide(self._slide_path(), given["mpp"], given.get("channel"))
+            slide = open_slide(self._place(given["path"]), given["mpp"], given.get("channel"))
             self._open.callback(slide.close)
             wanted = None if slide.mpp is None else plan["mpp"]
             values = normalize["low"], normalize["high"]
@@ -167,9 +170,26 @@ class RunFolder:
             return None
         return view
 
-    def _slide_path(self) -> Path:
-        """Return where the slide lies: as it was named, from here or from a folder above this."""
-        given = Path(self.run["input"]["path"])
+    @cached_property
+    def limits(self) -> tuple[Limit, ...] | None:
+        """The regions that alone were run; None if their file has gone or holds others now."""
+        facts = self.run.get("roi")
+        if facts is None:
+            return ()
+        try:
+            l0_per_wl = self.l0_hw[1] / self.wl_hw[1]
+            roi = read_roi(self._place(facts["path"]), l0_per_wl, self.wl_hw)
+        except CellsegError as error:
+            _LOG.warning("%s: densities of regions are left out: %s", self.path, error)
+            return None
+        if not math.isclose(roi.l0_area_px, facts["area_px"], rel_tol=1e-3):
+            _LOG.warning("%s: densities are left out: %s has changed", self.path, facts["path"])
+            return None
+        return (roi,)
+
+    def _place(self, named: str) -> Path:
+        """Return where a file lies: as it was named, from here or from a folder above this."""
+        given = Path(named)
         places = (given, *(parent / given for parent in self.path.resolve().parents))
         return next((place for place in places if place.exists()), given)
 

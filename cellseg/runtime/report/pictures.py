@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellseg.runtime.pictures.density import DensityMap, density_map, draw_density
+from cellseg.runtime.pictures.density import DensityMap, density_map, draw_density, part_within
 from cellseg.runtime.pictures.gallery import Gallery
 from cellseg.runtime.pictures.overview import halvings_to_fit, read_overview
 from cellseg.runtime.store.labels import read_padded
@@ -36,9 +36,9 @@ def overview(folder: RunFolder) -> NDArray[np.uint8] | None:
 
 
 def heat_map(folder: RunFolder) -> tuple[NDArray[np.uint8], DensityMap] | None:
-    """Draw where cells are dense; None without a table of cells or without cells."""
-    cells = folder.cells
-    if cells is None or not len(cells["id"]):
+    """Draw where cells are dense; None without cells, or where nobody knows where they could be."""
+    cells, limits = folder.cells, folder.limits
+    if cells is None or limits is None or not len(cells["id"]):
         return None
     ground = _slide(folder, _HEAT_PX)
     if ground is None:
@@ -46,7 +46,8 @@ def heat_map(folder: RunFolder) -> tuple[NDArray[np.uint8], DensityMap] | None:
         shape = (max(1, round(side * scale)) for side in folder.l0_hw)
         ground = np.full((*shape, 3), 200, np.uint8)
     where = (cells["x_px"], cells["y_px"])
-    density = density_map(where, folder.l0_hw, (ground.shape[0], ground.shape[1]), folder.mpp)
+    looked_at = part_within(limits, folder.wl_hw, (ground.shape[0], ground.shape[1]))
+    density = density_map(where, folder.l0_hw, looked_at, folder.mpp)
     return draw_density(density, ground), density
 
 

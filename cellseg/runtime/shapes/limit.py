@@ -21,6 +21,10 @@ class Limit(Protocol):
         """Return which pixels of a window are wanted by their centres, shape ``hw``."""
         ...
 
+    def at(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which points of a grid are wanted, ``ys`` and ``xs`` ascending, bool (h, w)."""
+        ...
+
     def has(self, ys: NDArray[np.float64], xs: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which points are wanted, bool (n,)."""
         ...

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.pictures.density import DensityMap, density_map, framed_density
+from cellseg.runtime.pictures.density import (
+    DensityMap,
+    density_map,
+    framed_density,
+    part_within,
+)
 from cellseg.runtime.pictures.overview import halvings_to_fit, read_overview
 from cellseg.runtime.store.labels import ArrayLabels
 from cellseg.runtime.writers.columns import run_columns
@@ -58,7 +63,8 @@ def _density(run: FinishedRun, halvings: int) -> DensityMap:
     base, (height, width) = slide.levels[0], run.job.view.hw
     shape = (-(-height // 2**halvings), -(-width // 2**halvings))
     where = (cells["x_px"], cells["y_px"])
-    return density_map(where, (base.height_px, base.width_px), shape, slide.mpp)
+    looked_at = part_within(run.job.looked_at, run.job.view.hw, shape)
+    return density_map(where, (base.height_px, base.width_px), looked_at, slide.mpp)
 
 
 def _mean_halved(values: NDArray[Any]) -> NDArray[Any]:
