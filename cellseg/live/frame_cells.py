@@ -46,7 +46,7 @@ class CellFinder:
     """
 
     def __init__(self, job: Job) -> None:
-        rule = job.bundle.manifest.head.instances
+        rule = job.cell_rule
         assert rule is not None  # or nobody would look for cells
         self._rule = rule
         self._threshold = 0.5 if job.rule.threshold is None else job.rule.threshold

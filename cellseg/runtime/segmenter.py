@@ -186,7 +186,7 @@ def infer_options(**options: Any) -> InferOptions:
 
 
 def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | None:
-    rule = job.bundle.manifest.head.instances
+    rule = job.cell_rule
     if rule is None:
         return None
     from cellseg.runtime.cells.parting import instances_from_probabilities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellseg.runtime.bundles.manifest import ModelCard
+    from cellseg.runtime.bundles.manifest import InteriorBorder, ModelCard
 
-__all__ = ["ClassRule"]
+__all__ = ["ClassRule", "cell_rule"]
 
-_WITHOUT_BACKGROUND = 0.5
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ClassRule:
         if threshold is None:
             threshold = card.threshold
         if threshold is None and 0 not in indices:
-            threshold = _WITHOUT_BACKGROUND
+            threshold = _HALF
         return cls(indices, len(card.classes), threshold)
 
     def classes(
@@ -106,3 +107,32 @@ class ClassRule:
         table = np.array(self.channel_class, np.int64)
         grey_foreground(channels, *yx, table, self.class_count, 0 in self.channel_class, out)
         return out
+
+
+def cell_rule(card: ModelCard, threshold: float | None) -> InteriorBorder | None:
+    """Return how a model's cells are told apart where foreground begins at a threshold.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Its ``head.instances`` is the rule at the model's own threshold.
+    threshold : float or None
+        Of the classes, see `ClassRule.threshold`.
+
+    Returns
+    -------
+    InteriorBorder or None
+        None where the model tells no cells apart. A cell's pixels are sure as far above the
+        threshold as they are at the model's own, in log-odds: else the faint pixels that a lower
+        one adds to a cell would make it too faint to be one.
+    """
+    rule = card.head.instances
+    own, used = (_HALF if each is None else each for each in (card.threshold, threshold))
+    if rule is None or used == own or rule.sure_probability == 1:
+        return rule
+    odds = _log_odds(rule.sure_probability) + _log_odds(used) - _log_odds(own)
+    return rule.model_copy(update={"sure_probability": 1 / (1 + math.exp(-odds))})
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability / (1 - probability))

@@ -273,7 +273,7 @@ class RegionWork:
         is_there: NDArray[np.bool_] | None = None,
         picture: Picture | None = None,
     ) -> None:
-        rule = job.bundle.manifest.head.instances
+        rule = job.cell_rule
         assert rule is not None
         self._grid = RegionGrid(job.view.hw)
         plane = partial(StoredPlane, job.plan, store, is_there=is_there)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import SlideError
-from cellseg.runtime.bundles.decide import ClassRule
+from cellseg.runtime.bundles.decide import ClassRule, cell_rule
 from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.trim import NOTHING, Sides
 from cellseg.runtime.shapes.limit import REACH_OF_CELLS_PX
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.bundles.manifest import InteriorBorder
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.options import InferOptions
     from cellseg.runtime.shapes.limit import Limit
@@ -103,6 +104,11 @@ class Job:
     def tells_cells(self) -> bool:
         """Whether the model tells cells apart."""
         return self.bundle.manifest.head.instances is not None
+
+    @property
+    def cell_rule(self) -> InteriorBorder | None:
+        """How cells are told apart; None if the model does not."""
+        return cell_rule(self.bundle.manifest, self.rule.threshold)
 
     @property
     def limits(self) -> tuple[Limit, ...]:

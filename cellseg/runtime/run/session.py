@@ -244,6 +244,6 @@ class TileSession:
     def _interior(self, piece: Piece) -> NDArray[np.uint8]:
         from cellseg.runtime.cells.parting import interior_steps
 
-        rule = self._job.bundle.manifest.head.instances
+        rule = self._job.cell_rule
         assert rule is not None  # or the job would not keep it
         return interior_steps(piece.channels, rule, piece.yx, piece.tile.keep_hw)

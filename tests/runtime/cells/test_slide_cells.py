@@ -45,6 +45,7 @@ class FakeJob:
     seen = Intensities((0, 255))
     roi = None
     limits = ()
+    cell_rule = RULE
 
     @property
     def todo(self) -> np.ndarray:
