@@ -27,9 +27,8 @@ def test_a_frames_cells_are_a_slides(min_sure: float) -> None:
     values /= values.sum(-1, keepdims=True)
     values[15:45, 15:55] = (1, 0, 0)
     values[20:40, 20:50] = (0.01, 0.98, 0.01)
-    card = SimpleNamespace(head=SimpleNamespace(instances=rule))
     job: Any = SimpleNamespace(
-        bundle=SimpleNamespace(manifest=card),
+        cell_rule=rule,
         rule=SimpleNamespace(threshold=0.5),
         view=SimpleNamespace(hw=(60, 80)),
     )

@@ -57,8 +57,7 @@ class FakeJob:
 
     @property
     def bundle(self) -> Any:
-        head = SimpleNamespace(instances=RULE)
-        return SimpleNamespace(manifest=SimpleNamespace(head=head, mpp=None))
+        return SimpleNamespace(manifest=SimpleNamespace(mpp=None))
 
 
 @pytest.fixture
