@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.form.dataset import Dataset, Item, open_dataset
+from cellseg.data.form.dataset import Dataset, Item, check_sizes, open_dataset
 from cellseg.data.form.grid import tile_origins
 from cellseg.data.form.pixels import read_image
 from cellseg.data.form.sample import Change, Sample
@@ -106,11 +106,7 @@ def tile_data(
 def _tiles(dataset: Dataset, item: Item, options: TileOptions) -> Iterator[Sample]:
     image, classes = read_image(item.image), dataset.read_classes(item)
     labels = dataset.read_labels(item)
-    if image.shape[:2] != classes.shape:
-        raise DataError(
-            f"A mask has the size of its image, {image.shape[1]} x {image.shape[0]} px. "
-            f"Received: {item.mask} with {classes.shape[1]} x {classes.shape[0]}."
-        )
+    check_sizes(item, image, classes, labels)
     side, step = options.tile_px, options.tile_px - options.overlap_px
     for y0 in tile_origins(classes.shape[0], side, step):
         for x0 in tile_origins(classes.shape[1], side, step):

@@ -147,3 +147,12 @@ def test_the_commands_print_what_they_found(tmp_path: Path) -> None:
     )
     assert cut.exit_code == 0, cut.output
     assert "of 3 images" in cut.stdout
+
+
+@pytest.mark.parametrize("kind", ["masks", "labels"])
+def test_what_does_not_lie_on_its_image_is_refused(large: Path, tmp_path: Path, kind: str) -> None:
+    path = large / "train" / kind / "a.png"
+    save(path, load(path)[:-1])
+    for use in (lambda: measure_data(large), lambda: tile_data(large, tmp_path / "out")):
+        with pytest.raises(DataError, match=rf"200 x 150 px. Received: .*{kind}.*200 x 149"):
+            use()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Dataset", "Item", "open_dataset"]
+__all__ = ["Dataset", "Item", "check_sizes", "open_dataset"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,25 @@ class Dataset:
     def read_labels(self, item: Item) -> NDArray[Any] | None:
         """Instance ids, shape (H, W); None where there are none."""
         return None if item.labels is None else read_mask(item.labels)
+
+
+def check_sizes(
+    item: Item, image: NDArray[Any], classes: NDArray[Any], labels: NDArray[Any] | None
+) -> None:
+    """Refuse masks and labels that do not lie on their image.
+
+    Raises
+    ------
+    DataError
+        If one has another size.
+    """
+    for path, found in ((item.mask, classes), (item.labels, labels)):
+        if path is not None and found is not None and found.shape != image.shape[:2]:
+            raise DataError(
+                "Masks and labels have the size of their image, "
+                f"{image.shape[1]} x {image.shape[0]} px. "
+                f"Received: {path} with {' x '.join(map(str, found.shape[1::-1]))}."
+            )
 
 
 def open_dataset(root: Path) -> Dataset:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.form.dataset import Dataset, Item, open_dataset
+from cellseg.data.form.dataset import Dataset, Item, check_sizes, open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,12 +110,13 @@ def measure_data(source: Path, progress: Callable[[int, int], None] | None = Non
 
 
 def _measure(dataset: Dataset, item: Item, stats: Stats) -> tuple[ImageStats, NDArray[np.float64]]:
-    classes, rgb = dataset.read_classes(item), item.read_rgb()
+    classes, rgb, labels = dataset.read_classes(item), item.read_rgb(), dataset.read_labels(item)
+    check_sizes(item, rgb, classes, labels)
     names = ["background", *(entry.name for entry in dataset.classes)]
     counts = np.bincount(classes.ravel(), minlength=len(names)).tolist()
     stats.class_pixels.update(dict(zip(names, counts, strict=True)))
     stats.class_images.update({n: 1 for n, c in zip(names[1:], counts[1:], strict=True) if c})
-    diameters = _diameters(classes, dataset.read_labels(item))
+    diameters = _diameters(classes, labels)
     density = _stain_densities(rgb)
     red, green, blue = rgb.reshape(-1, 3).mean(0).tolist()
     row = ImageStats(
