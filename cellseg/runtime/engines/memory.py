@@ -18,7 +18,7 @@ from cellseg.runtime.machine.cache_folder import cache_folder
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-__all__ = ["recall", "remember"]
+__all__ = ["forget", "recall", "remember"]
 
 _FILE = "engines.json"
 _KEPT = 200  # entries; the oldest go first
@@ -47,18 +47,28 @@ def remember(key: dict[str, object], value: str, *, disturbed: bool = False) -> 
     entries = _read()
     entries.pop(_digest(key), None)
     entries[_digest(key)] = {"value": value, "disturbed": disturbed}
-    kept = dict(list(entries.items())[-_KEPT:])
-    with contextlib.suppress(OSError):
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{_FILE}.{os.getpid()}"
-        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        partial.replace(folder / _FILE)
+    _write(dict(list(entries.items())[-_KEPT:]))
+
+
+def forget(key: dict[str, object]) -> None:
+    """Drop what was remembered under the key: it turned out to be of no use."""
+    entries = _read()
+    if entries.pop(_digest(key), None) is not None:
+        _write(entries)
 
 
 class _Entry(TypedDict):
     value: str
     disturbed: bool
+
+
+def _write(entries: dict[str, _Entry]) -> None:
+    with contextlib.suppress(OSError):
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{_FILE}.{os.getpid()}"
+        partial.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        partial.replace(folder / _FILE)
 
 
 def _read() -> dict[str, _Entry]:

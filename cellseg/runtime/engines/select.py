@@ -4,7 +4,7 @@
 of fp32; of a bundle that was made without labelled images, those that agree with fp32 that far, and
 says so. It runs each engine on them for a moment, and picks the fastest. The choice is kept in
 ``engines.json`` in the user's cache folder, by machine, bundle and versions, so that every slide is
-run by the same engine.
+run by the same engine. One that does not open any more is given up for the next best.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cellseg.errors import EngineError
 from cellseg.runtime.engines.base import Engine, EngineOptions
 from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import Measurement, measure_speed
-from cellseg.runtime.engines.memory import recall, remember
+from cellseg.runtime.engines.memory import forget, recall, remember
 from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.machine.facts import this_machine, usable_cores
 
@@ -77,12 +77,22 @@ def open_engine(
     Raises
     ------
     EngineError
-        If the engine is not installed, does not run the precision, or the tile does not fit.
+        If the engine is not installed, does not run the precision, or the tile does not fit; where
+        there is a choice, if none of the engines opens.
     """
     _check_tile(tile_hw, bundle.manifest.stride)
     threads = usable_cores() if threads is None else max(1, threads)
-    choice = choose_engine(bundle, engine, precision, threads, min_quality)
-    return open_choice(bundle, choice, tile_hw, threads, one_at_a_time, most_at_once)
+    choices = _candidates(bundle, engine, precision, min_quality)
+    while True:
+        choice = _choose(bundle, choices, threads)
+        try:
+            return open_choice(bundle, choice, tile_hw, threads, one_at_a_time, most_at_once)
+        except EngineError as error:
+            if len(choices) == 1:
+                raise
+            _tell_failure(choice, error)
+        forget(_memory_key(bundle, choices, threads))
+        choices.remove(choice)
 
 
 def choose_engine(
@@ -96,23 +106,33 @@ def choose_engine(
 
     Parameters are those of :func:`open_engine`; the reason is logged.
     """
-    choices = _candidates(bundle, engine, precision, min_quality)
-    if precision == "auto":
-        _tell_agreement(bundle, min_quality)
+    return _choose(bundle, _candidates(bundle, engine, precision, min_quality), threads)
+
+
+def _choose(bundle: Bundle, choices: list[Choice], threads: int) -> Choice:
+    """Take the only choice, the one that is remembered, or the fastest."""
     if len(choices) == 1:
         _LOG.info("engine: %s (the only one that fits)", choices[0])
         return choices[0]
-    side_px = -(-_TRIAL_PX // bundle.manifest.stride) * bundle.manifest.stride
-    key = _memory_key(bundle, choices, side_px, threads)
+    key = _memory_key(bundle, choices, threads)
     known = recall(key)
     for choice in choices:
-        if known == str(choice):
+        if known == str(choice) and _loads(choice):
             _LOG.info("engine: %s (measured earlier on this machine)", choice)
             return choice
     with Bystanders() as others:
-        best = _fastest(bundle, choices, side_px, threads)
+        best = _fastest(bundle, choices, threads)
     remember(key, str(best), disturbed=others.disturbed)
     return best
+
+
+def _loads(choice: Choice) -> bool:
+    """Whether the engine can be imported: a package may break and keep its version."""
+    try:
+        ENGINES[choice.engine].load(choice.engine)
+    except EngineError:  # the trial that follows says it
+        return False
+    return True
 
 
 def _candidates(bundle: Bundle, engine: str, precision: str, min_quality: float) -> list[Choice]:
@@ -144,6 +164,8 @@ def _candidates(bundle: Bundle, engine: str, precision: str, min_quality: float)
             f"engines with {sorted({run for name in names for run in ENGINES[name].runs})}.",
             hint="Leave --engine and --precision at auto, or export the bundle with it.",
         )
+    if precision == "auto":
+        _tell_agreement(bundle, min_quality)
     return choices
 
 
@@ -166,7 +188,8 @@ def _tell_agreement(bundle: Bundle, min_quality: float) -> None:
             )  # fmt: skip
 
 
-def _fastest(bundle: Bundle, choices: list[Choice], side_px: int, threads: int) -> Choice:
+def _fastest(bundle: Bundle, choices: list[Choice], threads: int) -> Choice:
+    side_px = _trial_px(bundle)
     tile_hw = (side_px, side_px)
     tried = {choice: _try_open(bundle, choice, tile_hw, threads) for choice in choices}
     engines = {choice: engine for choice, engine in tried.items() if engine is not None}
@@ -196,8 +219,12 @@ def _try_open(
     try:
         return open_choice(bundle, choice, tile_hw, threads)
     except EngineError as error:
-        _LOG.warning("engine: %s cannot be used: %s", choice, error)
+        _tell_failure(choice, error)
         return None
+
+
+def _tell_failure(choice: Choice, error: EngineError) -> None:
+    _LOG.warning("engine: %s cannot be used: %s", choice, error)
 
 
 def open_choice(
@@ -226,9 +253,11 @@ def _check_tile(tile_hw: tuple[int, int], stride: int) -> None:
         )
 
 
-def _memory_key(
-    bundle: Bundle, choices: list[Choice], side_px: int, threads: int
-) -> dict[str, object]:
+def _trial_px(bundle: Bundle) -> int:
+    return -(-_TRIAL_PX // bundle.manifest.stride) * bundle.manifest.stride
+
+
+def _memory_key(bundle: Bundle, choices: list[Choice], threads: int) -> dict[str, object]:
     machine = this_machine()
     return {
         "bundle": bundle.sha256,
@@ -236,7 +265,7 @@ def _memory_key(
         "flags": machine.cpu_flags,
         "cores": machine.cores,
         "threads": threads,
-        "tile_px": side_px,
+        "tile_px": _trial_px(bundle),
         "choices": [str(choice) for choice in choices],
         "versions": {c.engine: ENGINES[c.engine].installed_version for c in choices},
     }

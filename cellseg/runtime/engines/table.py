@@ -116,7 +116,7 @@ class EngineEntry:
         self.require(name)
         try:
             return getattr(import_module(self.module), self.class_name)
-        except ImportError as error:
+        except Exception as error:  # a broken native library may raise anything
             raise EngineError(
                 f"engine {name!r} must be importable. Received: {error}.",
                 hint=f"pip install --force-reinstall {self.pip}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from cellseg.errors import EngineError
 from cellseg.runtime.bundles.bundle import write_bundle
-from cellseg.runtime.engines import ENGINES, choose_engine, measure, open_engine, select
+from cellseg.runtime.engines import ENGINES, choose_engine, measure, open_engine, select, table
 from cellseg.runtime.engines.measure import Measurement, measure_speed
 from tests.bundles import make_bundle, make_manifest, tiny_onnx, variant_fields
 from tests.fakes import IdentityEngine
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellseg.runtime.bundles.bundle import Bundle
+    from cellseg.runtime.engines import Choice
 
 HW = (32, 32)
 
@@ -143,6 +145,70 @@ def test_engine_that_fails_to_open_is_left_out(
     bundle = make_bundle(tmp_path / "b.cellseg")
     assert choose_engine(bundle, "auto", "fp32", threads=1).engine == "onnxruntime"
     assert "openvino fp32 cannot be used" in caplog.text
+
+
+def test_a_remembered_engine_that_no_longer_loads_is_given_up_for_another(
+    tmp_path: Path,
+    fastest: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg")
+    first = choose_engine(bundle, "auto", "fp32", threads=1)
+    broken = replace(ENGINES[first.engine], module="no_such_module")
+    monkeypatch.setitem(ENGINES, first.engine, broken)
+    second = choose_engine(bundle, "auto", "fp32", threads=1)
+    assert second.engine != first.engine
+    assert f"{first} cannot be used: engine {first.engine!r} must be importable" in caplog.text
+    assert choose_engine(bundle, "auto", "fp32", threads=1) == second
+    assert len(fastest) == 2  # the other is remembered in its place
+
+
+def test_an_engine_that_was_chosen_and_does_not_open_is_forgotten_for_another(
+    tmp_path: Path,
+    fastest: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg", tflite=True)
+    first = choose_engine(bundle, "auto", "fp32", threads=1)
+    whole = select.open_choice
+
+    def refuses(bundle: Bundle, choice: Choice, *others: Any) -> Any:
+        if choice == first:
+            raise EngineError("The device must have memory.")
+        return whole(bundle, choice, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "open_choice", refuses)
+        with closing(open_engine(bundle, "auto", "fp32", HW, threads=1)) as engine:
+            assert engine.name != first.engine
+    assert f"{first} cannot be used: The device must have memory." in caplog.text
+    assert len(fastest) == 2
+    assert choose_engine(bundle, "auto", "fp32", threads=1) == first
+    assert len(fastest) == 3  # it was tried anew
+
+
+def test_an_engine_that_was_asked_for_and_does_not_open_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(ENGINES["onnxruntime"], module="no_such_module")
+    monkeypatch.setitem(ENGINES, "onnxruntime", broken)
+    with pytest.raises(EngineError, match="engine 'onnxruntime' must be importable"):
+        open_engine(make_bundle(tmp_path / "b.cellseg"), "onnxruntime", "auto", HW)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, AttributeError])
+def test_whatever_a_broken_package_raises_is_an_error_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def broken(name: str) -> None:
+        raise error("bad ELF")
+
+    monkeypatch.setattr(table, "import_module", broken)
+    with pytest.raises(EngineError, match="must be importable. Received: bad ELF") as caught:
+        ENGINES["onnxruntime"].load("onnxruntime")
+    assert "--force-reinstall" in str(caught.value.hint)
 
 
 def test_missing_engine_is_named_with_its_install_line(
