@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxRuntimeEngine"]
 
+# Removing onnxruntime-gpu beside it leaves a folder that is imported as an empty module.
+_VERSION = ort.__version__
+
 
 class OnnxRuntimeEngine:
     """One ONNX model in an ONNX Runtime CPU session. See `Engine` for what is promised."""
@@ -37,7 +40,7 @@ class OnnxRuntimeEngine:
             )
         except Exception as error:  # its exceptions share no base of their own
             raise EngineError(
-                f"ONNX Runtime {ort.__version__} must be able to load the model. Received: {error}."
+                f"ONNX Runtime {_VERSION} must be able to load the model. Received: {error}."
             ) from error
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name

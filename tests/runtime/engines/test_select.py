@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from contextlib import closing
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,6 +212,14 @@ def test_whatever_a_broken_package_raises_is_an_error_with_a_hint(
     with pytest.raises(EngineError, match="must be importable. Received: bad ELF") as caught:
         ENGINES["onnxruntime"].load("onnxruntime")
     assert "--force-reinstall" in str(caught.value.hint)
+
+
+def test_what_a_removed_package_left_behind_is_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = module_from_spec(ModuleSpec("onnxruntime", None))
+    monkeypatch.setitem(sys.modules, "onnxruntime", empty)
+    monkeypatch.delitem(sys.modules, ENGINES["onnxruntime"].module, raising=False)
+    with pytest.raises(EngineError, match="must be importable"):
+        ENGINES["onnxruntime"].load("onnxruntime")
 
 
 def test_missing_engine_is_named_with_its_install_line(
