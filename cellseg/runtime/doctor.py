@@ -10,12 +10,12 @@ import importlib
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellseg.runtime.doctor_cuda import cuda_mismatches
+from cellseg.runtime.engines.table import reinstall_line, version_of
 from cellseg.runtime.machine.facts import Machine, this_machine
 
 if TYPE_CHECKING:
@@ -128,6 +128,15 @@ def format_examination(seen: Examination) -> str:
 # --- engines and libraries -----------------------------------------------------------------------
 
 
+class _Lines(NamedTuple):
+    """Commands that bring a package."""
+
+    install: str
+    """Where it is not there."""
+    mend: str
+    """Where it is there and does not load."""
+
+
 def _nothing_more(_module: Any) -> str:
     return ""
 
@@ -183,51 +192,56 @@ _OPTIONAL = (
     ("onnx", "export"),
 )
 _GPU_FIX = "with an NVIDIA GPU, its driver: 'nvidia-smi' must list the GPU; without one, nothing"
-_DISTRIBUTIONS = {"cv2": "opencv-python-headless", "openslide": "openslide-python"}
+_WHEELS = {
+    "cv2": ("opencv-python-headless",),
+    "numba": ("numba", "llvmlite"),
+    "openslide": ("openslide-python", "openslide-bin"),
+}
 
 
 def _engine(name: str, entry: EngineEntry) -> Part:
-    offers, install = _OFFERS.get(name, _nothing_more), f"pip install {entry.pip}"
+    lines = _Lines(f"pip install {entry.pip}", entry.reinstall)
     names = (entry.import_name, *entry.also)
     module = next((known for known in names if find_spec(known) is not None), entry.import_name)
-    part = _tried(name, module, entry.installed_version, install, offers)
+    offers = _OFFERS.get(name, _nothing_more)
+    part = _tried(name, module, entry.installed_version, lines, offers)
     lacking = entry.obstacle() if part.works else None
     return part if lacking is None else replace(part, works=False, detail=lacking, fix=_GPU_FIX)
 
 
 def _part(name: str, module: str, extra: str | None, offers: Callable[[Any], str]) -> Part:
-    return _tried(name, module, _version(module), _install_line(module, extra), offers)
+    wheels = _wheels(module)
+    lines = _Lines(_install_line(wheels, extra), reinstall_line(*wheels))
+    return _tried(name, module, version_of(wheels[0]), lines, offers)
 
 
 def _tried(
-    name: str, module: str, version: str | None, install: str, offers: Callable[[Any], str]
+    name: str, module: str, version: str | None, lines: _Lines, offers: Callable[[Any], str]
 ) -> Part:
     if find_spec(module) is None:
-        return Part(name, version, works=False, detail="not installed", fix=install)
+        # Of files that are gone pip knows nothing: it takes the package for installed.
+        fix = lines.install if version is None else lines.mend
+        return Part(name, version, works=False, detail="not installed", fix=fix)
     try:
         return Part(name, version, True, offers(importlib.import_module(module)), None)
     except Exception as error:  # a broken native library may raise anything; that is the finding
-        return Part(name, version, False, f"does not load: {_first_line(error)}", install)
+        return Part(name, version, False, f"does not load: {_first_line(error)}", lines.mend)
 
 
 def _looked_up(name: str, extra: str) -> Part:
     """Say whether a library is there without importing it: TensorFlow takes many seconds."""
     if find_spec(name) is None:
-        return Part(name, None, False, f"not installed ({extra})", _install_line(name, extra))
-    return Part(name, _version(name), True, f"({extra}; not tried)", None)
+        return Part(name, None, False, f"not installed ({extra})", _install_line((name,), extra))
+    return Part(name, version_of(name), True, f"({extra}; not tried)", None)
 
 
-def _install_line(module: str, extra: str | None) -> str:
-    if extra:
-        return f"pip install 'cellseg[{extra}]'"
-    return f"pip install --force-reinstall {_DISTRIBUTIONS.get(module, module)}"
+def _install_line(wheels: tuple[str, ...], extra: str | None) -> str:
+    return f"pip install 'cellseg[{extra}]'" if extra else f"pip install {' '.join(wheels)}"
 
 
-def _version(module: str) -> str | None:
-    try:
-        return metadata.version(_DISTRIBUTIONS.get(module, module))
-    except metadata.PackageNotFoundError:
-        return None
+def _wheels(module: str) -> tuple[str, ...]:
+    """Distributions that hold a module; the first has its version."""
+    return _WHEELS.get(module, (module,))
 
 
 def _first_line(error: Exception) -> str:
@@ -251,7 +265,7 @@ def _disk(path: Path) -> Disk:
 
 def _problems(machine: Machine) -> Iterator[Problem]:
     yield from _twin_packages()
-    yield from (Problem(*found) for found in cuda_mismatches(_version))
+    yield from (Problem(*found) for found in cuda_mismatches(version_of))
     yield from _slow_processor(machine)
     yield from _narrow_environment(machine)
     yield from _missing_backend()
@@ -268,7 +282,7 @@ def _twin_packages() -> Iterator[Problem]:
         ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
         ("tensorrt-cu13", "tensorrt-cu12"),
     ):
-        if _version(keep) and _version(other):
+        if version_of(keep) and version_of(other):
             yield Problem(
                 f"{keep} and {other} are both installed and overwrite each other's files.",
                 f"pip uninstall -y {keep} {other} && pip install the one you want",

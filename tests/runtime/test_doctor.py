@@ -8,7 +8,7 @@ import pytest
 
 from cellseg.runtime import doctor
 from cellseg.runtime.doctor import Part, examine, format_examination
-from cellseg.runtime.engines import ENGINES
+from cellseg.runtime.engines import ENGINES, table
 from cellseg.runtime.engines.table import EngineEntry, Needs
 
 ABSENT = EngineEntry(
@@ -33,7 +33,41 @@ def test_an_engine_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
     part = doctor._engine("json", dataclasses.replace(ABSENT, import_name="json"))
     assert part.detail == "does not load: libgomp.so.1: cannot open shared object file"
-    assert part.fix == "pip install no-such-package"
+    assert part.fix == "pip install --force-reinstall --no-deps no-such-package"
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "wheels"),
+    [
+        ("numba", None, ["numba", "llvmlite"]),
+        ("cv2", None, ["opencv-python-headless"]),
+        ("openslide", "wsi", ["openslide-python", "openslide-bin"]),
+    ],
+)
+def test_a_library_that_is_there_and_does_not_load_is_laid_anew_in_its_version(
+    monkeypatch: pytest.MonkeyPatch, module: str, extra: str | None, wheels: list[str]
+) -> None:
+    def broken(name: str) -> None:
+        raise ImportError("a library is gone")
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name)
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    monkeypatch.setattr(table, "version", lambda name: "1.2")
+    part = doctor._part(module, module, extra, lambda module: "")
+    pinned = " ".join(f"{name}==1.2" for name in wheels)
+    assert part.fix == f"pip install --force-reinstall --no-deps {pinned}"
+
+
+@pytest.mark.parametrize(
+    ("version", "fix"),
+    [(None, "install"), ("1.2", "--force-reinstall")],
+    ids=["not installed", "files gone"],
+)
+def test_a_module_that_is_not_found_is_laid_anew_only_if_pip_takes_it_for_installed(
+    version: str | None, fix: str
+) -> None:
+    lines = doctor._Lines("install", "--force-reinstall")
+    assert doctor._tried("a", "no_such_package", version, lines, lambda module: "").fix == fix
 
 
 def test_the_examination_is_json_as_it_is() -> None:
@@ -75,7 +109,7 @@ def test_a_processor_without_avx2_is_a_problem() -> None:
 
 
 def test_two_packages_of_one_module_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0")
     assert any("overwrite" in problem.what for problem in doctor._twin_packages())
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.bundles.bundle import Variant
 
-__all__ = ["ENGINES", "EngineEntry", "Needs"]
+__all__ = ["ENGINES", "EngineEntry", "Needs", "reinstall_line", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class EngineEntry:
     distributions: tuple[str, ...] = ()
     """Names under which a version may be installed; by default that of ``pip``."""
 
+    wheels: tuple[str, ...] = ()
+    """Distributions that hold its files; by default that of ``pip`` does."""
+
     needs_gpu: bool = False
     """Whether it runs on an NVIDIA GPU only."""
 
@@ -88,8 +91,13 @@ class EngineEntry:
     @property
     def installed_version(self) -> str | None:
         """Version of the package, None if it is missing."""
-        found = map(_version, self.distributions or (self.pip,))
+        found = map(version_of, self.distributions or (self.pip,))
         return next((known for known in found if known is not None), None)
+
+    @property
+    def reinstall(self) -> str:
+        """Command that mends a package that is there and does not load."""
+        return reinstall_line(*(self.wheels or (self.pip,)))
 
     def require(self, name: str) -> None:
         """Raise EngineError if the package, or the GPU, is missing; with what mends it."""
@@ -119,15 +127,24 @@ class EngineEntry:
         except Exception as error:  # a broken native library may raise anything
             raise EngineError(
                 f"engine {name!r} must be importable. Received: {error}.",
-                hint=f"pip install --force-reinstall {self.pip}",
+                hint=self.reinstall,
             ) from error
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """Version of an installed distribution, None if it is missing."""
     try:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def reinstall_line(*wheels: str) -> str:
+    """Return the command that lays the files of distributions anew, in the versions there are."""
+    # What they need is left alone: pip would bring the newest NumPy, which numba may not take.
+    found = ((name, version_of(name)) for name in wheels)
+    pinned = (name if known is None else f"{name}=={known}" for name, known in found)
+    return f"pip install --force-reinstall --no-deps {' '.join(pinned)}"
 
 
 _CPU = {"fp32": Needs("onnx", "fp32"), "int8": Needs("onnx", "int8", "u8s8")}
@@ -166,6 +183,7 @@ ENGINES: dict[str, EngineEntry] = {
             *("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
             *("tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
         ),
+        wheels=("tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings"),
         needs_gpu=True,
     ),
 }
