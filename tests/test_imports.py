@@ -183,6 +183,11 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded_after(code, *FORBIDDEN, *HEAVY) <= {"pydantic"}
 
 
+def test_the_doctor_comes_to_where_numpy_does_not_load() -> None:
+    code = "import cellseg.runtime.doctor; from cellseg.runtime.engines import ENGINES"
+    assert loaded_after(code, *FORBIDDEN, *HEAVY) == set()
+
+
 @pytest.mark.parametrize("name", cellseg.__all__)
 def test_every_exported_member_is_there(name: str) -> None:
     assert getattr(cellseg, name) is not None

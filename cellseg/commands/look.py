@@ -69,7 +69,7 @@ def _inspect_recipe(path: str, as_json: bool) -> None:
 def doctor(as_json: opt.AsJson = False) -> None:
     """Say what this machine can run, and how to mend what it cannot.
 
-    Exit code 1 if no inference engine works.
+    Exit code 1 if no inference engine works, or not all libraries that every run needs.
 
     Examples
     --------

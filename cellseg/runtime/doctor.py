@@ -42,6 +42,8 @@ class Part:
     """What it offers here, or why it does not work."""
     fix: str | None
     """Command that installs or mends it; None where nothing is amiss."""
+    needed: bool = False
+    """Whether no run goes without it."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,23 @@ class Examination:
     """Known mismatches found here."""
 
     @property
-    def can_infer(self) -> bool:
+    def broken(self) -> tuple[str, ...]:
+        """Libraries that every run needs and that do not work."""
+        return tuple(part.name for part in self.libraries if part.needed and not part.works)
+
+    @property
+    def has_engine(self) -> bool:
         """Whether at least one engine works."""
         return any(engine.works for engine in self.engines)
 
+    @property
+    def can_infer(self) -> bool:
+        """Whether an engine works, and every library that a run needs."""
+        return self.has_engine and not self.broken
+
     def as_dict(self) -> dict[str, Any]:
         """Return the same as plain values, for JSON."""
-        return {"can_infer": self.can_infer, **asdict(self)}
+        return {"can_infer": self.can_infer, "broken": list(self.broken), **asdict(self)}
 
 
 def examine() -> Examination:
@@ -106,7 +118,7 @@ def examine() -> Examination:
         cellseg=__version__,
         machine=machine,
         engines=tuple(_engine(name, entry) for name, entry in ENGINES.items()),
-        libraries=(*(_part(*it) for it in _LIBRARIES), *(_looked_up(*it) for it in _OPTIONAL)),
+        libraries=tuple(_libraries()),
         cache=_disk(cache_folder()),
         problems=tuple(_problems(machine)),
     )
@@ -135,6 +147,8 @@ class _Lines(NamedTuple):
     """Where it is not there."""
     mend: str
     """Where it is there and does not load."""
+    update: str
+    """Where it does not fit the NumPy that is there."""
 
 
 def _nothing_more(_module: Any) -> str:
@@ -167,6 +181,11 @@ def _tensorrt_offers(module: Any) -> str:
     return found.name + (f"; builds for compute capabilities {others}" if others else "")
 
 
+def _opencv_offers(module: Any) -> str:
+    # Removing one of its twins leaves a folder that is imported as an empty module: call it.
+    return f"threads: {module.getNumThreads()}"
+
+
 def _openslide_offers(module: Any) -> str:
     return f"OpenSlide library {module.__library_version__}"
 
@@ -176,12 +195,13 @@ _OFFERS: dict[str, Callable[[Any], str]] = {
     "openvino": _openvino_offers,
     "tensorrt": _tensorrt_offers,
 }
-_LIBRARIES: tuple[tuple[str, str, str | None, Callable[[Any], str]], ...] = (
-    ("tifffile", "tifffile", None, _nothing_more),
-    ("imagecodecs", "imagecodecs", None, _nothing_more),
-    ("numba", "numba", None, _nothing_more),
-    ("opencv", "cv2", None, _nothing_more),
-    ("openslide", "openslide", "wsi", _openslide_offers),
+_NEEDED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("numpy", "numpy", _nothing_more),
+    ("tifffile", "tifffile", _nothing_more),
+    ("imagecodecs", "imagecodecs", _nothing_more),
+    ("numba", "numba", _nothing_more),
+    ("opencv", "cv2", _opencv_offers),
+    ("pydantic", "pydantic", _nothing_more),
 )
 _OPTIONAL = (
     ("pyarrow", "parquet"),
@@ -200,7 +220,7 @@ _WHEELS = {
 
 
 def _engine(name: str, entry: EngineEntry) -> Part:
-    lines = _Lines(f"pip install {entry.pip}", entry.reinstall)
+    lines = _Lines(f"pip install {entry.pip}", entry.reinstall, _update_line(entry.pip))
     names = (entry.import_name, *entry.also)
     module = next((known for known in names if find_spec(known) is not None), entry.import_name)
     offers = _OFFERS.get(name, _nothing_more)
@@ -209,9 +229,18 @@ def _engine(name: str, entry: EngineEntry) -> Part:
     return part if lacking is None else replace(part, works=False, detail=lacking, fix=_GPU_FIX)
 
 
+def _libraries() -> Iterator[Part]:
+    for name, module, offers in _NEEDED:
+        yield replace(_part(name, module, None, offers), needed=True)
+    yield _part("openslide", "openslide", "wsi", _openslide_offers)
+    yield from (_looked_up(*it) for it in _OPTIONAL)
+
+
 def _part(name: str, module: str, extra: str | None, offers: Callable[[Any], str]) -> Part:
     wheels = _wheels(module)
-    lines = _Lines(_install_line(wheels, extra), reinstall_line(*wheels))
+    mend = reinstall_line(*wheels)
+    update = mend if module == "numpy" else _update_line(wheels[0])
+    lines = _Lines(_install_line(wheels, extra), mend, update)
     return _tried(name, module, version_of(wheels[0]), lines, offers)
 
 
@@ -225,7 +254,8 @@ def _tried(
     try:
         return Part(name, version, True, offers(importlib.import_module(module)), None)
     except Exception as error:  # a broken native library may raise anything; that is the finding
-        return Part(name, version, False, f"does not load: {_first_line(error)}", lines.mend)
+        fix = lines.update if "numpy" in str(error).lower() else lines.mend
+        return Part(name, version, False, f"does not load: {_first_line(error)}", fix)
 
 
 def _looked_up(name: str, extra: str) -> Part:
@@ -237,6 +267,11 @@ def _looked_up(name: str, extra: str) -> Part:
 
 def _install_line(wheels: tuple[str, ...], extra: str | None) -> str:
     return f"pip install 'cellseg[{extra}]'" if extra else f"pip install {' '.join(wheels)}"
+
+
+def _update_line(wheel: str) -> str:
+    """Return the command by which pip looks at what a package needs, too, and makes it fit."""
+    return f"pip install --upgrade {wheel}"
 
 
 def _wheels(module: str) -> tuple[str, ...]:
@@ -360,9 +395,13 @@ def _cache_lines(cache: Disk) -> list[str]:
 
 
 def _problem_lines(seen: Examination) -> list[str]:
-    if not seen.problems:
-        return ["no known mismatches" if seen.can_infer else "no engine works: install one"]
-    lines = ["known mismatches"]
+    lines = []
+    if seen.broken:
+        lines.append(f"no run goes without {', '.join(seen.broken)}: mend what is said above")
+    if not seen.has_engine:
+        lines.append("no engine works: install one")
+    if seen.problems:
+        lines.append("known mismatches")
     for problem in seen.problems:
         lines += [f"  {problem.what}", f"      to mend: {problem.fix}"]
-    return lines
+    return lines or ["no known mismatches"]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from importlib.util import find_spec
 
 import pytest
 
 from cellseg.runtime import doctor
-from cellseg.runtime.doctor import Part, examine, format_examination
+from cellseg.runtime.doctor import Examination, Part, examine, format_examination
 from cellseg.runtime.engines import ENGINES, table
 from cellseg.runtime.engines.table import EngineEntry, Needs
 
@@ -66,8 +67,70 @@ def test_a_library_that_is_there_and_does_not_load_is_laid_anew_in_its_version(
 def test_a_module_that_is_not_found_is_laid_anew_only_if_pip_takes_it_for_installed(
     version: str | None, fix: str
 ) -> None:
-    lines = doctor._Lines("install", "--force-reinstall")
+    lines = doctor._Lines("install", "--force-reinstall", "--upgrade")
     assert doctor._tried("a", "no_such_package", version, lines, lambda module: "").fix == fix
+
+
+def with_broken(monkeypatch: pytest.MonkeyPatch, module: str, why: str) -> Examination:
+    """Examine a machine on which one module does not load."""
+    whole = importlib.import_module
+
+    def broken(name: str) -> object:
+        if name == module:
+            raise ImportError(why)
+        return whole(name)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    return examine()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("numpy", "numpy"),
+        ("tifffile", "tifffile"),
+        ("imagecodecs", "imagecodecs"),
+        ("numba", "numba"),
+        ("cv2", "opencv"),
+        ("pydantic", "pydantic"),
+    ],
+)
+def test_without_a_library_that_every_run_needs_nothing_can_be_inferred(
+    monkeypatch: pytest.MonkeyPatch, module: str, name: str
+) -> None:
+    seen = with_broken(monkeypatch, module, "libGL.so.1: cannot open shared object file")
+    assert seen.broken == (name,)
+    assert seen.as_dict()["can_infer"] is False
+    assert seen.as_dict()["broken"] == [name]
+    assert f"no run goes without {name}" in format_examination(seen)
+    assert "no known mismatches" not in format_examination(seen)
+
+
+def test_a_library_of_an_extra_that_does_not_load_stops_no_other_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = with_broken(monkeypatch, "openslide", "Couldn't locate OpenSlide dylib")
+    assert seen.broken == ()
+    assert not next(part for part in seen.libraries if part.name == "openslide").works
+
+
+def test_a_library_that_does_not_fit_the_numpy_is_updated_with_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = with_broken(monkeypatch, "numba", "Numba needs NumPy 2.2 or less. Got NumPy 2.3.")
+    numba = next(part for part in seen.libraries if part.name == "numba")
+    assert numba.fix == "pip install --upgrade numba"
+
+
+def test_numpy_itself_is_laid_anew_in_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = with_broken(monkeypatch, "numpy", "Error importing numpy")
+    numpy = next(part for part in seen.libraries if part.name == "numpy")
+    assert "--force-reinstall" in str(numpy.fix)
+
+
+def test_an_opencv_of_which_a_folder_is_left_does_not_work() -> None:
+    empty = doctor._part("opencv", "json", None, doctor._opencv_offers)
+    assert "has no attribute" in empty.detail
 
 
 def test_the_examination_is_json_as_it_is() -> None:
