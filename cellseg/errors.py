@@ -25,6 +25,7 @@ The command line prints them as ``error: …`` and ``hint: …`` and exits with 
 from __future__ import annotations
 
 __all__ = [
+    "DOCTOR_HINT",
     "BenchError",
     "BundleError",
     "CellsegError",
@@ -40,7 +41,10 @@ __all__ = [
     "StoreError",
     "TilePlanError",
     "TrainingError",
+    "broken_package",
 ]
+
+DOCTOR_HINT = "'cellseg-cli doctor' says what is wrong."
 
 
 class CellsegError(Exception):
@@ -113,3 +117,24 @@ class ExportError(CellsegError, RuntimeError):
 
 class BenchError(CellsegError):
     """A benchmark cannot be run, or its reports cannot be compared."""
+
+
+def broken_package(error: BaseException) -> CellsegError | None:
+    """Say in our words that a package does not load; None if it is not that.
+
+    A module of our own that cannot be imported is a fault of ours, and stays what it is.
+
+    Examples
+    --------
+    >>> print(broken_package(ImportError("no libGL.so.1")))
+    The packages that a run needs must load. Received: ImportError: no libGL.so.1.
+    >>> broken_package(ImportError("no such name", name="cellseg.runtime")) is None
+    True
+    """
+    if not isinstance(error, ImportError) or str(error.name).partition(".")[0] == "cellseg":
+        return None
+    return CellsegError(
+        "The packages that a run needs must load. "
+        f"Received: {type(error).__name__}: {str(error).rstrip('.')}.",
+        hint=DOCTOR_HINT,
+    )

@@ -209,12 +209,40 @@ def test_what_the_system_refuses_is_an_error_with_a_hint(
     assert "hint: " in result.stderr
 
 
-def test_an_error_that_is_not_of_files_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ImportError("libGL.so.1: cannot open shared object file"),
+        ModuleNotFoundError("No module named 'cv2'", name="cv2"),
+    ],
+    ids=str,
+)
+def test_a_package_that_does_not_load_is_an_error_that_names_the_doctor(
+    monkeypatch: pytest.MonkeyPatch, broken: ImportError
+) -> None:
+    def describe_slide(*_: object) -> None:
+        raise broken
+
+    monkeypatch.setattr("cellseg.runtime.inspect.describe_slide", describe_slide)
+    result = run("inspect", "a.tif")
+    assert result.exit_code == 1
+    assert f"must load. Received: {type(broken).__name__}: {broken}." in result.stderr
+    assert "hint: 'cellseg-cli doctor' says what is wrong" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError("of a library"), ImportError("no such name", name="cellseg.runtime.infer")],
+    ids=repr,
+)
+def test_an_error_of_neither_files_nor_packages_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
     def examine() -> None:
-        raise OSError("of a library")
+        raise fault
 
     monkeypatch.setattr("cellseg.runtime.doctor.examine", examine)
-    assert isinstance(run("doctor").exception, OSError)
+    assert run("doctor").exception is fault
 
 
 def test_a_closed_pipe_is_no_traceback(repository: Path) -> None:

@@ -116,6 +116,20 @@ def test_a_fault_of_ours_on_one_slide_does_not_stop_the_others(
     assert second["run"]["status"] == "done"
 
 
+def test_a_package_that_does_not_load_is_no_fault_of_ours(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> object:
+        raise ImportError("Numba needs NumPy 2.2 or less. Got NumPy 2.3.")
+
+    monkeypatch.setattr(infer_module, "infer_slide", broken)
+    result = infer("scans/a.png", "-o", "out")
+    assert result.exit_code == 1
+    assert "must load. Received: ImportError: Numba needs NumPy 2.2" in result.stderr
+    assert "hint: 'cellseg-cli doctor' says what is wrong" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_inputs_that_would_share_a_folder_are_left_out_and_the_others_run(work: Path) -> None:
     (work / "scans" / "a.jpg").write_bytes((work / "scans" / "a.png").read_bytes())
     result = infer("scans", "-o", "out", "--json")

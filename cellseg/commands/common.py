@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import typer
 
 from cellseg.commands import options as opt
-from cellseg.errors import CellsegError
+from cellseg.errors import CellsegError, broken_package
 
 if TYPE_CHECKING:
     from cellseg.train.sections import Recipe
@@ -42,8 +42,8 @@ __all__ = [
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Turn our errors into ``error:`` and ``hint:`` with exit code 1, and Ctrl-C into 130.
 
-    So are files that the system does not let us read or write, wherever that happens: they are no
-    fault of the program, which a traceback would say.
+    So are files that the system does not let us read or write, and packages that do not load,
+    wherever that happens: they are no fault of the program, which a traceback would say.
     """
 
     @functools.wraps(command)
@@ -53,17 +53,21 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except CellsegError as error:
             print_error(error)
             raise typer.Exit(1) from error
-        except OSError as error:
-            refusal = _refusal_of_system(error)
-            if refusal is None:
+        except (OSError, ImportError) as error:
+            known = _in_our_words(error)
+            if known is None:
                 raise
-            print_error(refusal)
+            print_error(known)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
 
     return wrapped
+
+
+def _in_our_words(error: OSError | ImportError) -> CellsegError | None:
+    return broken_package(error) if isinstance(error, ImportError) else _refusal_of_system(error)
 
 
 def _refusal_of_system(error: OSError) -> CellsegError | None:

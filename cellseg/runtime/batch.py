@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cellseg.errors import CellsegError, StoreError
+from cellseg.errors import CellsegError, StoreError, broken_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,12 +109,15 @@ def _outcome(
     except CellsegError as error:
         return Outcome(slide, error=error)
     except Exception as error:  # a fault of ours on one slide must not cost the others their night
-        _LOG.exception("%s: unexpected error", slide)
-        what = CellsegError(
-            f"{slide}: unexpected {type(error).__name__}: {error}.",
-            hint="This is a fault in cellseg; please report it with the lines above.",
-        )
-        return Outcome(slide, error=what)
+        return Outcome(slide, error=broken_package(error) or _fault(slide, error))
+
+
+def _fault(slide: Path, error: Exception) -> CellsegError:
+    _LOG.exception("%s: unexpected error", slide)
+    return CellsegError(
+        f"{slide}: unexpected {type(error).__name__}: {error}.",
+        hint="This is a fault in cellseg; please report it with the lines above.",
+    )
 
 
 def _clashes(slides: Sequence[Path], out_dir: Path) -> dict[Path, StoreError]:

@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from cellseg.errors import CellsegError, EngineError, SlideError, StoreError
+from cellseg.errors import (
+    DOCTOR_HINT,
+    CellsegError,
+    EngineError,
+    SlideError,
+    StoreError,
+    broken_package,
+)
 from cellseg.runtime.run.channel import Channel, ChannelClosed
 
 if TYPE_CHECKING:
@@ -321,6 +328,11 @@ def _with_tile(failure: _Failure) -> CellsegError:
     if isinstance(error, CellsegError):
         return type(error)(f"{error}{where}", hint=error.hint)
     kind = _ERROR_OF_STAGE[failure.stage]
-    hint = "Try smaller tiles (--tile)." if isinstance(error, MemoryError) else None
     text = f"The {failure.stage} stage failed{where}: {type(error).__name__}: {error}"
-    return kind(text, hint=hint)
+    return kind(text, hint=_hint_for(error))
+
+
+def _hint_for(error: BaseException) -> str | None:
+    if isinstance(error, MemoryError):
+        return "Try smaller tiles (--tile)."
+    return DOCTOR_HINT if broken_package(error) else None

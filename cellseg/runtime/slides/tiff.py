@@ -115,6 +115,8 @@ def open_tiff(path: Path, mpp: float | None = None, channel: Wanted = None) -> S
     SlideError
         If it cannot be read.
     """
+    # tifffile does without it, and then says of every compressed tile that it cannot be decoded.
+    import imagecodecs  # noqa: F401
     from tifffile import TiffFile
 
     try:

@@ -58,7 +58,7 @@ def _pixels(path: Path) -> NDArray[Any]:
         with path.open("rb") as file:
             head = file.read(24)
         pixels = _tiff_pixels(path) if head.startswith(_TIFF_MAGIC) else _image(path, head)
-    except RegionError:
+    except (RegionError, ImportError):
         raise
     except Exception as error:  # decoders share no base
         text = f"{path}: the tissue mask cannot be read: {error}."

@@ -87,11 +87,12 @@ def write_ome_tiff(
     Tiles of 512 x 512, deflate, levels as SubIFDs, each half of the one before, until one tile
     holds it all.
     """
-    import tifffile
+    # By name: where the import fails in another thread, Python hands an empty module to this one.
+    from tifffile import TiffWriter
 
     levels = level_count(labels.hw)
     with (
-        tifffile.TiffWriter(path, bigtiff=True, ome=False) as tif,
+        TiffWriter(path, bigtiff=True, ome=False) as tif,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
         source, spool = labels, None

@@ -117,6 +117,14 @@ def test_a_failure_surfaces_with_its_stage_and_tile(stage: str, kind: type[Excep
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_package_that_does_not_load_in_a_stage_is_one_for_the_doctor() -> None:
+    steps = steps_for(60, 60)
+    steps.fail["stitch"] = (2, ImportError("Numba needs NumPy 2.2 or less. Got NumPy 2.3."))
+    with pytest.raises(EngineError, match="Numba needs NumPy") as caught:
+        run(steps)
+    assert "cellseg-cli doctor" in str(caught.value.hint)
+
+
 def test_an_error_of_ours_keeps_its_kind_and_hint() -> None:
     steps = steps_for(60, 60)
     steps.fail["read"] = (2, SlideError("The tile is corrupt.", hint="Copy it again."))

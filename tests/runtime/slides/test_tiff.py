@@ -7,6 +7,7 @@ pyramids) and libvips (OME-TIFF) on real slides.
 from __future__ import annotations
 
 import struct
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -481,4 +482,14 @@ def test_tag_with_too_many_values_is_refused(tmp_path: Path, code: int) -> None:
     tifffile.imwrite(path, scene(), tile=(64, 64), metadata=None)
     overwrite(path, tag_value_offset(path, code) - 4, struct.pack("<I", 5))
     with pytest.raises(SlideError, match="must be one whole number"):
+        open_slide(path)
+
+
+def test_a_decoder_that_does_not_load_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, scene(), tile=(64, 64), compression="jpeg")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(ImportError, match="imagecodecs"):
         open_slide(path)

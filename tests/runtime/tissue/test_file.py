@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -94,6 +95,16 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
             read_tissue_mask(path, SLIDE, (10, 15))
     with pytest.raises(RegionError, match="cannot be read"):
         read_tissue_mask(tmp_path / "none.png", SLIDE, (10, 15))
+
+
+def test_a_package_that_does_not_load_is_no_fault_of_the_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.ones((100, 150), np.uint8))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ImportError, match="tifffile"):
+        read_tissue_mask(path, SLIDE, (1000, 1500))
 
 
 def test_a_run_takes_the_mask_and_knows_another_one(tmp_path: Path) -> None:

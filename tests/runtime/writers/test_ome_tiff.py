@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import xml.etree.ElementTree as ElementTree
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +110,14 @@ def test_a_file_without_pixel_size_claims_none(tmp_path: Path) -> None:
     with tifffile.TiffFile(path) as tif:
         assert "PhysicalSize" not in (tif.ome_metadata or "")
         assert "StructuredAnnotations" not in (tif.ome_metadata or "")
+
+
+def test_a_tifffile_that_failed_to_load_in_another_thread_does_not_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", ModuleType("tifffile"))
+    with pytest.raises(ImportError, match="TiffWriter"):
+        written(tmp_path / "a.tif", blobs(40, 40))
 
 
 def test_every_window_is_seen_once(tmp_path: Path) -> None:
