@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellseg.errors import SlideError
+from cellseg.errors import DOCTOR_HINT, SlideError
 from cellseg.runtime.slides.channels import are_rgb, channels_error, pick_channel
 from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
@@ -196,7 +196,8 @@ def _open_root(path: Path) -> Any:
         import zarr
     except ImportError as error:
         raise SlideError(
-            f"{path}: OME-Zarr needs the zarr package, which is not installed.", hint=_MISSING_HINT
+            f"{path}: OME-Zarr needs the zarr package. Received: {error}.",
+            hint=_MISSING_HINT if error.name == "zarr" else DOCTOR_HINT,
         ) from error
     try:
         root = zarr.open(str(path), mode="r")

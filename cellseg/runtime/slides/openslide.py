@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellseg.errors import SlideError
+from cellseg.errors import DOCTOR_HINT, SlideError
 from cellseg.runtime.slides.channels import RGB_NAMES, pick_channel
 from cellseg.runtime.slides.magnification import OBJECTIVE
 from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
@@ -143,7 +143,8 @@ def _import_openslide(path: Path) -> Any:
         import openslide
     except ImportError as error:
         raise SlideError(
-            f"{path}: this format needs OpenSlide, which is not installed.", hint=_MISSING_HINT
+            f"{path}: this format needs OpenSlide. Received: {error}.",
+            hint=_MISSING_HINT if error.name == "openslide" else DOCTOR_HINT,
         ) from error
     return openslide
 

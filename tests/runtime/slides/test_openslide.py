@@ -125,3 +125,17 @@ def test_missing_extra_is_said_with_the_line_that_installs_it(
     with pytest.raises(SlideError, match="needs OpenSlide") as caught:
         open_slide(tmp_path / "a.ndpi")
     assert caught.value.hint == "pip install 'cellseg[wsi]'"
+
+
+def test_an_openslide_that_does_not_load_is_one_for_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "packages" / "openslide"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('no libopenslide.so.1')")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.delitem(sys.modules, "openslide", raising=False)
+    (tmp_path / "a.ndpi").write_bytes(b"II*\0" + bytes(200))
+    with pytest.raises(SlideError, match=r"Received: no libopenslide\.so\.1") as caught:
+        open_slide(tmp_path / "a.ndpi")
+    assert "cellseg-cli doctor" in str(caught.value.hint)
