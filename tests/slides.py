@@ -64,6 +64,47 @@ def write_pyramid(path: Path, image: NDArray[Any], *, subifds: bool, **options: 
     return path
 
 
+def write_philips(path: Path, image: NDArray[Any], levels: int, spacings: str = "") -> Path:
+    """Write a pyramid as Philips lays it out: whole tiles, those of one value not written."""
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8" ?>\n<DataObject ObjectType="DPUfsImport">'
+        '<Attribute Name="PIM_DP_SCANNED_IMAGES" PMSVR="IDataObjectArray"><Array>'
+        '<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">WSI'
+        '</Attribute><Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"><Array>'
+        f"{spacings or philips_spacings(levels)}</Array></Attribute></DataObject></Array>"
+        "</Attribute></DataObject>"
+    )
+    common = {"tile": (64, 64), "photometric": "rgb", "metadata": None, "compression": "jpeg"}
+    with tifffile.TiffWriter(path) as tif:
+        for level in range(levels):
+            part = halved(image, level)
+            hw = tuple(-(-side // 64) * 64 for side in part.shape[:2])
+            padded = np.full((*hw, 3), 255, np.uint8)
+            padded[: part.shape[0], : part.shape[1]] = part
+            tiles = padded.reshape(hw[0] // 64, 64, hw[1] // 64, 64, 3).swapaxes(1, 2)
+            tif.write(
+                (tile if np.ptp(tile) else None for tile in tiles.reshape(-1, 64, 64, 3)),
+                shape=padded.shape,
+                dtype=np.uint8,
+                subfiletype=int(level > 0),
+                description=f"level={level}" if level else xml,
+                software="Philips DP v1.0",
+                **common,
+            )
+    return path
+
+
+def philips_spacings(levels: int) -> str:
+    """Return the XML that says how far pixels of each level lie apart, millimetres."""
+    return "".join(
+        '<DataObject ObjectType="PixelDataRepresentation"><Attribute Name="DICOM_PIXEL_SPACING" '
+        'Group="0x0028" Element="0x0030" PMSVR="IDoubleArray">'
+        f"&quot;{0.00025 * 2**level}&quot; &quot;{0.00025 * 2**level}&quot;</Attribute>"
+        "</DataObject>"
+        for level in range(levels)
+    )
+
+
 def tag_value_offset(path: Path, code: int, page: int = 0) -> int:
     """Find where the value of a tag lies in the file, to damage it."""
     with tifffile.TiffFile(path) as tif:

@@ -21,6 +21,7 @@ from tifffile import TiffFile, TiffPage
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.channels import RGB_NAMES, channels_error, pick_channel
+from cellseg.runtime.slides.philips import clip_padding
 
 if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Channel, Wanted
@@ -101,6 +102,8 @@ def find_levels(tif: TiffFile, ome: OmeImage | None, channel: Wanted = None) -> 
     if len(offsets) > _MAX_PYRAMID_PAGES:
         raise _stack_error(path, f"{len(offsets)} pages")
     pages = [_load(tif, offset, index) for index, offset in enumerate(offsets)]
+    if tif.is_philips:
+        clip_padding(pages)
     images = (tif.imagej_metadata or {}).get("images", 1) if tif.is_imagej else 1
     if images > len(pages) * pages[0].samplesperpixel:  # Bio-Formats counts red, green and blue
         raise _stack_error(path, f"an ImageJ stack of {images} without pages of their own")
