@@ -6,8 +6,8 @@ once for all of them.
 
 A damaged tile stops the run by default. Where it is to be skipped, its pixels become the slide's
 ground, so that the model sees nothing there: black where the slide is dark (fluorescence), white
-otherwise. Which of the two is read from tiles of the coarsest level, so that it depends on the
-file alone and never on which tile was damaged or when that was found.
+otherwise. Which of the two is read from tiles of the coarsest level of which any can be decoded, so
+that it depends on the file alone and never on which tile was damaged or when that was found.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "TileGrid",
     "UndecodableError",
     "source_of",
+    "was_filled",
 ]
 
 CACHE_BYTES = 128 << 20
@@ -192,11 +193,11 @@ class SourceTiles:
     def window(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> NDArray[Any]:
         """Put a window together; see :meth:`cellseg.runtime.slides.slide.Slide.read_region`."""
         grid = self.grids[level]
-        (y0, x0), (h, w) = l_yx, hw
-        window = np.empty((h, w, 3), self._dtype)
-        for row in range(y0 // grid.tile_h, (y0 + h - 1) // grid.tile_h + 1):
-            for col in range(x0 // grid.tile_w, (x0 + w - 1) // grid.tile_w + 1):
-                origin = (row * grid.tile_h - y0, col * grid.tile_w - x0)
+        window = np.empty((*hw, 3), self._dtype)
+        rows, cols = self._touched_by(level, l_yx, hw)
+        for row in rows:
+            for col in cols:
+                origin = (row * grid.tile_h - l_yx[0], col * grid.tile_w - l_yx[1])
                 paste(window, self.tile(level, row, col), origin)
         return window
 
@@ -216,6 +217,12 @@ class SourceTiles:
         """Return the damaged tiles that were met and filled so far, in order."""
         with self._lock:
             return sorted(self._damaged.values())
+
+    def was_filled(self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> bool:
+        """Say whether damaged tiles of a window were met and filled so far."""
+        rows, cols = self._touched_by(level, l_yx, hw)
+        with self._lock:
+            return any(at == level and r in rows and c in cols for at, r, c in self._damaged)
 
     @property
     def damaged_count(self) -> int:
@@ -238,6 +245,16 @@ class SourceTiles:
         grid = self.grids[level]
         return grid.tile_h * grid.tile_w * 3 * self._dtype.itemsize
 
+    def _touched_by(
+        self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]
+    ) -> tuple[range, range]:
+        """Return the rows and columns of tiles that a window lies on."""
+        (y0, x0), (h, w), grid = l_yx, hw, self.grids[level]
+        return (
+            range(y0 // grid.tile_h, (y0 + h - 1) // grid.tile_h + 1),
+            range(x0 // grid.tile_w, (x0 + w - 1) // grid.tile_w + 1),
+        )
+
     def _made(self, level: int, row: int, col: int) -> NDArray[Any]:
         try:
             return self._decode(level, row, col)
@@ -259,7 +276,7 @@ class SourceTiles:
             return self._ground
 
     def _measured_ground(self) -> int:
-        """Tell a dark slide from a bright one by the median of its coarsest level."""
+        """Tell a dark slide from a bright one by the median of the coarsest level that is left."""
         samples = [tile[::4, ::4].mean(axis=2).reshape(-1) for tile in self._coarse_tiles()]
         white = int(np.iinfo(self._dtype).max)
         if not samples:
@@ -268,15 +285,27 @@ class SourceTiles:
         top = max(1.0, float(np.percentile(brightness, 99.9)))
         return 0 if float(np.median(brightness)) < _DARK_BELOW * top else white
 
-    def _coarse_tiles(self) -> Iterator[NDArray[Any]]:
-        """Decode up to 64 tiles of the coarsest level, spread evenly, past the cache."""
-        level = len(self.grids) - 1
+    def _coarse_tiles(self) -> list[NDArray[Any]]:
+        levels = reversed(range(len(self.grids)))
+        return next(filter(None, (list(self._some_tiles(level)) for level in levels)), [])
+
+    def _some_tiles(self, level: int) -> Iterator[NDArray[Any]]:
+        """Decode up to 64 tiles of a level, spread evenly, past the cache."""
         grid = self.grids[level]
         count = grid.rows * grid.cols
         picked = sorted({count * i // _GROUND_TILES for i in range(_GROUND_TILES)})
         for index in picked:
             with suppress(UndecodableError):
                 yield self._decode(level, *divmod(index, grid.cols))
+
+
+def was_filled(slide: object, level: int, l_yx: tuple[int, int], hw: tuple[int, int]) -> bool:
+    """Say whether a window of a slide that was read is not all the slide's own.
+
+    What is measured there tells nothing of the slide; a finer level may.
+    """
+    source = source_of(slide)
+    return source is not None and source.was_filled(level, l_yx, hw)
 
 
 def source_of(slide: object) -> SourceTiles | None:

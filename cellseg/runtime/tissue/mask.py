@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.slides.source_tiles import was_filled
 from cellseg.runtime.tissue.ground import tissue_of
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def find_tissue(
     Parameters
     ----------
     slide : Slide
-        Open; one level of it is read once, in blocks of a few megapixels.
+        Open; one level of it is read once, in blocks of a few megapixels. Where damaged tiles of it
+        were filled, a finer one is read, if there is one that is whole.
     wl_hw : (int, int)
         Height and width of the working level, the frame of the mask's questions.
     limits : TissueLimits, optional
@@ -178,9 +180,14 @@ def find_tissue(
     TissueMask
         At most 4096 pixels to a side.
     """
-    level, factor, known_mpp = _choose_scale(slide)
-    height, width = slide.levels[level].height_px, slide.levels[level].width_px
-    ground, tissue = tissue_of(_overview(slide, level, factor))
+    scale, found = None, _choose_scale(slide)
+    while scale != found:  # until the level does not turn out to be damaged
+        scale = found
+        level, factor, known_mpp = scale
+        overview = _overview(slide, level, factor)
+        found = _choose_scale(slide)
+    height, width = _size_of(slide, level)
+    ground, tissue = tissue_of(overview)
     mask_mpp = _MASK_MPP if known_mpp is None else known_mpp
     if ground in ("bright", "dark"):
         tissue = _tidied(tissue, limits or TissueLimits(), mask_mpp**2)
@@ -196,7 +203,9 @@ def _choose_scale(slide: Slide) -> tuple[int, int, float | None]:
     wanted = _MASK_DOWNSAMPLE if l0_mpp is None else max(1.0, _MASK_MPP / l0_mpp)
     wanted = max(wanted, max(base.width_px, base.height_px) / _MAX_SIDE_PX)
     fine = [i for i, item in enumerate(slide.levels) if item.downsample <= wanted * 1.01]
-    chosen = max(fine, key=lambda i: slide.levels[i].downsample)
+    # Where damaged tiles were filled with ground, tissue would be missed without a word.
+    whole = [i for i in fine if not was_filled(slide, i, (0, 0), _size_of(slide, i))]
+    chosen = max(whole or fine[:1], key=lambda i: slide.levels[i].downsample)
     level = slide.levels[chosen]
     # Rather finer than wanted than coarser; but never larger than the limit.
     factor = max(
@@ -208,11 +217,15 @@ def _choose_scale(slide: Slide) -> tuple[int, int, float | None]:
     return chosen, factor, mask_mpp
 
 
+def _size_of(slide: Slide, level: int) -> tuple[int, int]:
+    return slide.levels[level].height_px, slide.levels[level].width_px
+
+
 def _overview(slide: Slide, level: int, factor: int) -> NDArray[Any]:
     """Average ``factor`` x ``factor`` pixels of a level, block by block."""
     import cv2
 
-    height, width = slide.levels[level].height_px, slide.levels[level].width_px
+    height, width = _size_of(slide, level)
     out = np.empty((-(-height // factor), -(-width // factor), 3), slide.dtype)
     step = max(1, _BLOCK_PX // factor)
     for y in range(0, out.shape[0], step):

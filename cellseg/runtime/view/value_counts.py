@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slides.source_tiles import was_filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["count_image", "count_samples", "range_from_counts", "samples", "value_count"]
+
+_Window = tuple[int, tuple[int, int], tuple[int, int]]  # level, origin, height and width
 
 _WHOLE_IMAGE_PX = 4_000_000
 _LEVEL_MIN_PX = 1_000_000
@@ -47,7 +50,7 @@ def count_samples(slide: Slide) -> NDArray[np.int64]:
 
     The samples are the whole image up to 4 megapixels; else the lowest-resolution level that still
     has a megapixel; and where that one is too large to read whole (no pyramid), a fixed grid of
-    windows on it.
+    windows on it. Where damaged tiles of it were filled, a finer level is taken, if one is whole.
 
     Parameters
     ----------
@@ -59,9 +62,13 @@ def count_samples(slide: Slide) -> NDArray[np.int64]:
     int64, shape (3, 256) or (3, 65536)
         Red, green and blue.
     """
-    counts = np.zeros((3, value_count(slide.dtype)), np.int64)
-    for window in samples(slide):
-        counts += count_image(window)
+    windows, found = None, _sample_windows(slide)
+    while windows != found:  # until none of them turns out to be damaged
+        windows = found
+        counts = np.zeros((3, value_count(slide.dtype)), np.int64)
+        for window in samples(slide):
+            counts += count_image(window)
+        found = _sample_windows(slide)
     return counts
 
 
@@ -71,9 +78,16 @@ def samples(slide: Slide) -> Iterator[NDArray[Any]]:
         yield slide.read_region(level, yx, hw)
 
 
-def _sample_windows(slide: Slide) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-    """Yield (level, origin, size) of the windows that are counted."""
-    level = _sample_level(slide)
+def _sample_windows(slide: Slide) -> list[_Window]:
+    """Return the windows that are counted: of the coarsest level that is not known as damaged."""
+    for level in range(_sample_level(slide), -1, -1):
+        windows = list(_windows_of(slide, level))
+        if not any(was_filled(slide, *window) for window in windows):
+            break
+    return windows
+
+
+def _windows_of(slide: Slide, level: int) -> Iterator[_Window]:
     height, width = slide.levels[level].height_px, slide.levels[level].width_px
     if height * width <= _LEVEL_MAX_PX:
         band_px = max(1, min(height, _BAND_PX // width))

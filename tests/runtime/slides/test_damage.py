@@ -18,6 +18,7 @@ from cellseg.cli import app
 from cellseg.errors import EngineError, SlideError, StoreError
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.source_tiles import SourceTiles, TileGrid, UndecodableError, source_of
+from cellseg.runtime.view.value_counts import count_image, count_samples, samples
 from tests.bundles import make_bundle
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.slides import overwrite, scene, whole, write_pyramid
@@ -103,6 +104,7 @@ def test_ground_is_black_on_a_dark_slide_and_white_on_a_bright_one(
     path, image = tmp_path / "a.tif", turned(nuclei_picture(256, 384))
     write_pyramid(path, image, subifds=True, compression="zlib")
     damage(path, 9)
+    damage(path, 0, 1, level=2)  # all of it
     with closing(open_slide(path)) as opened:
         source = source_of(opened)
         assert source is not None
@@ -162,6 +164,30 @@ def test_a_damaged_overview_is_reported_too(tmp_path: Path, slide: Path, bundle:
         run(slide, tmp_path, bundle, tissue_mask=True)
     result = run(slide, tmp_path, bundle, tissue_mask=True, on_error="skip")
     assert [tile["level"] for tile in result.report["input"]["damaged_tiles"]["list"]] == [2]
+
+
+@pytest.mark.parametrize("levels", [(2,), (1, 2)])
+def test_what_an_overview_lost_is_looked_for_in_a_finer_level(
+    tmp_path: Path, slide: Path, bundle: Path, levels: tuple[int, ...]
+) -> None:
+    intact = run(slide, tmp_path / "a", bundle, tissue_mask=True)
+    for level in levels:
+        damage(slide, *range(24 // 4**level), level=level)
+    result = run(slide, tmp_path / "b", bundle, tissue_mask=True, on_error="skip")
+    assert result.report["plan"]["ground"] == "dark"
+    assert sums(result) == sums(intact)
+
+
+def test_values_are_counted_in_a_finer_level_where_one_is_damaged(tmp_path: Path) -> None:
+    image = scene(2100, 2000)
+    path = write_pyramid(tmp_path / "a.tif", image, subifds=True, compression="zlib")
+    damage(path, 5, level=1)
+    with closing(open_slide(path)) as opened:
+        source = source_of(opened)
+        assert source is not None
+        source.skips_damage = True
+        assert np.array_equal(count_samples(opened), count_image(image))
+        assert sum(len(window) for window in samples(opened)) == 2100
 
 
 def test_at_most_a_thousand_are_listed_and_all_are_counted(tmp_path: Path, bundle: Path) -> None:
