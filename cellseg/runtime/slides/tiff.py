@@ -2,12 +2,13 @@
 
 tifffile reads the structure, imagecodecs the pixels; only tiles that a window touches are decoded,
 and kept while the cache has room (`cellseg.runtime.slides.source_tiles`). Files that are TIFF in
-name only (NDPI, SCN, BIF) are handed on to OpenSlide.
+name only (NDPI, SCN, BIF, Trestle's with tiles that overlap) are handed on to OpenSlide.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellseg.errors import SlideError
@@ -121,7 +122,7 @@ def open_tiff(path: Path, mpp: float | None = None, channel: Wanted = None) -> S
 
     try:
         with TiffFile(path) as tif:
-            if not (tif.is_ndpi or tif.is_scn or tif.is_bif):
+            if not (tif.is_ndpi or tif.is_scn or tif.is_bif or _is_overlapping(tif.pages.first)):
                 return TiffSlide(path, tif, mpp, channel)
     except (SlideError, OSError):
         raise
@@ -134,6 +135,12 @@ def open_tiff(path: Path, mpp: float | None = None, channel: Wanted = None) -> S
     from cellseg.runtime.slides.openslide import open_openslide
 
     return open_openslide(path, mpp, channel)
+
+
+def _is_overlapping(page: TiffPage) -> bool:
+    """Say whether Trestle's tiles repeat pixels of their neighbours: one grid is not the slide."""
+    found = re.search(r"\bOverlapsXY=([\d ]*[1-9])", page.description)
+    return found is not None and str(page.software).startswith("MedScan")
 
 
 def _level_of(base: TiffPage, page: TiffPage) -> Level:

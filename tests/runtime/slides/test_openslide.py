@@ -91,6 +91,24 @@ def test_transparent_parts_take_the_background_colour(tmp_path: Path) -> None:
         assert np.abs(whole(slide).astype(int) - whole(ours)).max() <= 1
 
 
+@pytest.mark.parametrize(("overlap_px", "vendor"), [(16, "trestle"), (0, "MedScan 3.0")])
+def test_seams_of_tiles_that_overlap_are_not_doubled(
+    tmp_path: Path, overlap_px: int, vendor: str
+) -> None:
+    image, step = scene(), 64 - overlap_px
+    rows = [image[y : y + 64] for y in range(0, 4 * step, step)]
+    tiles = (row[:, x : x + 64] for row in rows for x in range(0, 5 * step, step))
+    about = f"Background Color=FFFFFF;Objective Power=20;OverlapsXY={overlap_px} {overlap_px} 0 0 "
+    path = tmp_path / "a.tif"
+    options = {"tile": (64, 64), "photometric": "rgb", "compression": "jpeg", "metadata": None}
+    tifffile.imwrite(path, tiles, shape=(256, 320, 3), dtype=np.uint8, description=about,
+                     software="MedScan 3.0", **options)  # fmt: skip
+    with closing(open_slide(path)) as slide:
+        assert slide.properties["vendor"] == vendor
+        window = slide.read_region(0, (0, 0), (3 * step, 4 * step))
+        assert np.abs(window.astype(int) - image[: 3 * step, : 4 * step]).mean() < 4
+
+
 @pytest.mark.parametrize("suffix", ["ndpi", "mrxs", "scn", "dcm"])
 def test_damaged_file_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
