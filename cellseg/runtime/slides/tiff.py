@@ -70,7 +70,7 @@ class TiffSlide:
     ) -> None:
         self.path = str(path)
         first = tif.pages.first
-        ome = read_ome(first.description, self.path)
+        ome = read_ome(first.description, self.path, first.samplesperpixel)
         pages, self.channel, sample = find_levels(tif, ome, channel)
         found, mpp_source = find_mpp(first if tif.is_svs else pages[0][0], ome)
         self.mpp = found if mpp is None else (mpp, mpp)

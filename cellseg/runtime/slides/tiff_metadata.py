@@ -73,7 +73,7 @@ class OmeImage:
         return self.channels == 3 and are_rgb(self.channel_names, self.channel_colours)
 
 
-def read_ome(description: str, path: str) -> OmeImage | None:
+def read_ome(description: str, path: str, page_samples: int = 1) -> OmeImage | None:
     """Parse OME-XML.
 
     Parameters
@@ -82,6 +82,8 @@ def read_ome(description: str, path: str) -> OmeImage | None:
         ImageDescription of the first page.
     path : str
         For messages.
+    page_samples : int
+        Samples per pixel of the first page, which count where the XML does not say them.
 
     Returns
     -------
@@ -104,7 +106,7 @@ def read_ome(description: str, path: str) -> OmeImage | None:
     if next(_children(root, "BinaryOnly"), None) is not None:
         raise _spread_error(path)
     images = [
-        _ome_image(image, pixels)
+        _ome_image(image, pixels, page_samples)
         for image in root.iter()
         if _name(image) == "Image"
         for pixels in _children(image, "Pixels")
@@ -238,10 +240,13 @@ def _area(image: OmeImage) -> int:
     return image.width_px * image.height_px
 
 
-def _ome_image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
+def _ome_image(
+    image: ElementTree.Element, pixels: ElementTree.Element, page_samples: int
+) -> OmeImage:
     channels = int(pixels.get("SizeC", 1))
     about = list(_children(pixels, "Channel"))
-    samples = int(about[0].get("SamplesPerPixel", 1)) if about else 1
+    stated = about[0].get("SamplesPerPixel") if about else None
+    samples = page_samples if stated is None else int(stated)
     data = list(_children(pixels, "TiffData"))
     names = {uuid.text or uuid.get("FileName") for item in data for uuid in _children(item, "UUID")}
     return OmeImage(

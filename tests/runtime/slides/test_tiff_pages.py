@@ -121,6 +121,20 @@ def test_ome_three_channels_become_rgb(tmp_path: Path) -> None:
         assert np.array_equal(whole(slide), scene())
 
 
+@pytest.mark.parametrize("channel", ["", '<Channel ID="Channel:0:0"/>'])
+def test_ome_samples_are_the_pages_where_the_xml_does_not_say(tmp_path: Path, channel: str) -> None:
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="407" SizeY="301" '
+        f'SizeC="3" SizeZ="1" SizeT="1">{channel}</Pixels></Image></OME>'
+    )
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, scene(), photometric="rgb", description=xml, metadata=None)
+    with closing(open_slide(path)) as slide:
+        assert np.array_equal(whole(slide), scene())
+
+
 def test_ome_three_channel_pyramid_keeps_its_levels(tmp_path: Path) -> None:
     path, planes = tmp_path / "a.ome.tif", np.moveaxis(scene(), -1, 0)
     options = {"tile": (64, 64), "photometric": "minisblack"}
