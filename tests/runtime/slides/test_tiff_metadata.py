@@ -102,8 +102,10 @@ def test_converted_slides_keep_their_pixel_size(
 
 
 @pytest.mark.parametrize(
-    ("unit", "expected"), [("um", 0.5), ("micron", 0.5), ("micrometers", 0.5), ("pixel", None)]
-)
+    ("unit", "expected"),
+    [("um", 0.5), ("UM", 0.5), ("\\u00B5m", 0.5), ("\\u00b5m", 0.5), ("micron", 0.5),
+     ("micrometers", 0.5), ("pixel", None), ("Mm", None)],
+)  # fmt: skip
 def test_imagej_unit_gives_the_resolution_its_meaning(
     tmp_path: Path, unit: str, expected: float | None
 ) -> None:
