@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,14 @@ def write_jpeg(path: Path, image: NDArray[Any], block: bytes) -> Path:
     body = b"Exif\0\0" + block
     path.write_bytes(data[:2] + struct.pack(">HH", 0xFFE1, len(body) + 2) + body + data[2:])
     return path
+
+
+def png(size: tuple[int, int], bits: int, colour: int, raw: bytes, *extra: Any) -> bytes:
+    """Build a PNG by hand."""
+    header = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

@@ -1,4 +1,8 @@
-"""A tissue mask that somebody made: an image of any resolution, nonzero where tissue is."""
+"""A tissue mask that somebody made: an image of any resolution, nonzero where tissue is.
+
+Of a palette the numbers count, not their colours, as of labels: ground is 0, whatever it looks
+like. Where white is stored as 0, what is shown counts.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ MAX_MASK_PX = 1 << 26
 
 _ASPECT_TOLERANCE = 0.01
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEGS, _PLANES, _WHITE_IS_ZERO = (6, 7), 2, 0  # tags of TIFF
 _HINT = "A tissue mask is a PNG or TIFF of the whole slide, at any size, nonzero where tissue is."
 
 
@@ -36,7 +42,8 @@ def read_tissue_mask(
     Parameters
     ----------
     path : path
-        PNG, TIFF or another image; bool, grey, RGB or with alpha (transparent is no tissue).
+        PNG, TIFF or another image; bool, grey, RGB, palette or with alpha (transparent is no
+        tissue). Of a JPEG, tissue is what is brighter than half of the brightest.
     slide : Slide
         Its aspect ratio must be that of the mask to 1 %, or to a pixel of the mask.
     wl_hw : (int, int)
@@ -79,21 +86,42 @@ def _tiff_pixels(path: Path) -> NDArray[Any]:
         for level in levels:
             page: Any = level.keyframe
             if page.imagelength * page.imagewidth <= MAX_MASK_PX:
-                return np.asarray(page.asarray())
+                return _shown(page)
         raise _too_large(path, levels[-1].keyframe.imagewidth, levels[-1].keyframe.imagelength)
+
+
+def _shown(page: Any) -> NDArray[Any]:
+    """Decode a page as (H, W) or (H, W, samples), its ground 0."""
+    pixels = np.asarray(page.asarray())
+    if page.planarconfig == _PLANES and pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, 0, -1)
+    # One bit stays as it is: tifffile gives what writers of bool mean by it.
+    if page.photometric == _WHITE_IS_ZERO and page.bitspersample > 1 and pixels.dtype.kind == "u":
+        pixels = (1 << page.bitspersample) - 1 - pixels
+    return _without_ringing(pixels) if page.compression in _JPEGS else pixels
+
+
+def _without_ringing(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Clear what a lossy codec leaves on the ground: all below half of the brightest."""
+    return np.where(pixels > pixels.max(initial=0) / 2, pixels, 0)
 
 
 def _image(path: Path, head: bytes) -> NDArray[Any]:
     import cv2
 
+    from cellseg.runtime.slides.png_palette import palette_numbers
+
     if head.startswith(b"\x89PNG"):
         width, height = struct.unpack_from(">II", head, 16)
         if width * height > MAX_MASK_PX:
             raise _too_large(path, width, height)
-    found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    found = palette_numbers(data)
+    if found is None:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise RegionError(f"{path}: the tissue mask is no image that can be read.", hint=_HINT)
-    return np.asarray(found)
+    return _without_ringing(found) if head.startswith(_JPEG_MAGIC) else np.asarray(found)
 
 
 def _too_large(path: Path, width: int, height: int) -> RegionError:
@@ -105,7 +133,9 @@ def _too_large(path: Path, width: int, height: int) -> RegionError:
 
 
 def _nonzero(pixels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where any colour is not 0, and not transparent; contiguous."""
+    """Return where any colour is a number other than 0, and not transparent; contiguous."""
+    if pixels.dtype.kind == "f":
+        pixels = np.nan_to_num(pixels)
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels != 0)
     colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))

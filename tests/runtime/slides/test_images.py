@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.readers import open_slide
-from tests.slides import grey, overwrite, scene, whole
+from tests.slides import grey, overwrite, png, scene, whole
 
 
 def write(path: Path, image: Any) -> Path:
@@ -64,17 +62,6 @@ def test_png_palette_becomes_rgb(tmp_path: Path) -> None:
     colours = bytes([255, 0, 0, 0, 255, 0])
     (tmp_path / "a.png").write_bytes(png((2, 1), 8, 3, b"\0\0\1", (b"PLTE", colours)))
     assert whole(open_slide(tmp_path / "a.png")).tolist() == [[[255, 0, 0], [0, 255, 0]]]
-
-
-def png(size: tuple[int, int], bits: int, colour: int, raw: bytes, *extra: Any) -> bytes:
-    """Build a PNG by hand."""
-    header = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
-    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1)], ids=str)

@@ -15,6 +15,7 @@ from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.tissue import file as tissue_file
 from cellseg.runtime.tissue.file import read_tissue_mask
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
+from tests.slides import png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +27,9 @@ WANTED = np.zeros((20, 30), np.uint8)
 WANTED[5:15, 10:25] = 1
 
 
-def written(path: Path, pixels: NDArray[Any]) -> Path:
+def written(path: Path, pixels: NDArray[Any], **options: Any) -> Path:
     if path.suffix == ".tif":
-        tifffile.imwrite(path, pixels)
+        tifffile.imwrite(path, pixels, **options)
     else:
         assert cv2.imwrite(str(path), pixels)
     return path
@@ -61,6 +62,44 @@ def test_tissue_is_what_is_not_zero(tmp_path: Path, name: str, pixels: NDArray[A
     classes = np.ones((1000, 1500), np.uint8)
     mask.blank_outside(classes, 0, 0)
     assert classes.sum() == 500 * 750
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options"),
+    [
+        (np.where(WANTED == 1, np.float32(1), np.float32(np.nan)), {}),
+        (np.stack([WANTED * 0, WANTED, WANTED]), {"photometric": "rgb", "planarconfig": 2}),
+        ((1 - WANTED) * 255, {"photometric": "miniswhite"}),
+        ((1 - WANTED).astype(np.uint16) * 65535, {"photometric": "miniswhite"}),
+        (WANTED.astype(bool), {"photometric": "miniswhite"}),
+        (WANTED * 255, {"compression": "jpeg", "compressionargs": {"level": 30}}),
+    ],
+    ids=["no number", "planes", "white is 0", "white is 0, 16 bit", "white is 0, bits", "jpeg"],
+)
+def test_what_a_tiff_shows_as_black_is_ground(
+    tmp_path: Path, pixels: NDArray[Any], options: dict[str, Any]
+) -> None:
+    mask = read_tissue_mask(written(tmp_path / "m.tif", pixels, **options), SLIDE, (1000, 1500))
+    np.testing.assert_array_equal(mask.mask, WANTED.astype(bool))
+
+
+def test_ringing_of_a_jpeg_is_no_tissue(tmp_path: Path) -> None:
+    path = tmp_path / "m.jpg"
+    assert cv2.imwrite(str(path), WANTED * 255, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    assert np.count_nonzero(cv2.imread(str(path), 0)) > WANTED.sum()
+    mask = read_tissue_mask(path, SLIDE, (1000, 1500))
+    np.testing.assert_array_equal(mask.mask, WANTED.astype(bool))
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_of_a_palette_the_numbers_count(tmp_path: Path, bits: int) -> None:
+    rows = np.packbits(WANTED, axis=1) if bits == 1 else WANTED
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    colours = bytes([255, 255, 255, 0, 128, 0])  # ground is white
+    path = tmp_path / "m.png"
+    path.write_bytes(png((30, 20), bits, 3, lines, (b"PLTE", colours)))
+    mask = read_tissue_mask(path, SLIDE, (1000, 1500))
+    np.testing.assert_array_equal(mask.mask, WANTED.astype(bool))
 
 
 def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
