@@ -356,10 +356,17 @@ def _missing_backend() -> Iterator[Problem]:
 
 
 def _full_disk() -> Iterator[Problem]:
-    here = shutil.disk_usage(Path.cwd()).free // 2**20
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:
+        yield Problem(
+            "The working folder, where results go by default, was removed.", "cd to another"
+        )
+        return
+    here = shutil.disk_usage(folder).free // 2**20
     if here < _LOW_DISK_MB:
         yield Problem(
-            f"Only {here} MiB are free in {Path.cwd()}, where results go by default.",
+            f"Only {here} MiB are free in {folder}, where results go by default.",
             "make room, or write elsewhere with -o",
         )
 

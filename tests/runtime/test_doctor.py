@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +166,15 @@ def test_a_setting_that_slows_or_breaks_is_a_problem_with_a_fix(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert any(expected in problem.what and problem.fix for problem in examine().problems)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the working folder")
+def test_a_working_folder_that_was_removed_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert any("was removed" in problem.what for problem in examine().problems)
 
 
 def test_a_processor_without_avx2_is_a_problem() -> None:

@@ -85,8 +85,15 @@ def missing_file(path: Path) -> SlideError:
     near = difflib.get_close_matches(path.name, names, n=1)
     if near:
         return SlideError(error, hint=f"Did you mean {path.parent / near[0]}?")
-    where = "" if path.is_absolute() else f" It starts at {Path.cwd()}."
+    where = "" if path.is_absolute() else f" It starts at {_working_folder()}."
     return SlideError(error, hint=f"Check its path.{where}")
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "the working folder, which was removed: cd to another"
 
 
 def _open_by_content(path: Path, mpp: float | None, channel: Wanted) -> Slide:

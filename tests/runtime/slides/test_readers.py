@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,17 @@ def test_mpp_that_is_not_positive_is_refused(tmp_path: Path, mpp: float) -> None
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match=r"nowhere\.svs: no such file"):
         open_slide(tmp_path / "nowhere.svs")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the working folder")
+def test_missing_file_is_named_where_the_working_folder_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(SlideError, match=r"nowhere\.svs: no such file") as caught:
+        open_slide("nowhere.svs")
+    assert "the working folder, which was removed" in str(caught.value.hint)
 
 
 def test_empty_file_is_named(tmp_path: Path) -> None:
