@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,6 @@ from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator
 
     from cellseg.runtime.jobs.options import InferOptions
@@ -67,6 +68,7 @@ def _stem(slide: Path) -> str:
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
     """Make a folder; remove it again if a run was refused before it wrote anything."""
+    _check_spelling(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,6 +82,21 @@ def made_folder(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             folder.rmdir()
+
+
+def _check_spelling(folder: Path) -> None:
+    """Refuse a name that the system cannot spell, or that libraries that write files cannot."""
+    name = str(folder)
+    try:
+        os.fsencode(name)
+        name.encode("utf-8")  # fails for bytes of a name that are no text in the locale
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise StoreError(
+            "Results must be written to a folder whose name the locale can spell. "
+            f"Received: folder={name!a}, encoding={encoding}.",
+            hint="Set a UTF-8 locale: export LC_ALL=C.UTF-8.",
+        ) from error
 
 
 @contextmanager

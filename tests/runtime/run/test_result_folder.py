@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import cellseg
 from cellseg.errors import StoreError
-from cellseg.runtime.run.result_folder import LOG_NAME, check_apart, logged_to, result_folder
+from cellseg.runtime.run.result_folder import (
+    LOG_NAME,
+    check_apart,
+    logged_to,
+    made_folder,
+    result_folder,
+)
 
 
 def test_folders_are_named_after_their_slides() -> None:
@@ -49,6 +59,31 @@ def test_a_folder_of_files_has_no_suffix_and_a_store_has(tmp_path: Path) -> None
         (tmp_path / name).mkdir()
     assert result_folder(tmp_path / "1.2.840.1", "out") == Path("out/1.2.840.1")
     assert result_folder(tmp_path / "a.zarr", "out") == Path("out/a")
+
+
+def test_a_name_that_no_library_can_spell_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match=r"the locale can spell.*\\udcfc") as caught,
+        made_folder(tmp_path / "\udcfc"),
+    ):
+        pass
+    assert "UTF-8 locale" in str(caught.value.hint)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows spells every name")
+def test_a_name_that_the_locale_cannot_spell_is_refused(tmp_path: Path) -> None:
+    code = (
+        "from cellseg.runtime.run.result_folder import made_folder, result_folder\n"
+        "slide = b'\\xc3\\xb6.tif'.decode('ascii', 'surrogateescape')\n"
+        "with made_folder(result_folder(slide, '.')): pass"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | plain | {"PYTHONPATH": str(Path(cellseg.__path__[0]).parent)},
+    )  # fmt: skip
+    assert "StoreError: Results must be written to a folder whose name" in answer.stderr
 
 
 def test_a_log_that_cannot_be_kept_stops_nothing(
