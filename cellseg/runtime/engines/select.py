@@ -84,7 +84,7 @@ def open_engine(
     threads = usable_cores() if threads is None else max(1, threads)
     choices = _candidates(bundle, engine, precision, min_quality)
     while True:
-        choice = _choose(bundle, choices, threads)
+        choice = _choose(bundle, choices, threads, tell="auto" in (engine, precision))
         try:
             return open_choice(bundle, choice, tile_hw, threads, one_at_a_time, most_at_once)
         except EngineError as error:
@@ -104,15 +104,17 @@ def choose_engine(
 ) -> Choice:
     """Decide which engine and variant to run; measures only where there is a choice.
 
-    Parameters are those of :func:`open_engine`; the reason is logged.
+    Parameters are those of :func:`open_engine`; the reason is logged where any of them is ``auto``.
     """
-    return _choose(bundle, _candidates(bundle, engine, precision, min_quality), threads)
+    choices = _candidates(bundle, engine, precision, min_quality)
+    return _choose(bundle, choices, threads, tell="auto" in (engine, precision))
 
 
-def _choose(bundle: Bundle, choices: list[Choice], threads: int) -> Choice:
+def _choose(bundle: Bundle, choices: list[Choice], threads: int, *, tell: bool) -> Choice:
     """Take the only choice, the one that is remembered, or the fastest."""
     if len(choices) == 1:
-        _LOG.info("engine: %s (the only one that fits)", choices[0])
+        if tell:  # else the caller knows, as one does that opens it shape by shape
+            _LOG.info("engine: %s (the only one that fits)", choices[0])
         return choices[0]
     key = _memory_key(bundle, choices, threads)
     known = recall(key)

@@ -105,6 +105,16 @@ def test_precision_that_is_asked_for_is_taken_without_proof(
     assert fastest == []  # one candidate needs no trial
 
 
+@pytest.mark.parametrize(("precision", "said"), [("auto", True), ("fp32", False)])
+def test_why_an_engine_is_taken_is_said_where_it_was_not_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, precision: str, said: bool
+) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg")
+    with caplog.at_level(logging.INFO, logger="cellseg"):
+        choose_engine(bundle, "onnxruntime", precision, threads=1)
+    assert ("the only one that fits" in caplog.text) == said
+
+
 def test_choice_is_remembered_and_explained(
     tmp_path: Path, fastest: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
