@@ -100,6 +100,29 @@ def test_a_full_disk_says_so_and_keeps_what_was_committed(
     again.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
+def test_a_limit_of_file_sizes_is_named_and_keeps_what_was_committed(
+    tmp_path: Path, store: ResultStore
+) -> None:
+    import resource
+
+    store.put(1, {"classes": b"one"})
+    store.commit(1.0, {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, before[1]))
+    try:
+        with pytest.raises(StoreError, match="allowed to grow.*limit=262144 bytes") as caught:
+            store.put(2, {"classes": bytes(10**7)})
+        store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "ulimit -f unlimited" in str(caught.value.hint)
+    again = ResultStore(tmp_path)
+    again.begin(IDENTITY)
+    assert again.done().tolist() == [1]
+    again.close()
+
+
 def test_a_damaged_store_is_named_and_can_be_discarded(tmp_path: Path) -> None:
     (tmp_path / STORE_NAME).write_bytes(b"this is no database, " * 100)
     with pytest.raises(StoreError, match="damaged") as caught:
