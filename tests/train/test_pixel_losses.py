@@ -37,6 +37,14 @@ CASES: dict[str, tuple[dict[str, Any], float]] = {
             ]
         ),
     ),
+    "categorical_crossentropy": (
+        {"class_weights": (3.0, 5.0)},
+        -np.mean([5 * np.log(0.8), 5 * np.log(0.4), 3 * np.log(0.8), 3 * np.log(0.9)]),
+    ),
+    "boundary_weighted": (  # with 2 x 2 px, all lie near the outline
+        {"weight": 2.0},
+        -2 * np.log([0.8, 0.4, 0.8, 0.9]).mean(),
+    ),
 }
 
 
@@ -134,6 +142,8 @@ def test_crossentropy_dice_is_the_mean_of_its_parts() -> None:
     truth, found = classes()
     half = (value("categorical_crossentropy", truth, found) + value("dice", truth, found)) / 2
     assert value("crossentropy_dice", truth, found) == pytest.approx(half, rel=1e-6)
+    half = (value("bce", TRUTH, FOUND) + value("dice", TRUTH, FOUND)) / 2
+    assert value("crossentropy_dice", TRUTH, FOUND) == pytest.approx(half, rel=1e-6)
 
 
 def test_pixels_near_an_outline_weigh_more_and_others_one() -> None:

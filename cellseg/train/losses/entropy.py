@@ -67,6 +67,8 @@ class FocalLoss(PixelLoss):
 class CategoricalCrossentropyLoss(PixelLoss):
     """Cross-entropy of classes: ``mean( -w_t log p_t )``, t the true class of a pixel.
 
+    One channel: p_t is p where y is 1, else 1 - p, and w is that of background and foreground.
+
     Parameters
     ----------
     class_weights : sequence of float, optional
@@ -112,8 +114,6 @@ class BoundaryWeightedLoss(PixelLoss):
     def of(self, truth: Any, probabilities: Any) -> Any:
         """Return the mean over the pixels."""
         weights = boundary_weights(truth, self.weight, self.radius_px)
-        if probabilities.shape[-1] == 1:
-            return ops.mean(weights * _bce(truth, probabilities)[..., 0])
         return ops.mean(weights * _crossentropy(truth, probabilities, None))
 
 
@@ -132,6 +132,10 @@ def _bce(truth: Any, probabilities: Any) -> Any:
 
 
 def _crossentropy(truth: Any, probabilities: Any, class_weights: list[float] | None) -> Any:
+    """``-w_t log p_t`` of each pixel, (N, H, W); one channel is background and foreground."""
+    if probabilities.shape[-1] == 1:
+        truth = ops.concatenate([1.0 - truth, truth], axis=-1)
+        probabilities = ops.concatenate([1.0 - probabilities, probabilities], axis=-1)
     logarithm = ops.log(ops.clip(probabilities, TINY, 1.0))
     if class_weights is not None:
         logarithm = logarithm * ops.convert_to_tensor(class_weights, dtype="float32")
