@@ -52,7 +52,10 @@ class MeanWeights(keras.callbacks.Callback):
             self._state.mean_weights = [np.array(value) for value in weights]
         decay = np.float32(min(self._decay, (1 + self._step) / (10 + self._step)))
         for mean, value in zip(self._state.mean_weights, weights, strict=True):
-            mean += (1 - decay) * (value - mean)
+            if np.issubdtype(value.dtype, np.floating):
+                mean += (1 - decay) * (value - mean)
+            else:
+                mean[...] = value  # a count, such as that of a Normalization layer, has no mean
 
 
 class LossGuard(keras.callbacks.Callback):
