@@ -210,13 +210,36 @@ def test_masks_of_0_and_1_may_lie_beside_others(tmp_path: Path) -> None:
     assert ((load(tmp_path / "out" / "masks" / "1.png") > 0) == expected).all()
 
 
-def test_masks_of_0_and_65535_are_no_single_objects(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "whites", [(65535, 65535), (4095, 4095), (256, 256), (255, 65535), (1, 65535)]
+)
+def test_binary_masks_of_16_bit_are_no_single_objects(
+    whites: tuple[int, int], tmp_path: Path
+) -> None:
     write_source(tmp_path / "in", count=2)
-    for index in range(2):
+    for index, white in enumerate(whites):
         path = tmp_path / "in" / "masks" / f"{index}.png"
-        save(path, (load(path) > 0).astype(np.uint16) * 65535)
+        save(path, (load(path) > 0).astype(np.uint8 if white < 256 else np.uint16) * white)
     report = import_data(tmp_path / "in", tmp_path / "out")
     assert (report.form, report.objects) == ("binary", 8)
+
+
+def test_an_image_of_one_object_lies_beside_others_of_many(tmp_path: Path) -> None:
+    write_source(tmp_path / "in", count=3, mask="instances")
+    path = tmp_path / "in" / "masks" / "0.png"
+    save(path, np.where(load(path) == 1, 700, 0).astype(np.uint16))
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert (report.form, report.objects) == ("instances", 9)
+
+
+def test_classes_may_have_values_of_16_bit(tmp_path: Path) -> None:
+    write_source(tmp_path / "in", mask="index")
+    for path in (tmp_path / "in" / "masks").iterdir():
+        save(path, np.array([0, 100, 300], np.uint16)[load(path)])
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert (report.form, len(report.classes)) == ("index", 2)
+    assert "values [100, 300] became 1..2" in report.notes
+    assert (load(tmp_path / "out" / "masks" / "1.png") == classes_of(scene(1)[1])).all()
 
 
 def test_a_mask_file_for_each_nucleus_becomes_instances(tmp_path: Path) -> None:

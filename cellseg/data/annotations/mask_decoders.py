@@ -86,10 +86,7 @@ class Numbers(Decoder):
 
     def __init__(self, classes: tuple[MaskClass, ...], values: Sequence[int]) -> None:
         super().__init__(classes)
-        self._table = np.zeros(256, np.uint8)
-        for index, value in enumerate(values, start=1):
-            self._table[value] = index
-        self._known = {0, *values}
+        self._values, self._known = values, {0, *values}
         if list(values) != list(range(1, len(values) + 1)):
             self.notes.append(f"values {list(values)} became 1..{len(values)}")
 
@@ -104,7 +101,10 @@ class Numbers(Decoder):
                 f"Received: {strange[:8]} in {pair.mask}.",
                 hint="Its classes.json, or --form, does not fit.",
             )
-        return self._table[mask], None, []
+        classes = np.zeros(mask.shape, np.uint8)
+        for index, value in enumerate(self._values, start=1):
+            classes[mask == value] = index
+        return classes, None, []
 
 
 class Colours(Decoder):

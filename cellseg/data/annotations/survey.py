@@ -177,13 +177,18 @@ def form_of_labels(masks: Sequence[MaskFacts]) -> str:
 
     Values in several pieces are classes; so are values that are the same in each of many files.
     """
-    if any(item.is_colour or item.lossy for item in masks):
+    if any(item.is_colour or item.lossy for item in masks) or _are_classes(masks):
         return detect_form(masks)
+    return "instances"
+
+
+def _are_classes(masks: Sequence[MaskFacts]) -> bool:
+    """Tell classes from objects: few values, in several pieces or the same in many files."""
     sets = {frozenset(item.values) for item in masks if item.distinct > 1}
     scattered = sum(item.pieces > _ONE_PIECE for item in masks) > len(masks) / 2
     always_same = len(sets) == 1 and len(masks) >= 3 and len(*sets) > 2
     few = max(item.distinct for item in masks) <= _MAX_INDEX
-    return detect_form(masks) if few and (scattered or always_same) else "instances"
+    return few and (scattered or always_same)
 
 
 def find_palette(masks: Sequence[MaskFacts]) -> tuple[list[Colour], list[str]]:
@@ -221,13 +226,11 @@ def _grey_form(masks: Sequence[MaskFacts]) -> str:
     if not masks or any(item.lossy for item in masks):
         _refuse_third_grey(masks)
         return "binary"
-    if values <= {0, 65535}:
+    if len(values) <= 2 and all(item.distinct <= 2 for item in masks):
         return "binary"
     if max(item.largest for item in masks) > 255:
-        return "instances"
+        return _wide_form(masks, values)
     if values <= {0, 1, 255} and not any({1, 255} <= set(item.values) for item in masks):
-        return "binary"
-    if len(values) <= 2 and all(item.distinct <= 2 for item in masks):
         return "binary"
     if look_like_instances(masks):
         return "instances"
@@ -241,6 +244,21 @@ def _grey_form(masks: Sequence[MaskFacts]) -> str:
         f"Received: {first.distinct} values in {first.path.name}, neither clearly.",
         hint=_FORM_HINT,
     )
+
+
+def _wide_form(masks: Sequence[MaskFacts], values: set[int]) -> str:
+    """Name the form of masks with values that 8 bits do not hold: objects, unless they cannot be.
+
+    A single value in several pieces is the foreground. Where such values differ from file to file,
+    as those of 8 and of 16 bit do, each is its file's 1 or white; others are classes.
+    """
+    several = [item for item in masks if len(item.values.keys() - {0}) > 1]
+    if several:
+        is_index = len(values) <= _MAX_INDEX and _are_classes(several)
+        return "index" if is_index else "instances"
+    if all(item.pieces <= _ONE_PIECE for item in masks):
+        return "instances"
+    return "binary" if all(value <= 1 or value >= 255 for value in values) else "index"
 
 
 def _are_coloured_objects(masks: Sequence[MaskFacts]) -> bool:
