@@ -53,6 +53,12 @@ class InstanceTask:
                 hint="a label map holds a number for each object, and 0 between them.",
             )
         self._validation = load_validation(recipe, root)
+        if not self._validation:
+            raise DataError(
+                "a run needs images to train and to validate on. Received: none for valid.",
+                hint="put some of them, with their labels, into valid/images and valid/labels of a "
+                "source; cellseg-cli data split does so.",
+            )
         counts = [len(group) for group in self._groups]
         self.summary = f"images={counts} validation={len(self._validation)}"
 

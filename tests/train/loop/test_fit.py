@@ -270,6 +270,15 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         load_source(tiny().sources[0], tmp_path, "train", tiny().normalize)
 
 
+def test_a_source_without_validation_images_is_refused_before_any_work(tmp_path: Path) -> None:
+    write_discs(tmp_path / "discs" / "train", 1)
+    write_discs(tmp_path / "discs" / "valid", 0)
+    with pytest.raises(DataError, match="none for valid") as caught:
+        train(tiny(), tmp_path, tmp_path / "run")
+    assert "data split" in str(caught.value.hint)
+    assert not (tmp_path / "run").exists()
+
+
 def test_crops_depend_on_seed_and_step_alone(discs: Path) -> None:
     recipe = tiny()
     images = [load_source(recipe.sources[0], discs, "train", recipe.normalize)]
