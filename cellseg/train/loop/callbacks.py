@@ -197,8 +197,7 @@ class EpochEnd(keras.callbacks.Callback):
         self._state.epoch = epoch + 1
         temporary = self._folder / "last.tmp.keras"
         self.model.save(temporary)
-        temporary.replace(self._folder / "last.keras")
-        self._state.save(self._folder)
+        self._state.save(self._folder, temporary)
 
     def _stop_if_due(self, epoch: int) -> None:
         patience = self._task.recipe.fit.patience

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from cellseg.errors import TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,18 +37,49 @@ class RunState:
     mean_weights: list[NDArray[np.float32]] = field(default_factory=list)
     """Running mean of the weights; empty without one."""
 
-    def save(self, folder: Path) -> None:
-        """Write to ``state.npz``, replacing it at once."""
+    def save(self, folder: Path, model: Path) -> None:
+        """Write to ``state.npz`` and rename ``model`` to ``last.keras``; no kill parts them.
+
+        Two files cannot change at once, so a state names the bytes of its model, and waits as
+        ``state.next.npz`` until that is in its place.
+        """
         facts = np.array([self.epoch, self.best_loss, self.best_epoch, self.reduced_epoch])
         arrays: dict[str, Any] = {f"w{i}": value for i, value in enumerate(self.mean_weights)}
-        temporary = folder / "state.tmp.npz"
-        np.savez(temporary, **arrays, facts=facts)
-        temporary.replace(folder / "state.npz")
+        following = folder / "state.next.npz"
+        np.savez(following, **arrays, facts=facts, model=np.array(_sha256(model)))
+        model.replace(folder / "last.keras")
+        following.replace(folder / "state.npz")
 
     @classmethod
     def load(cls, folder: Path) -> RunState:
-        """Read back what `save` wrote."""
-        with np.load(folder / "state.npz") as file:
+        """Read back what `save` wrote with the model that is there.
+
+        Raises
+        ------
+        TrainingError
+            If ``last.keras`` came from elsewhere.
+        """
+        model = _sha256(folder / "last.keras")
+        for path in (folder / "state.npz", folder / "state.next.npz"):
+            if path.exists() and (state := cls._read(path, model)) is not None:
+                return state
+        raise TrainingError(
+            "a run goes on with the weights that it saved. "
+            f"Received: another last.keras in {folder} than its state.npz is about.",
+            hint="put back the one that was there, or begin with it in a new folder: fit.init.",
+        )
+
+    @classmethod
+    def _read(cls, path: Path, model: str) -> RunState | None:
+        """Return the state in a file, if it is that of a model."""
+        with np.load(path) as file:
+            if "model" in file.files and str(file["model"]) != model:  # older runs do not name it
+                return None
             epoch, best_loss, best_epoch, reduced_epoch = file["facts"]
-            weights = [file[f"w{i}"] for i in range(len(file.files) - 1)]
+            count = sum(name.startswith("w") for name in file.files)
+            weights = [file[f"w{i}"] for i in range(count)]
         return cls(int(epoch), float(best_loss), int(best_epoch), int(reduced_epoch), weights)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
