@@ -58,7 +58,7 @@ class LossRecipe(Section):
 class FitRecipe(Section):
     """The optimization."""
 
-    seed: int = Field(0, description="seed of weights, order and augmentation")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     crop_px: int = Field(192, ge=16, description="side of a training crop (instances), px")
     batch: int = Field(8, ge=1, description="crops a step")
     steps_per_epoch: int = Field(

@@ -70,6 +70,11 @@ class Recipe(Section):
             raise ValueError(
                 'sources.draw = "by-objects" needs numbered objects: target.kind = "instances"'
             )
+        if self.target.kind == "classes" and self.loss.name == "interior_border":
+            raise ValueError(
+                'loss.name = "interior_border" needs numbered objects: choose another loss, or '
+                'target.kind = "instances"'
+            )
         if self.target.kind == "classes" and any(
             side % self.model.stride for side in self.input.size_px
         ):

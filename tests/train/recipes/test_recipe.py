@@ -59,6 +59,14 @@ def test_a_wrong_value_is_shown(tmp_path: Path) -> None:
         load_recipe(path)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_cannot_be_is_refused(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL + f"[fit]\nseed = {seed}\n")
+    with pytest.raises(RecipeError, match=rf"fit\.seed.*Received: {seed}"):
+        load_recipe(path)
+
+
 def test_crops_that_the_network_cannot_halve_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(MINIMAL + "[fit]\ncrop_px = 200\n")
@@ -78,6 +86,13 @@ def test_images_without_numbered_objects_cannot_be_drawn_by_them(tmp_path: Path)
     path = tmp_path / "r.toml"
     path.write_text(MINIMAL + 'draw = "by-objects"\n[target]\nkind = "classes"\n')
     with pytest.raises(RecipeError, match="by-objects.*needs numbered objects"):
+        load_recipe(path)
+
+
+def test_classes_have_no_interior_and_border_to_lose(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(MINIMAL + '[target]\nkind = "classes"\n[loss]\nname = "interior_border"\n')
+    with pytest.raises(RecipeError, match="interior_border.*needs numbered objects: choose"):
         load_recipe(path)
 
 
