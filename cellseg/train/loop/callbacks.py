@@ -205,7 +205,7 @@ class EpochEnd(keras.callbacks.Callback):
         if found:
             log.warning("%s found: stopped after epoch %d", found[0], epoch + 1)
             self.model.stop_training = True
-        elif patience and epoch - self._state.best_epoch >= patience:
+        elif self._state.is_out_of_patience(patience):
             log.warning("no better validation for %d epochs: stopped", patience)
             self.model.stop_training = True
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from cellseg.errors import RecipeError
+from cellseg.errors import RecipeError, TrainingError
 from cellseg.runtime.machine.malloc import freed_memory_kept
 from cellseg.train.loop.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.loop.run_state import RunState
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellseg.train.progress import Progress
-    from cellseg.train.sections import Recipe
+    from cellseg.train.sections import FitRecipe, Recipe
     from cellseg.train.tasks.task import Task
 
 __all__ = ["check_folder", "train", "write_model_facts"]
@@ -79,7 +79,8 @@ def train(
     DataError
         If images and masks do not fit together.
     TrainingError
-        If the loss is no number; the last good weights are kept.
+        If the loss is no number; the last good weights are kept. Or if the loss of validation is
+        none in any epoch.
     """
     check_folder(recipe, folder, resume)
     if recipe.watch.tensorboard:
@@ -98,11 +99,33 @@ def train(
         task.summary,
     )
     write_model_facts(task, best, folder)
-    if state.epoch < recipe.fit.epochs:
+    if done := _why_done(recipe.fit, state):
+        log.warning("nothing is left to train: %s", done)
+    else:
         with freed_memory_kept():
             _fit(task, model, best, state, crops, folder, progress)
+    _check_best(recipe.fit, state, folder)
     task.show(load_network(folder / "best.keras"), folder / "contact.jpg")
     return folder
+
+
+def _why_done(fit: FitRecipe, state: RunState) -> str | None:
+    """Say why a run is at its end, if it is."""
+    if state.epoch >= fit.epochs:
+        return f"all {fit.epochs} epochs are done"
+    if state.is_out_of_patience(fit.patience):
+        return f"no better validation for {fit.patience} epochs (fit.patience)"
+    return None
+
+
+def _check_best(fit: FitRecipe, state: RunState, folder: Path) -> None:
+    if fit.keep == "best" and state.best_epoch < 0:
+        raise TrainingError(
+            "a run keeps the weights of an epoch whose validation loss is a number. "
+            f"Received: none in {state.epoch} epochs, see {folder / 'metrics.csv'}.",
+            hint="lower fit.learning_rate, use fit.precision float32, and look at the validation "
+            "images and their masks; then train in a new folder.",
+        )
 
 
 def _fit(

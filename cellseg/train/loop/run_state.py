@@ -37,6 +37,10 @@ class RunState:
     mean_weights: list[NDArray[np.float32]] = field(default_factory=list)
     """Running mean of the weights; empty without one."""
 
+    def is_out_of_patience(self, patience: int) -> bool:
+        """Say whether validation did not get better for so many epochs; 0: never."""
+        return patience > 0 and self.epoch - 1 - self.best_epoch >= patience
+
     def save(self, folder: Path, model: Path) -> None:
         """Write to ``state.npz`` and rename ``model`` to ``last.keras``; no kill parts them.
 

@@ -17,7 +17,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="needs the [train] extra")
 pytest.importorskip("onnx", reason="needs the [export] extra")
 
-from cellseg.errors import CellsegError, DataError, RecipeError  # noqa: E402
+from cellseg.errors import CellsegError, DataError, RecipeError, TrainingError  # noqa: E402
 from cellseg.export.sources.translate import plain_graph  # noqa: E402
 from cellseg.train.families import build_model  # noqa: E402
 from cellseg.train.images.cell_crops import CropSequence, LabelledImage, load_source  # noqa: E402
@@ -31,6 +31,7 @@ from cellseg.train.networks.model import (  # noqa: E402
 )
 from cellseg.train.schedule import rate_schedule  # noqa: E402
 from cellseg.train.sections import Recipe, WatchRecipe  # noqa: E402
+from cellseg.train.tasks.instance_task import InstanceTask  # noqa: E402
 from tests.export.graphs import run_onnx  # noqa: E402
 from tests.export.networks import run_keras  # noqa: E402
 from tests.slides import exif, write_jpeg  # noqa: E402
@@ -194,6 +195,29 @@ def test_a_run_can_be_made_longer_and_its_schedule_ends_there(discs: Path, tmp_p
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     optimizer = keras.saving.load_model(tmp_path / "last.keras").optimizer
     assert float(optimizer.learning_rate) < longer.fit.learning_rate / 20
+
+
+def scores(loss: float) -> dict[str, float]:
+    return {"val_loss": loss, "val_dice_discs": 0.5}
+
+
+def test_a_run_without_a_finite_score_says_so(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstanceTask, "validate", lambda *_: scores(float("nan")))
+    with pytest.raises(TrainingError, match=r"validation loss is a number.*none in 1 epochs"):
+        train(tiny(epochs=1, steps_per_epoch=1), discs, tmp_path)
+
+
+def test_a_run_that_patience_stopped_is_done(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(InstanceTask, "validate", lambda *_: scores(1.0))
+    recipe = tiny(epochs=9, steps_per_epoch=1, patience=1)
+    train(recipe, discs, tmp_path)
+    train(recipe, discs, tmp_path, resume=True)
+    assert column(tmp_path, "epoch") == [1, 2]
+    assert "nothing is left to train: no better validation for 1 epochs" in caplog.text
 
 
 def test_an_epoch_that_a_kill_left_half_written_comes_once(discs: Path, tmp_path: Path) -> None:
