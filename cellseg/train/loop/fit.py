@@ -22,11 +22,13 @@ import keras
 
 from cellseg.errors import RecipeError, TrainingError
 from cellseg.runtime.machine.malloc import freed_memory_kept
+from cellseg.runtime.writers.atomic import replacing
 from cellseg.train.loop.callbacks import EpochEnd, LossGuard, MeanWeights, Reporter, SeededDropout
 from cellseg.train.loop.run_state import RunState
 from cellseg.train.loop.watch import Watch, require_tensorboard
 from cellseg.train.networks.model import build_network, kflop_per_pixel, load_network, take_over
 from cellseg.train.networks.norms import settle_norms
+from cellseg.train.recipes.recipe import read_run_recipe
 from cellseg.train.schedule import make_optimizer, rate_schedule
 from cellseg.train.tasks.task import open_task
 
@@ -178,7 +180,7 @@ def write_model_facts(task: Task, model: keras.Model, folder: Path) -> None:
             "backend": keras.backend.backend(),
         },
     }
-    (folder / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "model.json", facts)
 
 
 def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -187,7 +189,7 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
     Raises
     ------
     RecipeError
-        If ``resume`` is false, or the run began with another recipe.
+        If ``resume`` is false, the run began with another recipe, or its recipe cannot be read.
     """
     path, resolved = folder / "recipe.json", recipe.model_dump(mode="json")
     if not path.exists():
@@ -197,7 +199,7 @@ def check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
             f"a run's folder is used once. Received: {folder} holds a run.",
             hint="add --resume to go on with it, or choose another folder.",
         )
-    earlier = json.loads(path.read_text(encoding="utf-8"))
+    earlier = read_run_recipe(path)
     # A run may be made shorter or longer: its schedule then ends elsewhere.
     earlier["fit"] = earlier.get("fit", {}) | {"epochs": recipe.fit.epochs}
     if _with_defaults(earlier) != resolved:
@@ -222,8 +224,12 @@ def _with_defaults(resolved: dict[str, Any]) -> dict[str, Any] | None:
 
 def _prepare_folder(recipe: Recipe, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(recipe.model_dump(mode="json"), indent=2)
-    (folder / "recipe.json").write_text(text + "\n", encoding="utf-8")
+    _write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+
+
+def _write_json(path: Path, tree: dict[str, Any]) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
 
 
 def _model_and_state(

@@ -33,6 +33,7 @@ __all__ = [
     "data_folder",
     "describe_recipe",
     "load_recipe",
+    "read_run_recipe",
     "recipe_of_bundle",
     "recipe_of_run",
     "recipe_path",
@@ -147,12 +148,27 @@ def recipe_of_run(run: Path, asked: Recipe) -> Recipe:
     path = run / "recipe.json"
     if not path.is_file():
         return asked
-    try:
-        trained = check_recipe(json.loads(path.read_text(encoding="utf-8")), path)
-    except ValueError as error:
-        raise RecipeError(f"a run's recipe must be JSON. Received: {path}: {error}.") from error
+    trained = check_recipe(read_run_recipe(path), path)
     ours = {"sources": asked.sources, "infer": asked.infer, "run": asked.run}
     return trained.model_copy(update=ours)
+
+
+def read_run_recipe(path: Path) -> dict[str, Any]:
+    """Read the ``recipe.json`` of a run.
+
+    Raises
+    ------
+    RecipeError
+        If it cannot be read.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"a run's recipe must be JSON. Received: {path}: {error}.",
+            hint="model.json beside it holds the recipe, too, as provenance.recipe; or train in "
+            "another folder.",
+        ) from error
 
 
 def recipe_of_bundle(bundle: Bundle) -> Recipe:

@@ -239,6 +239,36 @@ def test_a_used_folder_is_not_overwritten(discs: Path, tmp_path: Path) -> None:
         train(tiny(), discs, tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("text", ["", '{"name": "ti', "[1]"])
+def test_a_run_whose_recipe_is_damaged_is_not_gone_on_with(
+    text: str, discs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(RecipeError, match=r"must be JSON.*recipe\.json") as caught:
+        train(tiny(), discs, tmp_path, resume=True)
+    assert "provenance.recipe" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "model.json"])
+def test_a_kill_while_a_run_is_resumed_leaves_its_files_whole(
+    name: str, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny(epochs=1, steps_per_epoch=1), discs, tmp_path)
+    before = (tmp_path / name).read_text()
+    write = Path.write_text
+
+    def write_half(path: Path, text: str, **options: Any) -> int:
+        if not path.name.endswith(name):
+            return write(path, text, **options)
+        write(path, text[: len(text) // 2], **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(epochs=1, steps_per_epoch=1), discs, tmp_path, resume=True)
+    assert (tmp_path / name).read_text() == before
+
+
 def test_a_run_whose_weights_are_missing_is_called_again_as_it_was(
     discs: Path, tmp_path: Path
 ) -> None:
