@@ -23,7 +23,7 @@ from cellseg.export.judging.int8 import Int8Choice, Int8Lab, choose_int8, choose
 from cellseg.export.judging.judging import judges_of
 from cellseg.export.judging.model_file import ModelFile
 from cellseg.export.judging.scoring import REFERENCE, Scorer, engines_of
-from cellseg.export.judging.sqnr_report import write_report
+from cellseg.export.judging.sqnr_report import report_path, write_report
 from cellseg.export.onnx_graph.reach import total_stride
 from cellseg.export.options import ExportOptions, check_options
 from cellseg.export.precisions.ranges import collect_distributions
@@ -107,7 +107,7 @@ class _Export:
         scorer = Scorer(self.card, reporting, self.threads)
         variants = [scorer.score(file) for file in files]
         choices = tuple(file.choice for file in files if file.choice is not None)
-        self.write_report(choices, variants)
+        is_reported = self.write_report(choices, variants)
         for variant, file in zip(variants, files, strict=True):
             check_floor(self.options, variant, file.choice)
         held = len(reporting.images) if reporting.by_fp32 else 0
@@ -116,6 +116,8 @@ class _Export:
         bundle = write_bundle(
             self.options.output, manifest, {file.name: file.data for file in files}
         )
+        if not is_reported:  # what lies there is about the bundle that was replaced
+            report_path(self.options.output).unlink(missing_ok=True)
         _LOG.info("wrote %s (%.1f MB)", bundle.path, bundle.path.stat().st_size / 1e6)
         return ExportReport(
             bundle, measured.parity, reach, choices, len(tiles), self.engines(bundle)
@@ -246,13 +248,15 @@ class _Export:
             self.progress,
         )
 
-    def write_report(self, choices: tuple[Int8Choice, ...], variants: list[Variant]) -> None:
-        """Write the report, also where the bundle is then refused."""
+    def write_report(self, choices: tuple[Int8Choice, ...], variants: list[Variant]) -> bool:
+        """Write the report, also where the bundle is then refused; say whether there is one."""
         agreed = {item.file: item.agreement for item in variants if item.agreement}
-        if choices or agreed:
-            title = f"{self.card.name} {self.card.version}"
-            path = write_report(self.options.output, title, choices, self.options.floor, agreed)
-            _LOG.info("wrote %s", path)
+        if not choices and not agreed:
+            return False
+        title = f"{self.card.name} {self.card.version}"
+        path = write_report(self.options.output, title, choices, self.options.floor, agreed)
+        _LOG.info("wrote %s", path)
+        return True
 
     def manifest(self, variants: list[Variant], measured: Measured) -> Manifest:
         reach, stride = measured.reach, self.card.stride

@@ -251,6 +251,12 @@ def test_search_that_fails_leaves_a_report_and_no_bundle(
     assert not options.output.exists()
 
 
+def test_no_report_of_another_bundle_stays_beside_a_new_one(options: ExportOptions) -> None:
+    options.output.with_suffix(".report.html").write_text("of int8 files")
+    export_run(replace(options, precisions=("fp32",)))
+    assert not options.output.with_suffix(".report.html").exists()
+
+
 def test_without_labels_the_manifest_holds_agreement_and_no_quality(options: ExportOptions) -> None:
     report = export_run(replace(options, evaluate=(), precisions=("fp32", "fp16", "int8")))
     assert report.int8 is not None
