@@ -83,7 +83,9 @@ def open_source(options: ExportOptions) -> Source:
 def _open_keras(options: ExportOptions) -> Source:
     if options.classes:
         file = options.run / KERAS_FILE if options.run.is_dir() else options.run
-        model = fed(_load_keras(file), file.name, options.input_scale, options.input_offset)
+        loaded = _load_keras(file)
+        _require_one_output(loaded)
+        model = fed(loaded, file.name, options.input_scale, options.input_offset)
         head, trained = _keras_head(model), _keras_channels(model)
         whole = make_card(file.stem, options.classes, options.mpp, head, trained)
     else:
@@ -212,6 +214,18 @@ def _refuse_range(options: ExportOptions) -> None:
         )
 
 
+def _require_one_output(model: Any) -> None:
+    """Refuse several outputs of which nothing says what they are, as ``model.json`` would."""
+    names = getattr(model, "output_names", [])
+    if len(names) > 1:
+        raise ExportError(
+            f"A model must have one result. Received: {len(names)}, "
+            f"{', '.join(repr(name) for name in names)}.",
+            hint="Save the one that is wanted as a model of its own: "
+            "keras.Model(model.input, model.outputs[0]).save('one.keras').",
+        )
+
+
 def _keras_head(model: Any) -> str:
     layer = output_layer(model)
     activation = getattr(layer, "activation", None)
@@ -226,14 +240,14 @@ def _keras_head(model: Any) -> str:
 
 
 def _keras_channels(model: Any) -> int:
-    shapes = [tuple(tensor.shape) for tensor in model.outputs]
-    if any(len(shape) != 4 or shape[-1] is None for shape in shapes):
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 4 or shape[-1] is None:
         raise ExportError(
-            f"A model must give maps of shape (N, H, W, C). Received: outputs of shape {shapes}.",
+            f"A model must give a map of shape (N, H, W, C). Received: an output of shape {shape}.",
             hint="A model of data_format='channels_first' goes by way of ONNX: "
             "model.export('model.onnx', format='onnx'), and --input-scale 1 if it scales inside.",
         )
-    return sum(int(shape[-1]) for shape in shapes)
+    return int(shape[-1])
 
 
 def _load_keras(path: Path) -> Any:
