@@ -61,7 +61,8 @@ def check_floor(options: ExportOptions, variant: Variant, choice: Int8Choice | N
 def _how(choice: Int8Choice | None) -> str:
     if choice is None:
         return "rounding to float16"
+    cap = " (half of them: no more are)" if choice.is_capped else ""
     return (
         f"{choice.scheme}, ranges {choice.method!r}, "
-        f"{len(choice.given_back)} layers given back to float; scores {choice.scores}"
+        f"{len(choice.given_back)} layers given back to float{cap}; scores {choice.scores}"
     )

@@ -8,7 +8,8 @@ Weights are rounded together (`cellseg.export.precisions.rounding`), not each fo
 
 Where the best method keeps too little of the fp32 quality, layers are given back to float until
 enough is kept or half of them are float: then int8 is not worth its name. The last convolution goes
-first, being the cheapest for what it may do to borders between cells; then the noisiest.
+first, being the cheapest for what it may do to borders between cells; then the noisiest. Errors of
+layers may cancel: one in float without which less is kept goes back to int8.
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class Int8Choice:
 
     rounding: str = "gptq"
     """How weights were rounded: ``gptq`` (`cellseg.export.precisions.rounding`) or ``nearest``."""
+
+    is_capped: bool = False
+    """Whether the search ended because half of the layers are float."""
 
     @property
     def kept(self) -> float:
@@ -187,21 +191,26 @@ def choose_int8(
 
     scores = _score_methods(methods, lambda method: score(make(method)), scheme)
     best = _best(scores)
-    model = make(best)
+    model, kept = make(best), scores[best]
     noise = measure_noise(lab.graph, model, lab.noise_tiles)
     steps: list[GivenBack] = []
     layers = _to_give_back(lab.graph, noise)
-    for layer in layers[: (len(layers) + 1) // 2]:
-        if (steps[-1].score if steps else scores[best]) >= min_quality:
+    most = (len(layers) + 1) // 2
+    for layer in layers:
+        if kept >= min_quality or len(steps) == most:
             break
-        model = make(best, [*(step.layer for step in steps), layer])
-        steps.append(GivenBack(layer, score(model)))
-        _LOG.info("int8 %s with %s in float keeps %.4f", scheme, layer, steps[-1].score)
+        tried = make(best, [*(step.layer for step in steps), layer])
+        found = score(tried)
+        _LOG.info("int8 %s with %s in float keeps %.4f", scheme, layer, found)
+        if found >= kept:
+            model, kept = tried, found
+            steps.append(GivenBack(layer, found))
     if steps:
         noise = measure_noise(lab.graph, model, lab.noise_tiles)
     return Int8Choice(
-        model.SerializeToString(), best, scores, lab.scored_on, scheme, tuple(steps), tuple(noise)
-    )
+        model.SerializeToString(), best, scores, lab.scored_on, scheme, tuple(steps), tuple(noise),
+        is_capped=kept < min_quality and len(steps) == most,
+    )  # fmt: skip
 
 
 def choose_tflite_int8(
