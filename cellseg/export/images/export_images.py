@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
 from cellseg.export.images.representative import RepresentativeTile, hold_out, pick_tiles
+from cellseg.export.images.same_image import image_hash
 from cellseg.runtime.evaluation.labelled import LabelledImage, find_images, read_labelled
-from cellseg.runtime.store.identity import content_hash
 from cellseg.runtime.view.normalize import Normalize
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _pick_tiles(
     if not options.representative:
         return []
     held_out = {
-        content_hash(path)
+        image_hash(path)
         for _, folder in (*options.evaluate, *options.select)
         for path in find_images(folder / "images")
     }
@@ -109,6 +109,6 @@ def _check_disjoint(
 
 
 def _files(images: list[LabelledImage]) -> dict[str, str]:
-    """Name of each image's file, by its content."""
+    """Name of each image's file, by its pixels."""
     paths = (item.path for item in images if item.path is not None)
-    return {content_hash(path): path.name for path in paths}
+    return {image_hash(path): path.name for path in paths}

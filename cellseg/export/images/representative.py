@@ -4,8 +4,8 @@ Candidates are cut from images and slides as the model will see them: their inte
 slides at the model's pixel size and where tissue is. Blank glass and near-duplicates are thrown
 out; what is left is divided into strata (folder, brightness, contrast, colour) and picked from them
 in turns, so that a rare kind of image counts as much as a common one. Images that quality is
-measured on are kept out, by content; tiles that are held out (`hold_out`) come from images of their
-own, or, of few images, from places of their own.
+measured on are kept out, by their pixels; tiles that are held out (`hold_out`) come from images of
+their own, or, of few images, from places of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from cellseg.errors import ExportError
 from cellseg.export.images.places import find_sources, views_of
-from cellseg.runtime.store.identity import content_hash
+from cellseg.export.images.same_image import image_hash
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cellseg.export.images.places import View
     from cellseg.runtime.view.normalize import Normalize
 
-__all__ = ["RepresentativeTile", "content_hash", "hold_out", "pick_tiles"]
+__all__ = ["RepresentativeTile", "hold_out", "pick_tiles"]
 
 _LOG = logging.getLogger(__name__)
 _TILES_PER_IMAGE = 3
@@ -97,7 +97,7 @@ def pick_tiles(
     seed : int
         Same seed and files, same tiles.
     exclude : collection of str
-        `content_hash` of images not to use.
+        `image_hash` of images not to use.
     fits : sequence of (int, int) or None
         Sizes that a whole image is scaled to fit before tiles are cut; None: its own scale.
     mpp : float, optional
@@ -193,9 +193,9 @@ class _Origin:
 def _allowed_images(
     folders: Sequence[Path], exclude: Collection[str]
 ) -> list[tuple[int, Path, str]]:
-    """Folder, file and content hash; an image that lies there twice counts once."""
+    """Folder, file and hash of pixels; an image that lies there twice counts once."""
     found = [(s, path) for s, folder in enumerate(folders) for path in find_sources(folder)]
-    hashed = {content_hash(path): (s, path) for s, path in reversed(found)}
+    hashed = {image_hash(path): (s, path) for s, path in reversed(found)}
     allowed = [(s, path, digest) for digest, (s, path) in reversed(hashed.items())]
     allowed = [item for item in allowed if item[2] not in exclude]
     if len(allowed) < len(hashed):

@@ -10,8 +10,8 @@ import tifffile
 
 from cellseg.errors import ExportError, SlideError
 from cellseg.export.images.representative import hold_out, pick_tiles
+from cellseg.export.images.same_image import image_hash
 from cellseg.runtime.evaluation.labelled import find_images
-from cellseg.runtime.store.identity import content_hash
 from cellseg.runtime.view.fit import bring_to
 from cellseg.runtime.view.normalize import Normalize
 from tests.export.drawn_images import draw_discs, write_labelled, write_png
@@ -57,12 +57,15 @@ def test_near_duplicates_count_once(tmp_path: Path) -> None:
     assert len(pick_tiles([tmp_path], PLAIN, 50, 64)) == 1
 
 
-def test_images_that_quality_is_measured_on_are_left_out_under_any_name(tmp_path: Path) -> None:
+def test_images_that_quality_is_measured_on_are_left_out_under_any_name_and_format(
+    tmp_path: Path,
+) -> None:
     train, test = tmp_path / "train", tmp_path / "test"
     write_labelled(train, range(3))
     write_labelled(test, range(2, 5))
-    (train / "images" / "2.png").rename(train / "images" / "renamed.png")
-    held_out = {content_hash(path) for path in find_images(test)}
+    (train / "images" / "2.png").unlink()
+    tifffile.imwrite(train / "images" / "renamed.tif", draw_discs(2)[0], photometric="rgb")
+    held_out = {image_hash(path) for path in find_images(test)}
     picked = pick_tiles([train], PLAIN, 50, 32, exclude=held_out)
     assert {tile.image.name for tile in picked} == {"0.png", "1.png"}
 
