@@ -21,6 +21,7 @@ from cellseg.export.passes.fold_constants import FoldConstants
 from cellseg.runtime.bundles.onnx_file import read_onnx_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["PREFIX", "load_onnx", "normalized"]
@@ -90,17 +91,32 @@ def _refuse_operators(model: onnx.ModelProto, foreign: set[str]) -> None:
 
 
 def _refuse_other_floats(model: onnx.ModelProto) -> None:
-    weights = {item.name: item.data_type for item in model.graph.initializer if item.dims}
-    casts = {node.name: attribute(node, "to") for node in Graph(model).of_type("Cast")}
-    found = [(name, kind) for name, kind in (weights | casts).items() if kind in _OTHER_FLOATS]
-    if found:
-        name, kind = found[0]
+    found = next(_other_floats(Graph(model)), None)
+    if found is not None:
+        name, kind = found
         raise ExportError(
             "A model must compute in float32. "
             f"Received: {name!r} in {TensorProto.DataType.Name(kind)}.",
             hint="Export it in float32 (model.float() in torch); --precision fp16 makes a half "
             "precision file of that.",
         )
+
+
+def _other_floats(graph: Graph) -> Iterator[tuple[str, int]]:
+    """Name and type of what is computed with; a constant that is only cast is not."""
+    constants = [(item.name, item.name, item.data_type) for item in graph.model.graph.initializer]
+    for node in graph.of_type("Constant"):
+        value = attribute(node, "value")
+        if value is not None:
+            constants.append((node.name or node.output[0], node.output[0], value.data_type))
+    for name, tensor, kind in constants:
+        if kind in _OTHER_FLOATS and any(
+            reader.op_type != "Cast" for reader in graph.consumers(tensor)
+        ):
+            yield name, kind
+    for node in graph.of_type("Cast"):
+        if attribute(node, "to") in _OTHER_FLOATS:
+            yield node.name or node.output[0], attribute(node, "to")
 
 
 def _refuse_training(model: onnx.ModelProto) -> None:

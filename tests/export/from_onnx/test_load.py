@@ -177,6 +177,41 @@ def test_half_precision_is_refused_by_name(tmp_path: Path) -> None:
     assert "--precision fp16" in (caught.value.hint or "")
 
 
+def constant(name: str, value: Any, dtype: Any) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(dtype(value)))
+
+
+OTHER_FLOATS = {
+    "a weight that is a node": ([constant("w", 2.0, np.float16)], {}, "'w' in FLOAT16"),
+    "a number": ([], {"w": np.float64(2)}, "'w' in DOUBLE"),
+    "a cast of several": ([constant("w", 2.0, np.float32)], {}, "'h' in DOUBLE"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FLOATS)
+def test_other_floats_are_refused_wherever_they_come_in(name: str, tmp_path: Path) -> None:
+    lead, weights, message = OTHER_FLOATS[name]
+    nodes = [  # without names, as some exporters leave them
+        *lead,
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.DOUBLE),
+        helper.make_node("Cast", ["h"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "w"], ["y"]),
+    ]
+    with pytest.raises(ExportError, match=message):
+        load_onnx(written(model_of(nodes, weights, 17), tmp_path))
+
+
+def test_weights_that_are_kept_in_half_precision_are_computed_with_in_float32(
+    tmp_path: Path,
+) -> None:
+    nodes = [
+        helper.make_node("Cast", ["h"], ["w"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "w"], ["y"]),
+    ]
+    model = model_of(nodes, {"h": np.full((1, 4, 1, 1), 0.1, np.float16)}, 17)
+    np.testing.assert_array_equal(run(normalized(load_onnx(written(model, tmp_path)))), run(model))
+
+
 def test_a_batch_norm_that_still_learns_is_refused(tmp_path: Path) -> None:
     names = ["x", *"abcd"]
     node = helper.make_node("BatchNormalization", names, ["y", "m", "v"], "odd", training_mode=1)
