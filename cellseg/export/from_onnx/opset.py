@@ -9,7 +9,6 @@ holds whatever is done here to account.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -18,14 +17,12 @@ from onnx import helper, version_converter
 from cellseg.errors import ExportError
 from cellseg.export.from_onnx.shapes import whole_tile_error
 from cellseg.export.onnx_graph.builder import OPSET
-from cellseg.export.onnx_graph.graph import attribute
-
-if TYPE_CHECKING:
-    from cellseg.export.onnx_graph.graph import Graph
+from cellseg.export.onnx_graph.graph import Graph, attribute, set_attributes
 
 __all__ = ["opset_of", "raised", "respell"]
 
 _HINT = f"torch.onnx.export(..., opset_version={OPSET}, dynamo=False) writes it."
+_LAST_CORNERS = 10  # the last opset whose Resize and Upsample count pixels from their corners
 _NEW = {  # attributes of 18 and later
     "AveragePool": ("dilations",), "Cast": ("saturate",), "Split": ("num_outputs",),
     "Resize": ("antialias", "axes", "keep_aspect_ratio_policy"),
@@ -47,13 +44,25 @@ def raised(model: onnx.ModelProto) -> onnx.ModelProto:
         If the onnx package cannot.
     """
     try:
-        return version_converter.convert_version(model, OPSET)
+        found = version_converter.convert_version(model, OPSET)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise ExportError(
             f"A model must be of opset {OPSET}, or convertible to it. Received: {reason}.",
             hint=_HINT,
         ) from error
+    if opset_of(model) <= _LAST_CORNERS:
+        _place_by_corners(found)
+    return found
+
+
+def _place_by_corners(model: onnx.ModelProto) -> None:
+    """Say of each Resize what its opset meant; the converter leaves it to 17's default."""
+    for node in Graph(model).of_type("Resize"):
+        meant = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        others = [item for item in node.attribute if item.name not in meant]
+        said = [helper.make_attribute(name, value) for name, value in meant.items()]
+        set_attributes(node, [*others, *said])
 
 
 def respell(graph: Graph) -> None:
@@ -96,9 +105,7 @@ def _respell_attributes(graph: Graph, node: onnx.NodeProto) -> None:
                 raise ExportError(f"Axes must be constant. Received: {node.name!r}.")
             kept.append(helper.make_attribute("axes", [int(axis) for axis in axes]))
             del node.input[1:]
-    copies = [type(item).FromString(item.SerializeToString()) for item in kept]
-    del node.attribute[:]
-    node.attribute.extend(copies)
+    set_attributes(node, kept)
 
 
 def _respell_resize(graph: Graph, node: onnx.NodeProto) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "attribute", "set_attributes"]
 
 
 class Graph:
@@ -124,6 +124,13 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
         if item.name == name:
             return helper.get_attribute_value(item)
     return default
+
+
+def set_attributes(node: onnx.NodeProto, attributes: Iterable[onnx.AttributeProto]) -> None:
+    """Give a node these attributes and no others; they may be its own."""
+    copies = [_copied(item) for item in attributes]
+    del node.attribute[:]
+    node.attribute.extend(copies)
 
 
 def _copied(message: Any) -> Any:

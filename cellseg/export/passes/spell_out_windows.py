@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from onnx import helper
 
 from cellseg.errors import ExportError
-from cellseg.export.onnx_graph.graph import attribute
+from cellseg.export.onnx_graph.graph import attribute, set_attributes
 
 if TYPE_CHECKING:
     import onnx
@@ -52,9 +52,7 @@ class SpellOutWindows:
             found["pads"] = _pads(node, found["kernel_shape"], found["strides"])
             kept = [item for item in node.attribute if item.name not in (*found, "auto_pad")]
             kept += [helper.make_attribute(name, value) for name, value in found.items()]
-            copies = [type(item).FromString(item.SerializeToString()) for item in kept]
-            del node.attribute[:]
-            node.attribute.extend(copies)
+            set_attributes(node, kept)
         return len(nodes)
 
     def ensures(self, graph: Graph) -> None:

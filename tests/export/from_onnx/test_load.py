@@ -104,6 +104,23 @@ def test_newer_operators_are_respelled(name: str) -> None:
     np.testing.assert_allclose(run(found), run(model), rtol=1e-5, atol=1e-6)
 
 
+OLDER = [
+    (op, mode, by)
+    for op in ("Resize", "Upsample")
+    for mode in ("linear", "nearest")
+    for by in (2, 4)
+]
+
+
+@pytest.mark.parametrize(("op", "mode", "by"), OLDER)
+def test_what_older_opsets_enlarge_stays_where_it_was(op: str, mode: str, by: int) -> None:
+    node = helper.make_node(op, ["x", "scales"], ["y"], mode=mode)
+    weights = {"scales": numbers(1, 1, by, by, dtype=np.float32)}
+    model = model_of([node], weights, 10 if op == "Resize" else 9)
+    model.ir_version = 4
+    np.testing.assert_allclose(run(normalized(model)), run(model), atol=1e-6)
+
+
 def test_what_17_has_not_is_named(tmp_path: Path) -> None:
     node = helper.make_node("GroupNormalization", ["x", "s", "b"], ["y"], "odd", num_groups=2)
     weights = {name: np.ones(2, np.float32) for name in "sb"}
