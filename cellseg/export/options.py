@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import ExportError
 from cellseg.runtime.bundles.bundle import is_bundle_file
+from cellseg.runtime.engines.tensorrt_api import find_tensorrt
 from cellseg.runtime.slides.readers import missing_file
 from cellseg.runtime.writers.atomic import can_be_made
 
@@ -126,6 +127,8 @@ def check_options(options: ExportOptions) -> None:
         If there is nothing to export, a name is unknown, or what is asked for needs more.
     SlideError
         If representative images are not there.
+    EngineError
+        If TensorRT for RTX is not installed, or does not know a compute capability.
     """
     if not options.run.exists():
         raise ExportError(
@@ -160,13 +163,8 @@ def check_options(options: ExportOptions) -> None:
             hint="For 99 % write 0.99.",
         )
     _check_targets(options.targets)
-    if options.compute_capabilities and "tensorrt" not in options.targets:
-        raise ExportError(
-            "Engines are built from the file for TensorRT. "
-            f"Received: compute_capability={list(options.compute_capabilities)}, "
-            f"target={list(options.targets)}.",
-            hint="Add --target tensorrt.",
-        )
+    if options.compute_capabilities:
+        _check_engines(options)
     measured = [name for name in ("int8", "fp16") if name in options.precisions]
     if measured and not options.representative:
         raise ExportError(
@@ -174,6 +172,20 @@ def check_options(options: ExportOptions) -> None:
             hint="Name folders of images like those it will see, or slides, with --representative; "
             "they need no labels. Or use --precision fp32.",
         )
+
+
+def _check_engines(options: ExportOptions) -> None:
+    """Refuse GPUs that no engine can be built for here: engines come last of all."""
+    if "tensorrt" not in options.targets:
+        raise ExportError(
+            "Engines are built from the file for TensorRT. "
+            f"Received: compute_capability={list(options.compute_capabilities)}, "
+            f"target={list(options.targets)}.",
+            hint="Add --target tensorrt.",
+        )
+    tensorrt = find_tensorrt("tensorrt_rtx")
+    for capability in options.compute_capabilities:
+        tensorrt.require_capability(capability)
 
 
 def _check_output(path: Path) -> None:

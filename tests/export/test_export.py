@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 import pytest
 
-from cellseg.errors import ExportError, SlideError
+from cellseg.errors import EngineError, ExportError, SlideError
 from cellseg.export.export import ExportOptions, export_run
 from cellseg.export.judging.judging import Judging
+from cellseg.export.options import check_options
 from cellseg.export.precisions.u8s8 import last_convolutions
 from cellseg.runtime.bundles.bundle import Agreement, Bundle, Variant
-from cellseg.runtime.engines import open_engine
+from cellseg.runtime.engines import open_engine, tensorrt_api
 from tests.export.drawn_images import write_labelled
 from tests.export.graphs import noise
 from tests.export.networks import ignore_keras_warnings, run_keras, unet
@@ -327,6 +328,24 @@ def test_nothing_found_fails_only_where_a_floor_is_asked(options: ExportOptions)
 def test_engines_without_the_file_they_are_built_from_are_refused(options: ExportOptions) -> None:
     with pytest.raises(ExportError, match="built from the file for TensorRT"):
         export_run(replace(options, compute_capabilities=("8.6",)))
+
+
+def test_engines_that_nothing_here_builds_are_refused_before_work_is_done(
+    options: ExportOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt_api, "find_spec", lambda name: None)
+    wanted = replace(options, targets=("onnx", "tensorrt"), compute_capabilities=("8.6",))
+    with pytest.raises(EngineError, match="needs the package"):
+        check_options(wanted)
+
+
+def test_engines_for_a_gpu_that_is_not_known_are_refused_before_work_is_done(
+    options: ExportOptions,
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    wanted = replace(options, targets=("onnx", "tensorrt"), compute_capabilities=("8.6", "86"))
+    with pytest.raises(EngineError, match=r"8\.6, 8\.9, .*Received: 86\."):
+        check_options(wanted)
 
 
 def test_unknown_target_is_refused(options: ExportOptions) -> None:

@@ -81,6 +81,15 @@ class TensorRt:
         names = [name for name in kinds if re.fullmatch(r"SM\d+", name)]
         return tuple(_dotted(name) for name in sorted(names, key=lambda name: int(name[2:])))
 
+    def require_capability(self, capability: str) -> None:
+        """Raise EngineError, naming those it knows, if it does not build for that GPU."""
+        known = self.capabilities()
+        if capability not in known:
+            raise EngineError(
+                f"{self.name} {self.version} builds for compute capabilities {', '.join(known)}. "
+                f"Received: {capability}.",
+            )
+
     def build(
         self,
         onnx: bytes,
@@ -162,12 +171,8 @@ class TensorRt:
                     hint=f"{INSTALL} builds for other GPUs.",
                 )
             return
-        known = self.capabilities()
-        if capability is not None and capability not in known:
-            raise EngineError(
-                f"{self.name} {self.version} builds for compute capabilities {', '.join(known)}. "
-                f"Received: {capability}.",
-            )
+        if capability is not None:
+            self.require_capability(capability)
         name = "CURRENT" if capability is None else f"SM{capability.replace('.', '')}"
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(self.module.ComputeCapability, name), 0)
