@@ -14,8 +14,22 @@ if TYPE_CHECKING:
 
     from cellseg.export.onnx_graph.builder import GraphBuilder
 
-__all__ = ["activate", "array", "at_most", "by_channel", "named", "refused", "require_channel_axis"]
+__all__ = [
+    "BY_ONNX",
+    "activate",
+    "array",
+    "at_most",
+    "by_channel",
+    "named",
+    "refused",
+    "require_channel_axis",
+]
 
+BY_ONNX = (
+    "pip install tf2onnx, call the model once on an image, write "
+    "model.export('model.onnx', format='onnx'), and export that file, with --input-scale 1 if it "
+    "scales inside."
+)
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "elu": ("Elu", {"alpha": 1.0}),
     "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),

@@ -16,9 +16,11 @@ import numpy as np
 from cellseg.errors import ExportError
 from cellseg.export.from_keras.colors import color_space, gamma_layer
 from cellseg.export.from_keras.common import (
+    BY_ONNX,
     activate,
     array,
     at_most,
+    by_channel,
     named,
     refused,
     require_channel_axis,
@@ -68,8 +70,7 @@ def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
         raise ExportError(
             f"Every layer must be one of {', '.join(sorted(_CONVERTERS))}. "
             f"Received: {named(layer)}.",
-            hint="Others may go by way of ONNX: model.export('model.onnx', format='onnx'), and "
-            "export that file, with --input-scale 1 if it scales inside.",
+            hint=f"Others may go by way of ONNX: {BY_ONNX}",
         )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise refused(layer, "data_format", "'channels_last'")
@@ -205,6 +206,13 @@ def _elementwise(op: str) -> Converter:
     return convert
 
 
+def _average(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    total = _elementwise("Add")(builder, layer, inputs)
+    share = np.array(1 / len(inputs), np.float32)
+    operands = [total, builder.constant(share, f"{layer.name}/share")]
+    return builder.node("Mul", operands, f"{layer.name}/mean")
+
+
 def _rescaling(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
     (output,) = inputs
     for op, value, neutral in (("Mul", layer.scale, 1.0), ("Add", layer.offset, 0.0)):
@@ -234,6 +242,18 @@ def _leaky_relu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
     return builder.node("LeakyRelu", inputs, layer.name, alpha=float(layer.negative_slope))
 
 
+def _elu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    return builder.node("Elu", inputs, layer.name, alpha=float(layer.alpha))
+
+
+def _prelu(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+    slopes = array(layer.alpha)
+    if slopes.shape[:2] != (1, 1):
+        raise refused(layer, "shared_axes", "[1, 2], so that any size of image fits")
+    operands = [*inputs, builder.constant(by_channel(slopes), f"{layer.name}/slopes")]
+    return builder.node("PRelu", operands, layer.name)
+
+
 def _softmax(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
     require_channel_axis(layer)
     return builder.node("Softmax", inputs, layer.name, axis=1)
@@ -260,9 +280,15 @@ def _identity(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
     return inputs[0]
 
 
+_IDLE = (  # after training
+    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise",
+    "Identity", "RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation",
+    "RandomTranslation", "RandomZoom", "SpatialDropout2D",
+)  # fmt: skip
 _CONVERTERS: dict[str, Converter] = {
     "Activation": _activation_layer,
     "Add": _elementwise("Add"),
+    "Average": _average,
     "AveragePooling2D": _average_pool,
     "BatchNormalization": batch_norm,
     "ColorSpace": color_space,
@@ -270,14 +296,18 @@ _CONVERTERS: dict[str, Converter] = {
     "Conv2D": _conv,
     "Conv2DTranspose": _conv_transpose,
     "DepthwiseConv2D": _depthwise_conv,
+    "ELU": _elu,
     "GammaCurve": gamma_layer,
     "GlobalAveragePooling2D": global_average_pool,
     "GroupNormalization": group_norm,
     "LayerNormalization": layer_norm,
     "LeakyReLU": _leaky_relu,
     "MaxPooling2D": _max_pool,
+    "Maximum": _elementwise("Max"),
+    "Minimum": _elementwise("Min"),
     "Multiply": _elementwise("Mul"),
     "Normalization": normalization,
+    "PReLU": _prelu,
     "ReLU": _relu,
     "Rescaling": _rescaling,
     "Reshape": _reshape,
@@ -287,12 +317,7 @@ _CONVERTERS: dict[str, Converter] = {
     "UpSampling2D": _upsample,
     "WindowAttention": window_attention,
     "ZeroPadding2D": _zero_padding,
-    # Layers that do nothing after training.
-    "Dropout": _identity,
-    "GaussianDropout": _identity,
-    "GaussianNoise": _identity,
-    "Identity": _identity,
-    "SpatialDropout2D": _identity,
+    **dict.fromkeys(_IDLE, _identity),
 }
 
 

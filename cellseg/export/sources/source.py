@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from cellseg.errors import ExportError
 from cellseg.export.checks.parity import keras_predict
+from cellseg.export.from_keras.common import BY_ONNX
 from cellseg.export.from_keras.input_range import fed, output_layer
 from cellseg.export.onnx_graph.reach import total_stride
 from cellseg.export.passes import run_passes
@@ -244,8 +245,7 @@ def _keras_channels(model: Any) -> int:
     if len(shape) != 4 or shape[-1] is None:
         raise ExportError(
             f"A model must give a map of shape (N, H, W, C). Received: an output of shape {shape}.",
-            hint="A model of data_format='channels_first' goes by way of ONNX: "
-            "model.export('model.onnx', format='onnx'), and --input-scale 1 if it scales inside.",
+            hint=f"A model of data_format='channels_first' goes by way of ONNX: {BY_ONNX}",
         )
     return int(shape[-1])
 
@@ -261,7 +261,6 @@ def _load_keras(path: Path) -> Any:
         reason = str(error).partition("Full object config")[0].strip()
         raise ExportError(
             f"{path.name} must be a Keras 3 model. Received: {reason[:_REASON]}",
-            hint="A layer, model or function of one's own has its code elsewhere: there, write "
-            "model.export('model.onnx', format='onnx'), and export that file, with --input-scale 1 "
-            "if it scales inside.",
+            hint="A layer, model or function of one's own has its code elsewhere: there, "
+            f"{BY_ONNX}",
         ) from error

@@ -106,6 +106,17 @@ def test_transposed_convolution_is_that_of_keras(kernel: int, stride: int) -> No
         layers.SpatialDropout2D(0.5),
         layers.GaussianNoise(1.0),
         layers.BatchNormalization(scale=False, center=False),
+        layers.ELU(0.7),
+        layers.PReLU("random_normal", shared_axes=[1, 2]),
+        layers.PReLU("random_normal", shared_axes=[1, 2, 3]),
+        layers.ActivityRegularization(0.1),
+        layers.AlphaDropout(0.3),
+        layers.RandomBrightness(0.3),
+        layers.RandomContrast(0.3),
+        layers.RandomFlip(),
+        layers.RandomRotation(0.2),
+        layers.RandomTranslation(0.2, 0.2),
+        layers.RandomZoom(0.2),
     ],
     ids=lambda layer: layer.name,
 )
@@ -126,6 +137,17 @@ def test_layers_that_join_branches_and_are_shared_are_those_of_keras() -> None:
     np.testing.assert_allclose(found, run_keras(model, images), atol=1e-5)
 
 
+@pytest.mark.parametrize("joined", [layers.Average, layers.Maximum, layers.Minimum])
+def test_layers_that_compare_branches_are_those_of_keras(joined: Any) -> None:
+    image = layers.Input((None, None, 3))
+    branches = [
+        layers.Conv2D(2, 3, padding="same")(layers.Rescaling(1 / 255)(image)) for _ in "abc"
+    ]
+    model, images = randomized(keras.Model(image, joined()(branches))), noise(1, 8, 8)
+    found = run_onnx(onnx_from_keras(model), images)
+    np.testing.assert_allclose(found, run_keras(model, images), atol=1e-5)
+
+
 def test_models_inside_models_are_unfolded() -> None:
     inner = keras.Sequential([layers.Input((None, None, 3)), layers.Conv2D(4, 3, padding="same")])
     model = keras.Sequential([layers.Input((None, None, 3)), layers.Rescaling(1 / 255), inner])
@@ -137,7 +159,8 @@ def test_models_inside_models_are_unfolded() -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (layers.RandomFlip(name="flip"), r"one of .* Received: 'flip' \(RandomFlip\)"),
+        (layers.RandomCrop(8, 8, name="crop"), r"one of .* Received: 'crop' \(RandomCrop\)"),
+        (layers.PReLU(name="pr"), r"shared_axes must be \[1, 2\].*'pr'"),
         (layers.GroupNormalization(3, name="gn"), r"seams that no halo mends.*'gn'"),
         (layers.LayerNormalization((1, 2, 3), name="ln"), r"seams that no halo mends.*'ln'"),
         (layers.Conv2D(4, 3, name="c"), r"padding must be 'same'.*'c'"),
@@ -185,4 +208,5 @@ def test_a_tolerance_is_offered_where_it_would_help(groups: int, helps: bool) ->
 def test_layers_that_are_not_known_are_pointed_to_onnx() -> None:
     with pytest.raises(ExportError, match="Every layer must be one of") as caught:
         onnx_from_keras(single(layers.Conv2D(6, 1), layers.Dense(3)))
+    assert "pip install tf2onnx" in str(caught.value.hint)
     assert "format='onnx'" in str(caught.value.hint)
