@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-__all__ = ["Reach", "structural_reach", "total_stride", "whole_tile_nodes"]
+__all__ = ["Reach", "output_scale", "structural_reach", "total_stride", "whole_tile_nodes"]
 
 Interval = tuple[int, int]
 
@@ -115,14 +115,25 @@ def total_stride(model: onnx.ModelProto) -> int:
     return math.lcm(*(_stride_along(graph, axis) for axis in (0, 1)))
 
 
+def output_scale(model: onnx.ModelProto) -> tuple[Fraction, Fraction]:
+    """Return the rows, and the columns, of the image that one of the output stands for."""
+    graph = Graph(model)
+    rows, columns = (_scales_along(graph, axis)[graph.output] for axis in (0, 1))
+    return rows, columns
+
+
 def _stride_along(graph: Graph, axis: int) -> int:
+    return math.lcm(*(value.numerator for value in _scales_along(graph, axis).values()))
+
+
+def _scales_along(graph: Graph, axis: int) -> dict[str, Fraction]:
     scale = {graph.input: Fraction(1)}  # pixels of the image per row or column
     for node in graph.nodes:
         known = [scale[name] for name in node.input if name in scale]
         if known:
             made = max(known) * _shrinkage(graph, node, axis)
             scale.update(dict.fromkeys(node.output, made))
-    return math.lcm(*(value.numerator for value in scale.values()))
+    return scale
 
 
 def _reach_along(graph: Graph, axis: int, stride: int) -> Reach:

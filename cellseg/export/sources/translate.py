@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import ExportError
-from cellseg.export.onnx_graph.reach import total_stride
+from cellseg.export.onnx_graph.reach import output_scale, total_stride
 from cellseg.export.passes import run_passes
 from cellseg.export.passes.blocks_by_depth import BlocksByDepth
 from cellseg.export.passes.conv_transpose import ConvTransposeToDepthToSpace
@@ -51,7 +51,8 @@ def plain_graph(
     Raises
     ------
     ExportError
-        If a layer has no counterpart, or the network has another number of channels.
+        If a layer has no counterpart, or the network has another number of channels, or its map is
+        of another size than the image.
     """
     from cellseg.export.from_keras.model import onnx_from_keras  # needs Keras, which ONNX does not
 
@@ -62,7 +63,20 @@ def plain_graph(
             "model.json must name every output channel. "
             f"Received: {trained_channels} channels, the network has {found}."
         )
-    return tidied(run_passes((KeepChannels(channels),), graph))
+    plain = tidied(run_passes((KeepChannels(channels),), graph))
+    _require_full_size(plain)
+    return plain
+
+
+def _require_full_size(graph: onnx.ModelProto) -> None:
+    rows, columns = output_scale(graph)
+    if rows != 1 or columns != 1:
+        raise ExportError(
+            "A model must give a map as large as the image, whatever its size. "
+            f"Received: {1 / rows} of its height and {1 / columns} of its width.",
+            hint="Bring the map to the image's size inside the model, e.g. by "
+            "UpSampling2D(interpolation='bilinear').",
+        )
 
 
 def tidied(graph: onnx.ModelProto) -> onnx.ModelProto:

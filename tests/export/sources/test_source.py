@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from keras import layers
 
 from cellseg.errors import ExportError
 from cellseg.export.export import ExportOptions
 from cellseg.export.sources.source import open_source
-from tests.export.networks import ignore_keras_warnings, unet
+from cellseg.export.sources.translate import plain_graph
+from tests.export.networks import ignore_keras_warnings, single, unet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,3 +34,16 @@ def test_several_results_that_nothing_explains_are_refused(tmp_path: Path) -> No
 def test_one_result_is_read(tmp_path: Path) -> None:
     source = open_source(lone(tmp_path, "softmax", ("background", "a", "b")))
     assert [item.name for item in source.card.channels] == ["background", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shares"),
+    [
+        (layers.Conv2D(2, 3, 2, "same"), "1/2 of its height and 1/2 of its width"),
+        (layers.MaxPooling2D((1, 4)), "1 of its height and 1/4 of its width"),
+        (layers.UpSampling2D(2), "2 of its height and 2 of its width"),
+    ],
+)
+def test_a_map_of_another_size_than_the_image_is_refused(layer: Any, shares: str) -> None:
+    with pytest.raises(ExportError, match=f"as large as the image.*Received: {shares}"):
+        plain_graph(single(layers.Conv2D(2, 1), layer), range(2), 2)
