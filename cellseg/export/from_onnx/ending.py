@@ -28,6 +28,7 @@ __all__ = ["Ending", "find_ending"]
 _LOG = logging.getLogger(__name__)
 _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 _HEADS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+_LAYOUTS = {"planar": (2, 4), "packed": (1, 4), "flat": (1, 3)}  # axis of the rows, axes in all
 _ROUNDING = 1e-3  # of float32 sums over classes
 
 
@@ -135,20 +136,27 @@ def find_ending(model: onnx.ModelProto, classes: int) -> Ending:
 
 
 def _layout(results: dict[tuple[int, int], NDArray[Any]]) -> tuple[str, int]:
-    for layout, at, rank in (("planar", 2, 4), ("packed", 1, 4), ("flat", 1, 3)):
-        if all(
-            result.ndim == rank and result.shape[at : at + 2] == hw
-            for hw, result in results.items()
-        ):
+    fitting = {hw: _fitting_layouts(result, hw) for hw, result in results.items()}
+    for layout in _LAYOUTS:
+        if all(layout in layouts for layouts in fitting.values()):
             shape = next(iter(results.values())).shape
             return layout, {"planar": shape[1], "packed": shape[-1], "flat": 1}[layout]
-    hw, result = next(iter(results.items()))
+    hw, result = min(results.items(), key=lambda item: len(fitting[item[0]]))  # one that fails
     raise ExportError(
         "A model must give a map as large as the image, whatever its size. "
         f"Received: {result.shape} for an image of {hw[0]} x {hw[1]} px.",
         hint="Bring a smaller map to the image's size inside the model; where sizes inside the "
         "graph are fixed, export it with dynamic axes.",
     )
+
+
+def _fitting_layouts(result: NDArray[Any], hw: tuple[int, int]) -> list[str]:
+    """Layouts in which a result is a map of an image's size."""
+    return [
+        layout
+        for layout, (at, rank) in _LAYOUTS.items()
+        if result.ndim == rank and result.shape[at : at + 2] == hw
+    ]
 
 
 def _refuse_decisions(values: NDArray[Any]) -> None:

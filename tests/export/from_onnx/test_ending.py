@@ -153,3 +153,12 @@ def test_a_softmax_along_rows_is_refused_by_name(tmp_path: Path) -> None:
     tail = [SOFTMAX, node("Softmax", "p", axis=3, name="odd")]
     with pytest.raises(ExportError, match=r"whole tile.*'odd' \(Softmax\)"):
         read(saved(tail, tmp_path))
+
+
+def test_the_size_that_fails_is_the_one_that_is_named(tmp_path: Path) -> None:
+    sizes = helper.make_node(
+        "Constant", [], ["sizes"], value=numpy_helper.from_array(np.array([1, 2, 64, 64]))
+    )
+    tail = [sizes, node("Resize", "x", "", "", "sizes", mode="nearest")]
+    with pytest.raises(ExportError, match=r"\(1, 2, 64, 64\) for an image of 64 x 128"):
+        read(saved(tail, tmp_path))
