@@ -50,6 +50,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     _refuse_operators(model, set(facts.opsets) - {"", "ai.onnx"})
+    _refuse_sparse(model)
     _refuse_other_floats(model)
     _refuse_training(model)
     return model
@@ -82,11 +83,31 @@ def _refuse_operators(model: onnx.ModelProto, foreign: set[str]) -> None:
             f"{quantized[0].name or quantized[0].output[0]!r} ({quantized[0].op_type}).",
             hint="Export the network as it was before it was quantized.",
         )
-    odd = [node for node in model.graph.node if node.domain in foreign]
+    odd = [
+        node
+        for node in model.graph.node
+        if node.domain in foreign or not onnx.defs.has(node.op_type)
+    ]
     if odd:
+        operator = ".".join(filter(None, (odd[0].domain, odd[0].op_type)))
         raise ExportError(
             f"Every operator must be ONNX's own. Received: {odd[0].name or odd[0].output[0]!r} "
-            f"({odd[0].domain}.{odd[0].op_type})."
+            f"({operator}).",
+            hint="Export the network with that layer spelled out in operators of ONNX.",
+        )
+
+
+def _refuse_sparse(model: onnx.ModelProto) -> None:
+    names = [item.values.name for item in model.graph.sparse_initializer]
+    names += [
+        node.name or node.output[0]
+        for node in Graph(model).of_type("Constant")
+        if attribute(node, "sparse_value") is not None
+    ]
+    if names:
+        raise ExportError(
+            f"Every constant must be a dense tensor. Received: {names[0]!r}, which is sparse.",
+            hint="Make it dense before the export (weight.to_dense() in torch).",
         )
 
 

@@ -259,6 +259,27 @@ def test_functions_of_the_file_are_written_out(tmp_path: Path) -> None:
     assert [node.op_type for node in found.graph.node] == ["Add"]
 
 
+def test_an_operator_that_nobody_knows_is_refused_by_name(tmp_path: Path) -> None:
+    model = model_of([helper.make_node("Foo", ["x"], ["y"])], {}, 15)
+    with pytest.raises(ExportError, match=r"ONNX's own. Received: 'y' \(Foo\)"):
+        load_onnx(written(model, tmp_path))
+
+
+@pytest.mark.parametrize("is_node", [True, False])
+def test_sparse_weights_are_refused_by_name(is_node: bool, tmp_path: Path) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    places = numpy_helper.from_array(np.array([2]), "places")
+    sparse = helper.make_sparse_tensor(values, places, [1, 4, 1, 1])
+    lead = [helper.make_node("Constant", [], ["w"], sparse_value=sparse)] if is_node else []
+    model = model_of([*lead, helper.make_node("Mul", ["x", "w"], ["y"])], {}, 17)
+    if not is_node:
+        model.graph.sparse_initializer.append(sparse)
+    path = tmp_path / "own.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ExportError, match="dense tensor. Received: 'w', which is sparse"):
+        load_onnx(path)
+
+
 def test_a_branch_is_refused_by_name(tmp_path: Path) -> None:
     branch = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["r"])], "branch", [],
