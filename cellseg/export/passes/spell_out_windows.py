@@ -36,10 +36,16 @@ class SpellOutWindows:
             if graph.constant(node.input[1]) is None:
                 raise ExportError(f"Weights must be constant. Received: {node.name!r}.")
         for node in graph.of_type(*_WEIGHTED, *_POOLS):
-            known = [b"NOTSET", b"VALID"]
-            known += [] if node.op_type == "ConvTranspose" else [b"SAME_UPPER"]
-            if attribute(node, "auto_pad", b"NOTSET") not in known:
-                raise ExportError(f"auto_pad must be among {known}. Received: {node.name!r}.")
+            known = ["NOTSET", "VALID"]
+            known += [] if node.op_type == "ConvTranspose" else ["SAME_UPPER"]
+            found = attribute(node, "auto_pad", b"NOTSET").decode()
+            if found not in known:
+                raise ExportError(
+                    f"auto_pad must be one of {', '.join(known)}. "
+                    f"Received: {node.name!r} ({node.op_type}) with {found}.",
+                    hint="Write its rows and columns of padding out as pads, and leave out "
+                    "auto_pad.",
+                )
 
     def apply(self, graph: Graph) -> int:
         """Set the three attributes of every such node."""

@@ -251,6 +251,11 @@ REFUSED = {
         {"replaced": {"head": helper.make_node("Conv", ["x5", "w4"], ["x6"], strides=[2, 2])}},
         "as large as the image",
     ),
+    "padding above first": (
+        {"replaced": {"down": helper.make_node(
+            "Conv", ["x2", "w2"], ["x3"], "odd", strides=[2, 2], auto_pad="SAME_LOWER")}},
+        r"one of NOTSET, VALID, SAME_UPPER. Received: 'odd' \(Conv\) with SAME_LOWER",
+    ),
     "wrong class count": ({"channels": 4}, r"class a channel.*Received: 2 classes.*4 channels"),
     "double": ({"dtype": TensorProto.DOUBLE}, "float32 or uint8. Received: 'image' of type DOUBLE"),
 }  # fmt: skip
