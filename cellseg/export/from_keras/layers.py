@@ -74,7 +74,19 @@ def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
         )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise refused(layer, "data_format", "'channels_last'")
+    _require_finite(layer)
     return converter(builder, layer, inputs)
+
+
+def _require_finite(layer: Any) -> None:
+    for weight in layer.weights:
+        if not np.isfinite(array(weight)).all():
+            raise ExportError(
+                "Weights must be finite. "
+                f"Received: NaN or infinity in {weight.name!r} of {named(layer)}.",
+                hint="Its training went astray: take weights of an earlier epoch, or train with a "
+                "lower learning rate.",
+            )
 
 
 def _conv(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:

@@ -210,3 +210,11 @@ def test_layers_that_are_not_known_are_pointed_to_onnx() -> None:
         onnx_from_keras(single(layers.Conv2D(6, 1), layers.Dense(3)))
     assert "pip install tf2onnx" in str(caught.value.hint)
     assert "format='onnx'" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name(value: float) -> None:
+    model = single(layers.Conv2D(2, 1), layers.BatchNormalization(name="bn"))
+    model.get_layer("bn").moving_variance.assign([1.0, value])
+    with pytest.raises(ExportError, match=r"finite. .*'moving_variance' of 'bn' \(BatchNorm"):
+        onnx_from_keras(model)
