@@ -167,7 +167,7 @@ def _converter(model: onnx.ModelProto, dtype: Any, rounding: Rounding) -> Any:
         known = {"": None, graph.input: rounding(image, None)}
         for node in graph.nodes:
             operands = [known[n] if n in known else graph.constant(n) for n in node.input]
-            known[node.output[0]] = rounding(convert_node(node, operands), node)
+            known[node.output[0]] = rounding(_computed(node, operands), node)
         return known[graph.output]
 
     image = tf.TensorSpec([1, None, None, 3], dtype, "image")
@@ -178,6 +178,21 @@ def _converter(model: onnx.ModelProto, dtype: Any, rounding: Rounding) -> Any:
     # No operator of TensorFlow itself: it would be missing on the device.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     return converter
+
+
+def _computed(node: onnx.NodeProto, operands: list[Any]) -> Any:
+    import tensorflow as tf
+
+    try:
+        return convert_node(node, operands)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(
+            "TensorFlow must be able to compute every operator. "
+            f"Received: {node.name!r} ({node.op_type}): {reason}",
+            hint="Constants that meet a map must be given for (N, C, H, W); or leave tflite out of "
+            "--target.",
+        ) from error
 
 
 def _converted(converter: Any) -> bytes:

@@ -233,6 +233,19 @@ def test_setting_without_counterpart_is_refused(index: int, node: Any, message: 
         float_tflite(model)
 
 
+def test_operator_that_tensorflow_cannot_compute_is_refused_by_name() -> None:
+    sketch = Sketch()
+    for channels in (3, 8):  # what is last in NHWC is taken for columns
+        by = sketch.conv(channels).constant(np.ones((1, 1, 1, channels)), "by")
+        sketch.node("Transpose", perm=[0, 2, 3, 1]).node("Mul", [sketch.value, by])
+        sketch.node("Transpose", perm=[0, 3, 1, 2])
+    model = sketch.model()
+    with pytest.raises(
+        ExportError, match=r"compute every operator. Received: 'mul_2' \(Mul\): Dim"
+    ):
+        float_tflite(model)
+
+
 def test_operator_that_tflite_has_in_float_only_is_refused_by_name() -> None:
     model = single(layers.Rescaling(1 / 255), layers.Conv2D(2, 1), layers.Activation("elu"))
     graph = plain_graph(model, range(2), 2)
