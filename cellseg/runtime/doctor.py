@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellseg.runtime.doctor_cuda import cuda_mismatches
 from cellseg.runtime.engines.table import reinstall_line, version_of
+from cellseg.runtime.engines.untold import untold
 from cellseg.runtime.machine.facts import Machine, this_machine
 
 if TYPE_CHECKING:
@@ -252,7 +253,9 @@ def _tried(
         fix = lines.install if version is None else lines.mend
         return Part(name, version, works=False, detail="not installed", fix=fix)
     try:
-        return Part(name, version, True, offers(importlib.import_module(module)), None)
+        with untold():
+            found = importlib.import_module(module)
+        return Part(name, version, True, offers(found), None)
     except Exception as error:  # a broken native library may raise anything; that is the finding
         fix = lines.update if "numpy" in str(error).lower() else lines.mend
         return Part(name, version, False, f"does not load: {_first_line(error)}", fix)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellseg.runtime.engines.untold import untold
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,7 +47,8 @@ def gflop_per_mpx(bundle: Bundle) -> float | None:
 
 def _profile(model: bytes, side: int, prefix: Path) -> list[dict[str, Any]]:
     """Return what ONNX Runtime says of each node of one run."""
-    import onnxruntime as ort
+    with untold():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

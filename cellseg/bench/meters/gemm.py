@@ -15,6 +15,7 @@ import numpy as np
 
 from cellseg.bench.record import Peak
 from cellseg.runtime.engines import ENGINES
+from cellseg.runtime.engines.untold import untold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +92,8 @@ def _onnxruntime(
 ) -> Callable[[], object] | None:
     if precision == "bf16":
         return None
-    import onnxruntime as ort
+    with untold():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -104,8 +106,6 @@ def _onnxruntime(
 def _openvino(
     model: bytes, matrix: NDArray[np.float32], precision: str, threads: int
 ) -> Callable[[], object] | None:
-    from cellseg.runtime.engines.untold import untold
-
     with untold():
         import openvino as ov
 

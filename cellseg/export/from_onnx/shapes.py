@@ -23,6 +23,7 @@ from cellseg.export.onnx_graph.graph import Graph, attribute
 from cellseg.export.onnx_graph.reach import total_stride
 from cellseg.export.passes.fold_constants import FoldConstants
 from cellseg.export.passes.settle_sizes import SettleSizes, unsettled
+from cellseg.runtime.engines.untold import untold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -231,7 +232,8 @@ def session_of(model: onnx.ModelProto) -> Any:
     ExportError
         If ONNX Runtime cannot load the model.
     """
-    import onnxruntime as ort
+    with untold():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4

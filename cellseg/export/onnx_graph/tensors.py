@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from cellseg.export.onnx_graph.graph import Graph
+from cellseg.runtime.engines.untold import untold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,8 @@ def literal_session(model: bytes, threads: int = 0) -> Any:
     and saturate on some processors. As they stand, results are those of int8 products summed
     without loss: what a GPU computes.
     """
-    import onnxruntime as ort
+    with untold():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -29,6 +29,7 @@ from cellseg.export.passes import run_passes
 from cellseg.export.passes.keep_outputs import KeepOutputs
 from cellseg.export.passes.read_bytes import ReadBytes
 from cellseg.export.precisions.ranges import ranges_for
+from cellseg.runtime.engines.untold import untold
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,8 +70,9 @@ def quantize_u8s8(
     onnx.ModelProto
         Same inputs, outputs, opset and IR version.
     """
-    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+    with untold():
+        from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+        from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

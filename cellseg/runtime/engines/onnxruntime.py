@@ -10,9 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.untold import untold
+
+with untold():
+    import onnxruntime as ort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
