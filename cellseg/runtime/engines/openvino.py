@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import queue
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, options: EngineOptions) -> None:
         self._options = options
+        _check_process()
         _check_precision(options.precision)
         try:
             compiled, trimmer = _opened(model, options)
@@ -112,6 +114,7 @@ class OpenVinoEngine:
     def _run(self, tile: NDArray[np.uint8], result: NDArray[np.float32], unseen: Sides) -> None:
         if self._compiled is None:
             raise EngineError("A closed engine cannot infer. Received: infer after close.")
+        _check_process()
         batch, bounds = self._options.batch_of(tile), self._bounds_of(unseen)
         request = self._requests.get()
         try:
@@ -165,6 +168,22 @@ class _Request:
 @functools.cache
 def _core() -> Any:
     return ov.Core()
+
+
+@functools.cache
+def _first_process() -> int:
+    """Return the process that used OpenVINO first: this one, or one that it was forked from."""
+    return os.getpid()
+
+
+def _check_process() -> None:
+    """Refuse a fork of a process that has used OpenVINO: no threads come along, and it waits."""
+    if os.getpid() != _first_process():
+        raise EngineError(
+            "A forked process must not use OpenVINO if its parent has used it before. "
+            f"Received: process={os.getpid()}, forked from {_first_process()}.",
+            hint="Start processes with multiprocessing.get_context('spawn').",
+        )
 
 
 def _opened(model: bytes, options: EngineOptions) -> tuple[Any, Trimmer | None]:

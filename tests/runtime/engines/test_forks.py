@@ -1,0 +1,52 @@
+"""What a forked process may do with the engines of its parent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+_FORK = """
+import os, signal, sys
+import numpy as np
+from cellseg.errors import EngineError
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.engines import open_engine
+
+def opened():
+    return open_engine(Bundle.open("nuclei"), sys.argv[1], "fp32", (64, 64), threads=2)
+
+def refused(use):
+    try:
+        use()
+    except EngineError as error:
+        return "spawn" in error.hint
+    return False
+
+def in_a_fork(use):
+    if os.fork() == 0:
+        signal.alarm(20)  # one that waits for ever must not outlive the test
+        os._exit(0 if use() else 1)
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+
+tile = np.zeros((64, 64, 3), np.uint8)
+"""
+_CHILD_OF_A_USER = """
+engine = opened()
+engine.infer(tile)
+in_a_fork(lambda: refused(opened) and refused(lambda: engine.infer(tile)))
+"""
+_CHILD_OF_A_STRANGER = """
+import cellseg.runtime.engines.openvino
+in_a_fork(lambda: opened().infer(tile).shape == (64, 64, 3))
+"""
+
+
+@pytest.mark.parametrize("code", [_CHILD_OF_A_USER, _CHILD_OF_A_STRANGER], ids=["used", "unused"])
+def test_openvino_is_refused_where_it_would_wait_for_ever(code: str) -> None:
+    pytest.importorskip("openvino")
+    subprocess.run([sys.executable, "-c", _FORK + code, "openvino"], check=True, timeout=60)
