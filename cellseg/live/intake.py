@@ -17,7 +17,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Condition, Lock
+from threading import Condition, Lock, get_ident
 from typing import TYPE_CHECKING, Literal
 
 from cellseg.errors import CellsegError
@@ -85,6 +85,7 @@ class Intake:
         self._switching = Lock()
         self._room = Condition()  # for `block`
         self._free = size
+        self._taker = 0  # thread that takes them out
 
     # --- the camera's side ---
 
@@ -101,17 +102,20 @@ class Intake:
         Raises
         ------
         CellsegError
-            If it is closed.
+            If it is closed, or whoever takes frames out would wait for itself: the only one who
+            makes room is the one who brings this frame.
         """
         with self._feeding:
             if self.state == "closed":
                 raise CellsegError(
                     "A closed session takes no frames. Received: submit after close."
                 )
+            waits = self._policy is Policy.BLOCK and get_ident() != self._taker
+            refusal = None if waits else self._refusal()
             number, self.sent = self.sent, self.sent + 1
             self._check_clock(frame.meta.exposure_start_ns)
-            if self._policy is not Policy.BLOCK:
-                self._let_in(number, frame, future, self._refusal())
+            if not waits:
+                self._let_in(number, frame, future, refusal)
                 return
         self._let_in(number, frame, future, self._refusal_after_waiting())
 
@@ -146,6 +150,7 @@ class Intake:
         (Slip, Frame or DropReason) or None
             The frame, or why it is not segmented; None after `wake`.
         """
+        self._taker = get_ident()
         slip = self._slips.get()
         if slip is None:
             return None
@@ -177,6 +182,8 @@ class Intake:
         self._slips.put(Slip(number, frame.meta, future, refusal))
 
     def _refusal(self) -> DropReason | None:
+        if self._policy is Policy.BLOCK:
+            return self._refusal_of_taker()
         if self._policy is Policy.DROP_NEWEST and len(self._frames) >= self._size:
             return _REFUSALS.get(self.state, DropReason.QUEUE_FULL)
         return _REFUSALS.get(self.state)
@@ -185,6 +192,18 @@ class Intake:
         with self._room:
             self._room.wait_for(lambda: self._free > 0 or self.state != "running")
             refusal = _REFUSALS.get(self.state)
+            self._free -= refusal is None
+        return refusal
+
+    def _refusal_of_taker(self) -> DropReason | None:
+        with self._room:
+            refusal = _REFUSALS.get(self.state)
+            if refusal is None and self._free < 1:
+                raise CellsegError(
+                    "A listener must not wait for room that its own thread would have to make. "
+                    f"Received: policy={self._policy.value}, queue_size={self._size}, all taken.",
+                    hint="Submit from another thread, or give the session a longer queue.",
+                )
             self._free -= refusal is None
         return refusal
 

@@ -165,8 +165,9 @@ class LiveSession:
         Raises
         ------
         CellsegError
-            If the session is closed. Nothing else is raised for what a camera may send: a frame
-            that is no image is counted, and told to ``on_error``.
+            If the session is closed, or a listener would wait for itself: with ``block``, while
+            the queue is full. Nothing else is raised for what a camera may send: a frame that is
+            no image is counted, and told to ``on_error``.
         """
         number = next(self._numbers)
         future: Future[FrameResult] = Future()

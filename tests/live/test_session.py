@@ -242,6 +242,25 @@ def test_blocked_feeders_are_let_go_by_close(bundle: Any, gate: Any) -> None:
     assert (counters.sent, counters.done, counters.dropped) == (3, 1, 2)
 
 
+def test_a_listener_never_waits_for_itself(bundle: Any) -> None:
+    told: list[CellsegError] = []
+
+    def send_two(session: LiveSession) -> None:
+        session.submit(FRAME)
+        with pytest.raises(CellsegError, match="queue_size=1") as caught:
+            session.submit(FRAME)
+        told.append(caught.value)
+
+    session = make(bundle, policy="block")
+    remove = session.on_result(lambda _: (remove(), send_two(session)))
+    session.submit(FRAME).result(10)
+    assert session.wait_idle(10)
+    session.close()
+    assert [error.hint is not None for error in told] == [True]
+    counters = session.snapshot().counters
+    assert (counters.sent, counters.done, counters.dropped) == (2, 2, 0)
+
+
 def test_an_engine_error_counts_and_the_stream_goes_on(bundle: Any) -> None:
     unlucky = FRAME.copy()
     unlucky[0, 0] = 13
