@@ -185,7 +185,8 @@ class FrameSegmenter:
 
     def _run_for(self, image: Any) -> _FrameRun:
         if not isinstance(image, np.ndarray):
-            raise SlideError(f"A frame must be an array. Received: {type(image).__name__}.")
+            found = image if isinstance(image, Exception) else type(image).__name__
+            raise SlideError(f"A frame must be an array on the CPU. Received: {found}.")
         key = (image.shape, image.dtype)
         run = self._shapes.pop(key, None)
         if run is None:

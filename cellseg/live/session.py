@@ -341,8 +341,16 @@ def _as_frame(frame: Any, meta: FrameMeta | None, number: int) -> Frame:
     if isinstance(frame, Frame):
         return frame if meta is None else replace(frame, meta=meta)
     if not isinstance(frame, np.ndarray) and hasattr(frame, "__dlpack__"):
-        frame = np.from_dlpack(frame)
+        frame = _array_of(frame)
     return Frame(frame, meta or FrameMeta.now(number))
+
+
+def _array_of(tensor: Any) -> Any:
+    """Return a tensor's array; or what it raises, which the session's thread tells of."""
+    try:
+        return np.from_dlpack(tensor)
+    except Exception as error:  # each library has its own
+        return error
 
 
 def _policy(name: Policy | str) -> Policy:

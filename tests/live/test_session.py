@@ -275,12 +275,28 @@ def test_an_engine_error_counts_and_the_stream_goes_on(bundle: Any) -> None:
     assert errors == [(1, "unlucky")]
 
 
+class OnTheGpu:
+    """A tensor that gives its pixels to nobody on the CPU."""
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise BufferError("on the GPU")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, 0)
+
+
 @pytest.mark.parametrize(
-    "frame",
-    [np.zeros((4, 4, 7), np.uint8), np.zeros((4, 4)), np.zeros((0, 4), np.uint8), "a frame"],
-    ids=["channels", "floats", "empty", "text"],
+    ("frame", "message"),
+    [
+        (np.zeros((4, 4, 7), np.uint8), ""),
+        (np.zeros((4, 4)), ""),
+        (np.zeros((0, 4), np.uint8), ""),
+        ("a frame", "str"),
+        (OnTheGpu(), "on the GPU"),
+    ],
+    ids=["channels", "floats", "empty", "text", "gpu"],
 )
-def test_what_is_no_image_is_counted_and_told(bundle: Any, frame: Any) -> None:
+def test_what_is_no_image_is_counted_and_told(bundle: Any, frame: Any, message: str) -> None:
     told: list[Any] = []
     with make(bundle, policy="block") as session:
         session.on_error(lambda meta, error: told.append(error))
@@ -290,6 +306,7 @@ def test_what_is_no_image_is_counted_and_told(bundle: Any, frame: Any) -> None:
     assert counters.dropped_by_reason[DropReason.BAD_FRAME] == 1
     assert counters.done == 1
     assert len(told) == 1
+    assert message in str(told[0])
 
 
 def test_every_drop_is_told_with_its_reason(bundle: Any, gate: Any) -> None:
