@@ -243,8 +243,22 @@ class LiveSession:
         self._intake.resume()
 
     def wait_idle(self, timeout_s: float | None = None) -> bool:
-        """Wait until no frame waits or is worked on; return whether that came in time."""
-        return self._tally.wait_until_settled(lambda: self._intake.sent, timeout_s)
+        """Wait until all frames are done or dropped, and all listeners have been called.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Longest time to wait; None: as long as it takes.
+
+        Returns
+        -------
+        bool
+            Whether that came in time. A listener, for which nothing goes on until it returns, does
+            not wait: it is told whether a further frame waits.
+        """
+        if current_thread() is self._thread:
+            return self._tally.settled == self._intake.sent
+        return self._tally.wait_until_told(lambda: self._intake.sent, timeout_s)
 
     def close(self, drain: bool = True) -> None:
         """Take no more frames, and return when the session's thread and engine are gone.
@@ -279,14 +293,17 @@ class LiveSession:
             self._warn_of_clock()
             if taken is None:
                 continue
-            slip, what = taken
-            if isinstance(what, DropReason):
-                self._drop(slip, what)
-            elif slip.future.set_running_or_notify_cancel():
-                self._run(slip, what)
-            else:
-                self._drop(slip, DropReason.CANCELLED)
+            self._settle(*taken)
+            self._tally.tell()
         self._segmenter.close()
+
+    def _settle(self, slip: Slip, what: Frame | DropReason) -> None:
+        if isinstance(what, DropReason):
+            self._drop(slip, what)
+        elif slip.future.set_running_or_notify_cancel():
+            self._run(slip, what)
+        else:
+            self._drop(slip, DropReason.CANCELLED)
 
     def _run(self, slip: Slip, frame: Frame) -> None:
         try:

@@ -66,7 +66,7 @@ class Tally:
 
     def __init__(self, class_names: Iterable[str]) -> None:
         self._changed = Condition()
-        self._done = 0
+        self._done = self._told = 0
         self._dropped = dict.fromkeys(DropReason, 0)
         self._counts = dict.fromkeys(class_names, 0)
         self._last: FrameResult | None = None
@@ -88,12 +88,16 @@ class Tally:
             self._times_ns.append(time.monotonic_ns())
             for name, count in result.counts.items():
                 self._counts[name] += count
-            self._changed.notify_all()
 
     def drop(self, reason: DropReason) -> None:
         """Count a frame that has no result."""
         with self._changed:
             self._dropped[reason] += 1
+
+    def tell(self) -> None:
+        """Count a frame of which all listeners know what became."""
+        with self._changed:
+            self._told += 1
             self._changed.notify_all()
 
     def read(self) -> TallyRead:
@@ -111,9 +115,7 @@ class Tally:
         """Return percentiles of exposure to result, of the newest results."""
         return self._latency.stats()
 
-    def wait_until_settled(self, sent: Callable[[], int], timeout_s: float | None) -> bool:
-        """Wait until all frames sent are done or dropped; return whether that came in time."""
+    def wait_until_told(self, sent: Callable[[], int], timeout_s: float | None) -> bool:
+        """Wait until listeners know of all frames sent; return whether that came in time."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: self._done + sum(self._dropped.values()) == sent(), timeout_s
-            )
+            return self._changed.wait_for(lambda: self._told == sent(), timeout_s)

@@ -380,6 +380,36 @@ def test_a_listener_that_fails_stops_nobody(bundle: Any) -> None:
     assert seen == [0]
 
 
+def test_a_session_is_idle_when_its_listeners_are(bundle: Any) -> None:
+    seen: list[str] = []
+
+    def note_late(what: str) -> None:
+        time.sleep(0.05)
+        seen.append(what)
+
+    with make(bundle, policy="block") as session:
+        session.on_result(lambda _: note_late("result"))
+        session.on_drop(lambda *_: note_late("drop"))
+        for frame, expected in ((FRAME, ["result"]), ("a frame", ["result", "drop"])):
+            session.submit(frame)
+            assert session.wait_idle(10)
+            assert seen == expected
+
+
+def test_a_listener_that_waits_for_idleness_does_not_wait_for_itself(
+    bundle: Any, gate: Any
+) -> None:
+    answers: list[bool] = []
+    with make(bundle, gate, policy="block") as session:
+        session.on_result(lambda _: answers.append(session.wait_idle(2)))
+        session.submit(FRAME)
+        gate.entered.acquire(timeout=10)
+        session.submit(FRAME)
+        gate.gate.set()
+        assert session.wait_idle(10)
+    assert answers == [False, True]
+
+
 def test_results_that_are_held_are_never_overwritten(bundle: Any) -> None:
     other = np.zeros_like(FRAME)
     with make(bundle, policy="block") as session:
