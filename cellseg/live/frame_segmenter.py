@@ -20,7 +20,7 @@ from cellseg.live.frame_view import FrameView
 from cellseg.live.pools import ResultPool
 from cellseg.live.stream_intensities import StreamIntensities
 from cellseg.runtime.bundles.bundle import Bundle
-from cellseg.runtime.engines.select import open_engine
+from cellseg.runtime.engines.select import check_engine, open_engine
 from cellseg.runtime.engines.trim import Output
 from cellseg.runtime.jobs.job import open_view, prepare
 from cellseg.runtime.kernels.frame import gather, laplacian_sums
@@ -82,6 +82,13 @@ class FrameSegmenter:
     range_frames : int
         Frames that they are measured in; see `StreamIntensities`.
 
+    Raises
+    ------
+    EngineError
+        If no engine here runs the model at the precision.
+    TilePlanError
+        If a tile is no multiple of the model's stride, or too small for its halo.
+
     Attributes
     ----------
     seen : Intensities or None
@@ -96,6 +103,9 @@ class FrameSegmenter:
         value_range: tuple[float, float] | None = None,
         range_frames: int = 1,
     ) -> None:
+        if open_engine is None:
+            check_engine(bundle, options.engine, options.precision)
+        _check_tile(bundle, options.tile_px)
         self._bundle, self._options, self._range = bundle, options, value_range
         self._range_frames = range_frames
         self._streams: dict[tuple[Any, str | None], StreamIntensities] = {}
@@ -298,6 +308,13 @@ class _FrameRun:
         laplacian_sums(pixels, _GREEN, max(1, pixels.shape[0] // _FOCUS_ROWS), self._edges)
         count, total, squares = (int(value) for value in self._edges)
         return max(0.0, squares / count - (total / count) ** 2) if count else 0.0
+
+
+def _check_tile(bundle: Bundle, tile_px: int | None) -> None:
+    """Refuse a tile with which no frame could be planned."""
+    if tile_px is not None:
+        card = bundle.manifest
+        plan_tiles((tile_px, tile_px), tile_px, card.halo_px, card.stride)
 
 
 def _tile_px(bundle: Bundle, extent_hw: tuple[int, int]) -> int:

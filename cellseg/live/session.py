@@ -34,7 +34,6 @@ from cellseg.live.listeners import Listeners
 from cellseg.live.result import FrameLatency, FrameResult
 from cellseg.live.snapshot import LiveSnapshot
 from cellseg.live.tally import Tally
-from cellseg.runtime.engines.table import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,11 +122,6 @@ class LiveSession:
                     "value_range is two numbers, the lower one first. "
                     f"Received: value_range={value_range}."
                 )
-        engine = options.get("engine", "auto")
-        if open_engine is None and engine not in ("auto", *ENGINES):
-            raise CellsegError(
-                f"engine is auto or one of {', '.join(ENGINES)}. Received: engine={engine}."
-            )
         self.queue_size = queue_size
         self._segmenter = FrameSegmenter.load(
             model, open_engine, value_range, range_frames, mpp=mpp, **options

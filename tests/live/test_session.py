@@ -513,6 +513,15 @@ def test_wrong_options_are_refused(bundle: Any, option: Any, message: str) -> No
         make(bundle, **option)
 
 
-def test_an_engine_that_there_is_not_is_refused_at_once(bundle: Any) -> None:
-    with pytest.raises(CellsegError, match="engine=tensorflow"):
-        LiveSession(bundle, engine="tensorflow")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"engine": "tensorflow"}, "engine='tensorflow'"),
+        ({"engine": "onnxruntime", "precision": "int9"}, "precision='int9'"),
+        ({"tile_px": 7}, "tile_px=7"),
+    ],
+    ids=str,
+)
+def test_what_each_frame_would_fail_by_is_refused_at_once(option: Any, message: str) -> None:
+    with pytest.raises(CellsegError, match=message):
+        LiveSession("nuclei", **option)

@@ -24,7 +24,7 @@ from cellseg.runtime.machine.facts import this_machine, usable_cores
 if TYPE_CHECKING:
     from cellseg.runtime.bundles.bundle import Bundle, Variant
 
-__all__ = ["Choice", "choose_engine", "open_choice", "open_engine"]
+__all__ = ["Choice", "check_engine", "choose_engine", "open_choice", "open_engine"]
 
 _LOG = logging.getLogger(__name__)
 _TRIAL_PX = 512  # one size for all: images of a folder are not to be run by different engines
@@ -135,6 +135,14 @@ def _loads(choice: Choice) -> bool:
     except EngineError:  # the trial that follows says it
         return False
     return True
+
+
+def check_engine(bundle: Bundle, engine: str, precision: str, min_quality: float = 0.99) -> None:
+    """Raise EngineError if nothing that is installed fits the request; nothing is opened.
+
+    Parameters are those of :func:`open_engine`.
+    """
+    _candidates(bundle, engine, precision, min_quality)
 
 
 def _candidates(bundle: Bundle, engine: str, precision: str, min_quality: float) -> list[Choice]:
