@@ -7,7 +7,10 @@ thread-safe, so further callers are welcome. Results are written straight into t
 
 from __future__ import annotations
 
+import ctypes
+import os
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -26,6 +29,17 @@ __all__ = ["OnnxRuntimeEngine"]
 
 # Removing onnxruntime-gpu beside it leaves a folder that is imported as an empty module.
 _VERSION = ort.__version__
+_OPEN: WeakSet[Any] = WeakSet()
+
+
+def _keep_for_ever() -> None:
+    """Never release a session in a forked process: it would wait for threads that are not there."""
+    for session in _OPEN:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))  # a list is emptied at the exit
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_for_ever)
 
 
 class OnnxRuntimeEngine:
@@ -45,6 +59,7 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f"ONNX Runtime {_VERSION} must be able to load the model. Received: {error}."
             ) from error
+        _OPEN.add(self._session)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._check_shape()

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from cellseg.runtime.engines import ENGINES
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 _FORK = """
@@ -27,10 +29,10 @@ def refused(use):
         return "spawn" in error.hint
     return False
 
-def in_a_fork(use):
+def in_a_fork(use, leave):
     if os.fork() == 0:
         signal.alarm(20)  # one that waits for ever must not outlive the test
-        os._exit(0 if use() else 1)
+        leave(0 if use() else 1)
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 
 tile = np.zeros((64, 64, 3), np.uint8)
@@ -38,11 +40,17 @@ tile = np.zeros((64, 64, 3), np.uint8)
 _CHILD_OF_A_USER = """
 engine = opened()
 engine.infer(tile)
-in_a_fork(lambda: refused(opened) and refused(lambda: engine.infer(tile)))
+in_a_fork(lambda: refused(opened) and refused(lambda: engine.infer(tile)), os._exit)
 """
 _CHILD_OF_A_STRANGER = """
 import cellseg.runtime.engines.openvino
-in_a_fork(lambda: opened().infer(tile).shape == (64, 64, 3))
+in_a_fork(lambda: opened().infer(tile).shape == (64, 64, 3), os._exit)
+"""
+
+_CHILD_THAT_CLOSES = """
+engine = opened()
+engine.infer(tile)
+in_a_fork(lambda: engine.infer(tile).shape == (64, 64, 3) and engine.close() is None, sys.exit)
 """
 
 
@@ -50,3 +58,11 @@ in_a_fork(lambda: opened().infer(tile).shape == (64, 64, 3))
 def test_openvino_is_refused_where_it_would_wait_for_ever(code: str) -> None:
     pytest.importorskip("openvino")
     subprocess.run([sys.executable, "-c", _FORK + code, "openvino"], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "litert"])
+def test_others_go_on_in_a_fork_and_can_be_closed_there(engine: str) -> None:
+    if not ENGINES[engine].is_available():
+        pytest.skip(f"{ENGINES[engine].import_name} is not installed")
+    code = _FORK + _CHILD_THAT_CLOSES
+    subprocess.run([sys.executable, "-c", code, engine], check=True, timeout=60)
