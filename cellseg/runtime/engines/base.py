@@ -12,7 +12,11 @@ from cellseg.errors import EngineError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Engine", "EngineOptions"]
+__all__ = ["Engine", "EngineOptions", "ForkedError"]
+
+
+class ForkedError(EngineError):
+    """An engine must not be used in this process; it says nothing of the engine elsewhere."""
 
 
 class Engine(Protocol):

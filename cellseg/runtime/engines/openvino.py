@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import EngineError
+from cellseg.runtime.engines.base import ForkedError
 from cellseg.runtime.engines.openvino_blocks import spread_by_convolution
 from cellseg.runtime.engines.openvino_bytes import round_once
 from cellseg.runtime.engines.openvino_cache import (
@@ -179,7 +180,7 @@ def _first_process() -> int:
 def _check_process() -> None:
     """Refuse a fork of a process that has used OpenVINO: no threads come along, and it waits."""
     if os.getpid() != _first_process():
-        raise EngineError(
+        raise ForkedError(
             "A forked process must not use OpenVINO if its parent has used it before. "
             f"Received: process={os.getpid()}, forked from {_first_process()}.",
             hint="Start processes with multiprocessing.get_context('spawn').",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellseg.errors import EngineError
-from cellseg.runtime.engines.base import Engine, EngineOptions
+from cellseg.runtime.engines.base import Engine, EngineOptions, ForkedError
 from cellseg.runtime.engines.bystanders import Bystanders
 from cellseg.runtime.engines.measure import Measurement, measure_speed
 from cellseg.runtime.engines.memory import forget, recall, remember
@@ -88,7 +88,7 @@ def open_engine(
         try:
             return open_choice(bundle, choice, tile_hw, threads, one_at_a_time, most_at_once)
         except EngineError as error:
-            if len(choices) == 1:
+            if len(choices) == 1 or isinstance(error, ForkedError):
                 raise
             _tell_failure(choice, error)
         forget(_memory_key(bundle, choices, threads))
@@ -228,6 +228,8 @@ def _try_open(
 ) -> Engine | None:
     try:
         return open_choice(bundle, choice, tile_hw, threads)
+    except ForkedError:  # what is chosen without it would be remembered for all processes
+        raise
     except EngineError as error:
         _tell_failure(choice, error)
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,15 @@ import cellseg.runtime.engines.openvino
 in_a_fork(lambda: opened().infer(tile).shape == (64, 64, 3), os._exit)
 """
 
+_CHILD_THAT_CHOOSES = """
+from cellseg.runtime.machine.cache_folder import cache_folder
+
+def chooses():
+    open_engine(Bundle.open("nuclei"), "auto", "auto", (64, 64), threads=2)
+
+opened().infer(tile)
+in_a_fork(lambda: refused(chooses) and not (cache_folder() / "engines.json").exists(), os._exit)
+"""
 _CHILD_THAT_CLOSES = """
 engine = opened()
 engine.infer(tile)
@@ -58,6 +68,15 @@ in_a_fork(lambda: engine.infer(tile).shape == (64, 64, 3) and engine.close() is 
 def test_openvino_is_refused_where_it_would_wait_for_ever(code: str) -> None:
     pytest.importorskip("openvino")
     subprocess.run([sys.executable, "-c", _FORK + code, "openvino"], check=True, timeout=60)
+
+
+def test_nothing_is_chosen_for_all_where_openvino_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("CELLSEG_CACHE", str(tmp_path))
+    code = _FORK + _CHILD_THAT_CHOOSES
+    subprocess.run([sys.executable, "-c", code, "openvino"], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "litert"])
