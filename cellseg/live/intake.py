@@ -117,7 +117,12 @@ class Intake:
             if not waits:
                 self._let_in(number, frame, future, refusal)
                 return
-        self._let_in(number, frame, future, self._refusal_after_waiting())
+        try:
+            refusal = self._refusal_after_waiting()
+        except BaseException:  # Ctrl-C while it waits: it has its number, and others wait for it
+            self._let_in(number, frame, future, DropReason.CANCELLED)
+            raise
+        self._let_in(number, frame, future, refusal)
 
     def pause(self) -> None:
         """Refuse what comes from now on, until `resume`."""

@@ -107,6 +107,21 @@ def test_every_frame_of_every_camera_comes_out_once(policy: Policy, cameras: int
         assert found[-1] == (each - 1, None)
 
 
+def test_a_frame_whose_camera_is_interrupted_while_it_waits_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    intake = Intake(Policy.BLOCK, 1)
+    put(intake, 0)
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(intake._room, "wait_for", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put(intake, 1)
+    assert take_all(intake) == [(0, None), (1, DropReason.CANCELLED)]
+
+
 def test_a_closed_one_takes_nothing_and_counts_nothing() -> None:
     intake = Intake(Policy.BLOCK, 1)
     intake.close(drains=False)
