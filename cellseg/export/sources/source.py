@@ -217,7 +217,13 @@ def _refuse_range(options: ExportOptions) -> None:
 
 def _require_one_output(model: Any) -> None:
     """Refuse several outputs of which nothing says what they are, as ``model.json`` would."""
-    names = getattr(model, "output_names", [])
+    if getattr(model, "outputs", None) is None:  # a Sequential that never saw an image
+        raise ExportError(
+            "A model must know what it takes and gives. Received: one that was never built.",
+            hint="Begin it with keras.Input((None, None, 3)), or call it on an image of the size "
+            "it is for, before it is trained and saved.",
+        )
+    names = getattr(model, "output_names", [])  # a Sequential has none, and one output
     if len(names) > 1:
         raise ExportError(
             f"A model must have one result. Received: {len(names)}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
 import pytest
 from keras import layers
 
@@ -29,6 +30,22 @@ def test_several_results_that_nothing_explains_are_refused(tmp_path: Path) -> No
     with pytest.raises(ExportError, match=r"one result. Received: 2, 'conv2d_\d+', '") as caught:
         open_source(options)
     assert "keras.Model(model.input, model.outputs[0])" in str(caught.value.hint)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_a_model_that_was_never_built_is_refused(tmp_path: Path) -> None:
+    keras.Sequential([keras.layers.Conv2D(2, 1)]).save(tmp_path / "own.keras")
+    options = ExportOptions(tmp_path / "own.keras", tmp_path / "o.cellseg", classes=("a", "b"))
+    with pytest.raises(ExportError, match="never built") as caught:
+        open_source(options)
+    assert "keras.Input" in str(caught.value.hint)
+
+
+def test_a_sequential_model_is_read(tmp_path: Path) -> None:
+    network = [keras.Input((None, None, 3)), layers.Conv2D(1, 1, activation="sigmoid")]
+    keras.Sequential(network).save(tmp_path / "own.keras")
+    options = ExportOptions(tmp_path / "own.keras", tmp_path / "o.cellseg", classes=("b", "a"))
+    assert open_source(options).card.head.kind == "sigmoid"
 
 
 def test_one_result_is_read(tmp_path: Path) -> None:
