@@ -47,16 +47,24 @@ class _Polygon(NamedTuple):
 
     edges: NDArray[np.float64]
     box: NDArray[np.float64]
-    rings: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
+    rings: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...] = ()
 
 
-def find_overlaps(regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int, int]) -> Overlaps:
+def find_overlaps(
+    regions: Sequence[Region],
+    edges: Sequence[NDArray[np.float64]],
+    boxes: NDArray[np.float64],
+    l0_per_wl: float,
+    wl_hw: tuple[int, int],
+) -> Overlaps:
     """Look for what areas of rings, polygons and regions have in common.
 
     Parameters
     ----------
     regions : sequence of Region
         As they were drawn.
+    edges, boxes
+        Of all their polygons, in order; see `cellseg.runtime.shapes.roi.Roi`.
     l0_per_wl : float
         Level-0 pixels per pixel of the working level.
     wl_hw : (int, int)
@@ -68,11 +76,11 @@ def find_overlaps(regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int,
         To a part in a few thousand of each region's box: the grid is as fine as the pixels, or of
         4096 points along the longer side of all boxes.
     """
-    drawn = [_polygons(region, l0_per_wl) for region in regions]
+    drawn = _drawn(regions, edges, boxes, l0_per_wl)
     of_rings, of_parts = np.zeros(len(drawn)), np.zeros(len(drawn))
-    boxes = np.array([_around([polygon.box for polygon in polygons]) for polygons in drawn])
     if len(drawn) == len(drawn[0]) == 1 and not drawn[0][0].rings:  # one ring overlaps nothing
         return Overlaps(of_rings, of_parts, 0.0)
+    around = _around(boxes, [len(polygons) for polygons in drawn])
     low = np.maximum(np.floor(boxes[:, :2].min(axis=0)), 0)
     high = np.minimum(np.ceil(boxes[:, 2:].max(axis=0)), wl_hw[::-1])
     step = max(1, int(np.ceil((high - low).max() / _MOST_POINTS)))
@@ -82,9 +90,12 @@ def find_overlaps(regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int,
         band = ys[start : start + _BAND_POINTS]
         counts = np.zeros((len(band), len(xs)), np.uint16)
         # There may be a hundred thousand regions, few of them in a band.
-        for index in np.flatnonzero((boxes[:, 1] <= band[-1]) & (boxes[:, 3] >= band[0])).tolist():
-            covered, added = _covered(drawn[index], boxes[index], band, xs)
-            place = _place(boxes[index], band, xs)
+        for index in np.flatnonzero((around[:, 1] <= band[-1]) & (around[:, 3] >= band[0])):
+            place = _place(around[index], band, xs)
+            if len(drawn[index]) == 1 and not drawn[index][0].rings:
+                counts[place] += _filled(drawn[index][0].edges, band[place[0]], xs[place[1]])
+                continue
+            covered, added = _covered(drawn[index], band[place[0]], xs[place[1]])
             counts[place] += covered
             of_rings[index] += added[0] - added[1]
             of_parts[index] += added[1] - int(covered.sum(dtype=np.int64))
@@ -92,57 +103,71 @@ def find_overlaps(regions: Sequence[Region], l0_per_wl: float, wl_hw: tuple[int,
     return Overlaps(of_rings * step**2, of_parts * step**2, float(again * step**2))
 
 
-def _polygons(region: Region, l0_per_wl: float) -> list[_Polygon]:
+def _drawn(
+    regions: Sequence[Region],
+    edges: Sequence[NDArray[np.float64]],
+    boxes: NDArray[np.float64],
+    l0_per_wl: float,
+) -> list[list[_Polygon]]:
+    """Return the polygons of each region."""
+    polygons = iter(zip(edges, boxes, strict=True))
     found = []
-    for polygon in region.polygons:
-        rings = [ring / l0_per_wl for ring in polygon]
-        each = [(edges_of(ring), _around([_box(ring)])) for ring in rings]
-        is_sum = len(rings) > 1 and not region.crosses  # else they are taken together
-        edges = np.concatenate([edges for edges, _ in each])
+    for region in regions:
+        # The rings of one that crosses itself are taken together.
+        alone = [
+            rings if len(rings) > 1 and not region.crosses else () for rings in region.polygons
+        ]
         found.append(
-            _Polygon(edges, _around([box for _, box in each]), tuple(each if is_sum else ()))
+            [
+                _Polygon(*next(polygons), tuple(_ring(ring / l0_per_wl) for ring in rings))
+                for rings in alone
+            ]
         )
     return found
 
 
+def _ring(ring: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return edges_of(ring), np.concatenate([ring.min(axis=0), ring.max(axis=0)])
+
+
 def _covered(
-    polygons: Sequence[_Polygon],
-    around: NDArray[np.float64],
-    ys: NDArray[np.float64],
-    xs: NDArray[np.float64],
+    polygons: Sequence[_Polygon], ys: NDArray[np.float64], xs: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return the points of a box that polygons cover; and points by rings, and by polygons."""
-    rows, columns = _place(around, ys, xs)
-    ys, xs = ys[rows], xs[columns]
+    """Return the points that polygons cover; and points by rings, and by polygons."""
     covered = np.zeros((len(ys), len(xs)), np.uint8)
     by_rings = by_polygons = 0
     for polygon in polygons:
-        filled = _filled(polygon.edges, polygon.box, ys, xs)
-        covered[_place(polygon.box, ys, xs)] |= filled
+        rows, columns = _place(polygon.box, ys, xs)
+        filled = _filled(polygon.edges, ys[rows], xs[columns])
+        covered[rows, columns] |= filled
         count = int(filled.sum(dtype=np.int64))
         by_polygons += count
         if polygon.rings:
-            outline, *holes = (
-                int(_filled(edges, box, ys, xs).sum(dtype=np.int64)) for edges, box in polygon.rings
-            )
+            outline, *holes = (_count(edges, box, ys, xs) for edges, box in polygon.rings)
             count = outline - sum(holes)
         by_rings += count
     return covered, (by_rings, by_polygons)
 
 
-def _filled(
+def _count(
     edges: NDArray[np.float64],
     box: NDArray[np.float64],
     ys: NDArray[np.float64],
     xs: NDArray[np.float64],
+) -> int:
+    rows, columns = _place(box, ys, xs)
+    return int(_filled(edges, ys[rows], xs[columns]).sum(dtype=np.int64))
+
+
+def _filled(
+    edges: NDArray[np.float64], ys: NDArray[np.float64], xs: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Return which points of its box lie in what edges enclose."""
+    """Return which points lie in what edges enclose."""
     from cellseg.runtime.kernels.polygon import fill_even_odd
 
-    rows, columns = _place(box, ys, xs)
-    filled = np.zeros((len(ys[rows]), len(xs[columns])), np.uint8)
+    filled = np.empty((len(ys), len(xs)), np.uint8)
     if filled.size:
-        fill_even_odd(edges, ys[rows], xs[columns], filled)
+        fill_even_odd(edges, ys, xs, filled)
     return filled
 
 
@@ -154,11 +179,8 @@ def _place(
     return slice(*np.searchsorted(ys, (top, bottom))), slice(*np.searchsorted(xs, (left, right)))
 
 
-def _box(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([ring.min(axis=0), ring.max(axis=0)])
-
-
-def _around(boxes: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the box around boxes: left, top, right, bottom."""
-    every = np.array(boxes)
-    return np.concatenate([every[:, :2].min(axis=0), every[:, 2:].max(axis=0)])
+def _around(boxes: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
+    """Return the box around the boxes of each region, of which each has some."""
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    low = np.minimum.reduceat(boxes[:, :2], starts)
+    return np.concatenate([low, np.maximum.reduceat(boxes[:, 2:], starts)], axis=1)

@@ -287,5 +287,5 @@ def _even_odd_area(rings: tuple[NDArray[np.float64], ...]) -> float:
 
 
 def _area(ring: NDArray[np.float64]) -> float:
-    x, y = (ring - ring[0]).T  # near the origin little is cancelled
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+    x, y = (ring - ring[0]).T  # near the origin little is cancelled, and what leads back is 0
+    return abs(float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]))) / 2

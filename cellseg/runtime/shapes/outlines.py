@@ -167,7 +167,8 @@ def _in_order(rings: list[NDArray[np.int32]], areas: NDArray[np.float64]) -> NDA
 
 def edges_of(ring: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the edges of a closed ring, shape (n, 4), each from its upper to its lower end."""
-    ends = np.concatenate([ring, np.roll(ring, -1, axis=0)], axis=1)
+    after = np.concatenate([ring[1:], ring[:1]])  # a third of the time of np.roll
+    ends: NDArray[np.float64] = np.concatenate([ring, after], axis=1)
     is_upward = ends[:, 1] > ends[:, 3]
     ends[is_upward] = ends[is_upward][:, [2, 3, 0, 1]]
     return ends

@@ -109,7 +109,7 @@ class Roi:
         points = (np.concatenate(polygon) for polygon in rings)
         boxes = np.array([(*each.min(axis=0), *each.max(axis=0)) for each in points])
         height, width = (side * l0_per_wl for side in wl_hw)
-        twice = find_overlaps(regions, l0_per_wl, wl_hw)
+        twice = find_overlaps(regions, edges, boxes / l0_per_wl, l0_per_wl, wl_hw)
         kept = tuple(
             _doubted(region, *doubled).within(width, height)
             for region, *doubled in zip(regions, twice.of_rings, twice.of_parts, strict=True)
