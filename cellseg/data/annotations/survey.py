@@ -254,7 +254,10 @@ def _wide_form(masks: Sequence[MaskFacts], values: set[int]) -> str:
     """
     several = [item for item in masks if len(item.values.keys() - {0}) > 1]
     if several:
-        is_index = len(values) <= _MAX_INDEX and _are_classes(several)
+        found = [value for item in several for value in item.values.keys() - {0}]
+        is_shared = len(several) == 1 or len(set(found)) < len(found)  # objects have their own
+        is_scattered = sum(item.pieces > _ONE_PIECE for item in several) > len(several) / 2
+        is_index = len(values) <= _MAX_INDEX and is_scattered and is_shared
         return "index" if is_index else "instances"
     if all(item.pieces <= _ONE_PIECE for item in masks):
         return "instances"

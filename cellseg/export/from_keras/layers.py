@@ -79,7 +79,7 @@ def convert_layer(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
 
 
 def _require_finite(layer: Any) -> None:
-    for weight in layer.weights:
+    for weight in getattr(layer, "weights", ()):  # x + y is an operation, without any
         if not np.isfinite(array(weight)).all():
             raise ExportError(
                 "Weights must be finite. "
@@ -210,6 +210,11 @@ def _concatenate(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
 
 def _elementwise(op: str) -> Converter:
     def convert(builder: GraphBuilder, layer: Any, inputs: list[str]) -> str:
+        if len(inputs) < 2:  # what else it takes is no tensor of the graph
+            raise ExportError(
+                f"All operands must be maps. Received: {named(layer)} of one map and a constant.",
+                hint="Write it as a layer: Rescaling for a factor or an offset, ReLU for a bound.",
+            )
         output = inputs[0]
         for other in inputs[1:]:
             output = builder.node(op, [output, other], layer.name)

@@ -124,19 +124,25 @@ def _refuse_other_floats(model: onnx.ModelProto) -> None:
 
 
 def _other_floats(graph: Graph) -> Iterator[tuple[str, int]]:
-    """Name and type of what is computed with; a constant that is only cast is not."""
+    """Name and type of what the image is computed with; what folds to a constant is not."""
     constants = [(item.name, item.name, item.data_type) for item in graph.model.graph.initializer]
     for node in graph.of_type("Constant"):
         value = attribute(node, "value")
         if value is not None:
             constants.append((node.name or node.output[0], node.output[0], value.data_type))
+    known = {tensor for _, tensor, _ in constants}  # and what is computed of such alone
+    for node in graph.nodes:
+        operands = [name for name in node.input if name]
+        if node.op_type in ("Constant", "Shape") or (operands and known.issuperset(operands)):
+            known.update(node.output)
     for name, tensor, kind in constants:
         if kind in _OTHER_FLOATS and any(
-            reader.op_type != "Cast" for reader in graph.consumers(tensor)
+            reader.op_type != "Cast" and not known.issuperset(reader.output)
+            for reader in graph.consumers(tensor)
         ):
             yield name, kind
     for node in graph.of_type("Cast"):
-        if attribute(node, "to") in _OTHER_FLOATS:
+        if attribute(node, "to") in _OTHER_FLOATS and not known.issuperset(node.output):
             yield node.name or node.output[0], attribute(node, "to")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,14 @@ def image_hash(path: Path) -> str:
 
     Of a slide beyond 64 megapixels, and of what cannot be read, it is that of the file.
     """
+    facts = path.stat()
+    return _hash(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(
+    maxsize=4096
+)  # the same images are asked for as they are gathered, and as they are held apart
+def _hash(path: Path, _mtime_ns: int, _size: int) -> str:
     try:
         with closing(open_slide(path)) as slide:
             level = slide.levels[0]

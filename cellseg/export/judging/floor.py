@@ -61,8 +61,7 @@ def check_floor(options: ExportOptions, variant: Variant, choice: Int8Choice | N
 def _how(choice: Int8Choice | None) -> str:
     if choice is None:
         return "rounding to float16"
-    cap = " (half of them: no more are)" if choice.is_capped else ""
     return (
-        f"{choice.scheme}, ranges {choice.method!r}, "
-        f"{len(choice.given_back)} layers given back to float{cap}; scores {choice.scores}"
+        f"{choice.scheme}, ranges {choice.method!r}, {len(choice.given_back)} layers given back to "
+        f"float of {choice.tried} tried (half of all at most); scores {choice.scores}"
     )

@@ -86,8 +86,8 @@ class Int8Choice:
     rounding: str = "gptq"
     """How weights were rounded: ``gptq`` (`cellseg.export.precisions.rounding`) or ``nearest``."""
 
-    is_capped: bool = False
-    """Whether the search ended because half of the layers are float."""
+    tried: int = 0
+    """Layers that the search gave back, one after the other; the file is its best step."""
 
     @property
     def kept(self) -> float:
@@ -194,22 +194,22 @@ def choose_int8(
     model, kept = make(best), scores[best]
     noise = measure_noise(lab.graph, model, lab.noise_tiles)
     steps: list[GivenBack] = []
+    best_step = 0
     layers = _to_give_back(lab.graph, noise)
-    most = (len(layers) + 1) // 2
-    for layer in layers:
-        if kept >= min_quality or len(steps) == most:
+    for layer in layers[: (len(layers) + 1) // 2]:
+        if kept >= min_quality:
             break
-        tried = make(best, [*(step.layer for step in steps), layer])
-        found = score(tried)
-        _LOG.info("int8 %s with %s in float keeps %.4f", scheme, layer, found)
-        if found >= kept:
-            model, kept = tried, found
-            steps.append(GivenBack(layer, found))
-    if steps:
+        made = make(best, [*(step.layer for step in steps), layer])
+        steps.append(GivenBack(layer, score(made)))
+        _LOG.info("int8 %s with %s in float keeps %.4f", scheme, layer, steps[-1].score)
+        if steps[-1].score > kept:  # a layer may help only with those that follow
+            model, kept, best_step = made, steps[-1].score, len(steps)
+    given_back = tuple(steps[:best_step])
+    if given_back:
         noise = measure_noise(lab.graph, model, lab.noise_tiles)
     return Int8Choice(
-        model.SerializeToString(), best, scores, lab.scored_on, scheme, tuple(steps), tuple(noise),
-        is_capped=kept < min_quality and len(steps) == most,
+        model.SerializeToString(), best, scores, lab.scored_on, scheme, given_back, tuple(noise),
+        tried=len(steps),
     )  # fmt: skip
 
 

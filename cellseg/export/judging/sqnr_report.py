@@ -171,7 +171,9 @@ def _methods(choice: Int8Choice) -> str:
 
 def _steps(choice: Int8Choice) -> str:
     if not choice.given_back:
-        return '<p class="note">No layer had to be given back to float.</p>'
+        found = f"None of {choice.tried} layers" if choice.tried else "No layer"
+        how = "gained anything by being" if choice.tried else "had to be"
+        return f'<p class="note">{found} {how} given back to float.</p>'
     rows = [_row(html.escape(step.layer), f"{step.score:.4f}") for step in choice.given_back]
     return _table(("given back to float, in this order", f"{_SHARE} from then on"), rows)
 

@@ -118,7 +118,7 @@ def total_stride(model: onnx.ModelProto) -> int:
 def output_scale(model: onnx.ModelProto) -> tuple[Fraction, Fraction]:
     """Return the rows, and the columns, of the image that one of the output stands for."""
     graph = Graph(model)
-    rows, columns = (_scales_along(graph, axis)[graph.output] for axis in (0, 1))
+    rows, columns = (_scales_along(graph, axis).get(graph.output, Fraction(0)) for axis in (0, 1))
     return rows, columns
 
 
@@ -130,7 +130,7 @@ def _scales_along(graph: Graph, axis: int) -> dict[str, Fraction]:
     scale = {graph.input: Fraction(1)}  # pixels of the image per row or column
     for node in graph.nodes:
         known = [scale[name] for name in node.input if name in scale]
-        if known:
+        if known and node.op_type != "GlobalAveragePool":  # a mean has no rows: it fits any map
             made = max(known) * _shrinkage(graph, node, axis)
             scale.update(dict.fromkeys(node.output, made))
     return scale

@@ -8,7 +8,9 @@ nothing overlaps, and the sum stays exact.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from cellseg.runtime.shapes.outlines import edges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +28,7 @@ __all__ = ["Overlaps", "find_overlaps"]
 
 _MOST_POINTS = 4096
 _BAND_POINTS = 256
+_SMALL_PX, _FINE_STEP = 512, 0.25  # boxes in which a pixel counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,34 +76,94 @@ def find_overlaps(
     Returns
     -------
     Overlaps
-        To a part in a few thousand of each region's box: the grid is as fine as the pixels, or of
-        4096 points along the longer side of all boxes.
+        Each to a few points of a grid, of at most 4096 along the longer side of the region's box;
+        between regions, of the box around all of them.
     """
     drawn = _drawn(regions, edges, boxes, l0_per_wl)
     of_rings, of_parts = np.zeros(len(drawn)), np.zeros(len(drawn))
-    if len(drawn) == len(drawn[0]) == 1 and not drawn[0][0].rings:  # one ring overlaps nothing
-        return Overlaps(of_rings, of_parts, 0.0)
-    around = _around(boxes, [len(polygons) for polygons in drawn])
-    low = np.maximum(np.floor(boxes[:, :2].min(axis=0)), 0)
-    high = np.minimum(np.ceil(boxes[:, 2:].max(axis=0)), wl_hw[::-1])
-    step = max(1, int(np.ceil((high - low).max() / _MOST_POINTS)))
-    xs, ys = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
+    for index, polygons in enumerate(drawn):
+        if len(polygons) > 1 or polygons[0].rings:  # one ring overlaps nothing
+            of_rings[index], of_parts[index] = _within(polygons, wl_hw)
+    owners = np.repeat(np.arange(len(drawn)), [len(polygons) for polygons in drawn])
+    return Overlaps(of_rings, of_parts, _between(edges, boxes, owners, wl_hw))
+
+
+def _within(polygons: Sequence[_Polygon], wl_hw: tuple[int, int]) -> tuple[float, float]:
+    """Return by how much rings, and polygons, of one region exceed what they cover."""
+    boxes = np.array([polygon.box for polygon in polygons])
+    rings = [
+        (edges, box, 1 if number == 0 else -1)
+        for polygon in polygons
+        for number, (edges, box) in enumerate(polygon.rings)
+    ]
+    ring_boxes = np.array([box for _, box, _ in rings]).reshape(-1, 4)
+    ys, xs, step = _grid(boxes, wl_hw)
+    by_rings = by_polygons = by_points = 0
+    for band in _bands(ys):
+        covered = np.zeros((len(band), len(xs)), np.uint8)
+        for index in _meeting(boxes, band):
+            place, filled = _filled(polygons[index].edges, boxes[index], band, xs)
+            covered[place] |= filled
+            count = int(filled.sum(dtype=np.int64))
+            by_polygons += count
+            by_rings += 0 if polygons[index].rings else count
+        for index in _meeting(ring_boxes, band):
+            edges, box, sign = rings[index]
+            by_rings += sign * int(_filled(edges, box, band, xs)[1].sum(dtype=np.int64))
+        by_points += int(covered.sum(dtype=np.int64))
+    area = float(step**2)
+    return (by_rings - by_polygons) * area, (by_polygons - by_points) * area
+
+
+def _between(
+    edges: Sequence[NDArray[np.float64]],
+    boxes: NDArray[np.float64],
+    owners: NDArray[np.int64],
+    wl_hw: tuple[int, int],
+) -> float:
+    """Return by how much regions, each of them the union of its polygons, exceed their union."""
+    if owners[-1] == 0:
+        return 0.0
+    ys, xs, step = _grid(boxes, wl_hw)
     again = 0
-    for start in range(0, len(ys), _BAND_POINTS):
-        band = ys[start : start + _BAND_POINTS]
+    for band in _bands(ys):
         counts = np.zeros((len(band), len(xs)), np.uint16)
         # There may be a hundred thousand regions, few of them in a band.
-        for index in np.flatnonzero((around[:, 1] <= band[-1]) & (around[:, 3] >= band[0])):
-            place = _place(around[index], band, xs)
-            if len(drawn[index]) == 1 and not drawn[index][0].rings:
-                counts[place] += _filled(drawn[index][0].edges, band[place[0]], xs[place[1]])
-                continue
-            covered, added = _covered(drawn[index], band[place[0]], xs[place[1]])
-            counts[place] += covered
-            of_rings[index] += added[0] - added[1]
-            of_parts[index] += added[1] - int(covered.sum(dtype=np.int64))
+        for _, group in groupby(_meeting(boxes, band), lambda index: owners[index]):
+            first, *others = ((edges[index], boxes[index]) for index in group)
+            place, filled = _filled(*first, band, xs)
+            if others:
+                covered = np.zeros(counts.shape, np.uint8)
+                covered[place] = filled
+                for each in others:
+                    place, filled = _filled(*each, band, xs)
+                    covered[place] |= filled
+                place, filled = (slice(None), slice(None)), covered
+            counts[place] += filled
         again += int(np.maximum(counts, 1).sum(dtype=np.int64)) - counts.size
-    return Overlaps(of_rings * step**2, of_parts * step**2, float(again * step**2))
+    return float(again * step**2)
+
+
+def _grid(
+    boxes: NDArray[np.float64], wl_hw: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return rows and columns of points over boxes, as far as they lie on the slide; their step."""
+    low = np.maximum(np.floor(boxes[:, :2].min(axis=0)), 0)
+    high = np.minimum(np.ceil(boxes[:, 2:].max(axis=0)), wl_hw[::-1])
+    longest = float((high - low).max())
+    step = _FINE_STEP if longest <= _SMALL_PX else max(1.0, math.ceil(longest / _MOST_POINTS))
+    xs, ys = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
+    return ys, xs, step
+
+
+def _bands(ys: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, len(ys), _BAND_POINTS):
+        yield ys[start : start + _BAND_POINTS]
+
+
+def _meeting(boxes: NDArray[np.float64], band: NDArray[np.float64]) -> list[int]:
+    """Return which boxes a band of rows meets, ascending."""
+    return list(np.flatnonzero((boxes[:, 1] <= band[-1]) & (boxes[:, 3] >= band[0])).tolist())
 
 
 def _drawn(
@@ -130,57 +193,20 @@ def _ring(ring: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.fl
     return edges_of(ring), np.concatenate([ring.min(axis=0), ring.max(axis=0)])
 
 
-def _covered(
-    polygons: Sequence[_Polygon], ys: NDArray[np.float64], xs: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return the points that polygons cover; and points by rings, and by polygons."""
-    covered = np.zeros((len(ys), len(xs)), np.uint8)
-    by_rings = by_polygons = 0
-    for polygon in polygons:
-        rows, columns = _place(polygon.box, ys, xs)
-        filled = _filled(polygon.edges, ys[rows], xs[columns])
-        covered[rows, columns] |= filled
-        count = int(filled.sum(dtype=np.int64))
-        by_polygons += count
-        if polygon.rings:
-            outline, *holes = (_count(edges, box, ys, xs) for edges, box in polygon.rings)
-            count = outline - sum(holes)
-        by_rings += count
-    return covered, (by_rings, by_polygons)
-
-
-def _count(
+def _filled(
     edges: NDArray[np.float64],
     box: NDArray[np.float64],
     ys: NDArray[np.float64],
     xs: NDArray[np.float64],
-) -> int:
-    rows, columns = _place(box, ys, xs)
-    return int(_filled(edges, ys[rows], xs[columns]).sum(dtype=np.int64))
-
-
-def _filled(
-    edges: NDArray[np.float64], ys: NDArray[np.float64], xs: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """Return which points lie in what edges enclose."""
+) -> tuple[tuple[slice, slice], NDArray[np.uint8]]:
+    """Return rows and columns of the points in a box, and which of them edges enclose."""
     from cellseg.runtime.kernels.polygon import fill_even_odd
 
-    filled = np.empty((len(ys), len(xs)), np.uint8)
-    if filled.size:
-        fill_even_odd(edges, ys, xs, filled)
-    return filled
-
-
-def _place(
-    box: NDArray[np.float64], ys: NDArray[np.float64], xs: NDArray[np.float64]
-) -> tuple[slice, slice]:
-    """Return rows and columns of the points that lie in a box."""
     left, top, right, bottom = box
-    return slice(*np.searchsorted(ys, (top, bottom))), slice(*np.searchsorted(xs, (left, right)))
-
-
-def _around(boxes: NDArray[np.float64], counts: Sequence[int]) -> NDArray[np.float64]:
-    """Return the box around the boxes of each region, of which each has some."""
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    low = np.minimum.reduceat(boxes[:, :2], starts)
-    return np.concatenate([low, np.maximum.reduceat(boxes[:, 2:], starts)], axis=1)
+    rows, columns = (
+        slice(*np.searchsorted(at, ends)) for at, ends in ((ys, (top, bottom)), (xs, (left, right)))
+    )
+    filled = np.empty((len(ys[rows]), len(xs[columns])), np.uint8)
+    if filled.size:
+        fill_even_odd(edges, ys[rows], xs[columns], filled)
+    return (rows, columns), filled

@@ -237,7 +237,7 @@ def _model_and_state(
 ) -> tuple[keras.Model, RunState]:
     recipe, crops = task.recipe, task.crops(0)
     steps = crops.steps_per_epoch
-    if resume and (folder / "state.npz").exists():
+    if resume and RunState.is_in(folder):
         log.info("going on from %s", folder / "last.keras")
         with _policy(recipe.fit.precision):  # or a loss scale that was saved finds no place
             model = load_network(folder / "last.keras", compiled=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["RunState"]
+
+_FILES = ("state.next.npz", "state.npz")
+"""The one that waits counts if it names the model that is there: an older state may name none."""
 
 
 @dataclass
@@ -49,10 +53,16 @@ class RunState:
         """
         facts = np.array([self.epoch, self.best_loss, self.best_epoch, self.reduced_epoch])
         arrays: dict[str, Any] = {f"w{i}": value for i, value in enumerate(self.mean_weights)}
-        following = folder / "state.next.npz"
+        following = folder / _FILES[0]
         np.savez(following, **arrays, facts=facts, model=np.array(_sha256(model)))
         model.replace(folder / "last.keras")
-        following.replace(folder / "state.npz")
+        following.replace(folder / _FILES[1])
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Say whether a folder holds a model and what `load` reads."""
+        states = any((folder / name).exists() for name in _FILES)
+        return states and (folder / "last.keras").exists()
 
     @classmethod
     def load(cls, folder: Path) -> RunState:
@@ -64,7 +74,7 @@ class RunState:
             If ``last.keras`` came from elsewhere.
         """
         model = _sha256(folder / "last.keras")
-        for path in (folder / "state.npz", folder / "state.next.npz"):
+        for path in (folder / name for name in _FILES):
             if path.exists() and (state := cls._read(path, model)) is not None:
                 return state
         raise TrainingError(
@@ -75,8 +85,12 @@ class RunState:
 
     @classmethod
     def _read(cls, path: Path, model: str) -> RunState | None:
-        """Return the state in a file, if it is that of a model."""
-        with np.load(path) as file:
+        """Return the state in a file, if it is whole and that of a model."""
+        try:
+            opened = np.load(path)
+        except (EOFError, ValueError, BadZipFile):  # a kill left half of it
+            return None
+        with opened as file:
             if "model" in file.files and str(file["model"]) != model:  # older runs do not name it
                 return None
             epoch, best_loss, best_epoch, reduced_epoch = file["facts"]
