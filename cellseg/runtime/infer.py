@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ from cellseg.runtime.run.result_folder import (
     read_report,
     result_folder,
 )
-from cellseg.runtime.run.results import write_results
+from cellseg.runtime.run.results import RUN_JSON, write_results
 from cellseg.runtime.run.session import TileSession
 from cellseg.runtime.run.warmup import warming
 from cellseg.runtime.slides.source_tiles import source_of
@@ -56,7 +56,8 @@ from cellseg.runtime.store.result_store import (
     stored_owed,
 )
 from cellseg.runtime.view.painted_stain import painted_note
-from cellseg.runtime.writers.run_json import installed_version
+from cellseg.runtime.writers.atomic import replacing
+from cellseg.runtime.writers.run_json import installed_version, write_run_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -199,7 +200,7 @@ class _Run:
                 f"Received: folder={self.folder}, without {names}.",
                 hint="Choose another folder with -o, or ask with --write for what is there.",
             ) from refusal
-        return self._done_already(finished)
+        return self._done_already(self._renamed(finished, job))
 
     def _finished_or_more(self, finished: dict[str, Any]) -> RunResult:
         """Return the folder's finished run; make what is missing, from its files if that can be."""
@@ -207,6 +208,7 @@ class _Run:
         missing = self._missing(finished, job)
         if missing is None:
             return self._run(job, finished)
+        finished = self._renamed(finished, job)
         if not missing:
             discard_store(self.folder)
             return self._done_already(finished)
@@ -217,6 +219,20 @@ class _Run:
         report = add_outputs(self.folder, finished, missing, sources, job, self.options)
         _LOG.info("%s: %d outputs added, see %s", self.slide.path, len(missing), self.folder)
         return RunResult(self.folder, report)
+
+    def _renamed(self, finished: dict[str, Any], job: Job) -> dict[str, Any]:
+        """Return a report that counts its regions under the names that they have now."""
+        from cellseg.runtime.cells.summary import renamed_regions
+
+        counts = renamed_regions(finished.get("cells_summary"), job)
+        if counts is None:
+            return finished
+        summary = finished["cells_summary"] | {"roi": counts}
+        report = finished | {"cells_summary": summary}
+        with suppress(StoreError), replacing(self.folder / RUN_JSON) as target:
+            write_run_json(target, report)  # or the caller alone learns of it
+        _LOG.info("%s: regions have new names", self.slide.path)
+        return report
 
     def _done_already(self, finished: dict[str, Any]) -> RunResult:
         _LOG.info("%s: done already, see %s", self.slide.path, self.folder)
@@ -242,7 +258,7 @@ class _Run:
         if not is_whole(self.folder, finished):
             return None
         if not counts_regions_of(finished.get("cells_summary"), job):
-            _LOG.info("%s: regions have other names than those that were counted", self.slide.path)
+            _LOG.info("%s: regions are other ones than those that were counted", self.slide.path)
             return None
         return missing_outputs(finished, wanted.values(), self.options)
 

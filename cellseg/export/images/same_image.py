@@ -34,9 +34,7 @@ def image_hash(path: Path) -> str:
     return _hash(path, facts.st_mtime_ns, facts.st_size)
 
 
-@lru_cache(
-    maxsize=4096
-)  # the same images are asked for as they are gathered, and as they are held apart
+@lru_cache(maxsize=4096)  # images are asked for as they are gathered, and as they are held apart
 def _hash(path: Path, _mtime_ns: int, _size: int) -> str:
     try:
         with closing(open_slide(path)) as slide:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassRule", "cell_rule"]
 
 _HALF = 0.5
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -135,4 +136,5 @@ def cell_rule(card: ModelCard, threshold: float | None) -> InteriorBorder | None
 
 
 def _log_odds(probability: float) -> float:
+    probability = min(max(probability, _LEAST), 1 - _LEAST)  # a bundle's threshold may be 0 or 1
     return math.log(probability / (1 - probability))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Records = Callable[[], Iterator[NDArray[Any]]]
 
-__all__ = ["Histogram", "counts_regions_of", "summarize_cells"]
+__all__ = ["Histogram", "counts_regions_of", "renamed_regions", "summarize_cells"]
 
 _BINS = 40
 _STEPS_PER_OCTAVE = 64
@@ -100,15 +100,29 @@ def summarize_cells(records: Records, job: Job) -> dict[str, Any]:
 
 
 def counts_regions_of(summary: dict[str, Any] | None, job: Job) -> bool:
-    """Tell whether a summary counts by the regions of a job: by their names, and in their areas.
+    """Tell whether a summary counts by the regions of a job, whatever their names: by their areas.
 
-    The same outlines may have been named anew, or put together differently.
+    The same outlines may have been put together differently.
     """
     if summary is None or job.roi is None:
         return True
-    nothing = np.zeros((len(job.roi.regions), len(job.class_names)), np.int64)
-    wanted = [(each["name"], each["area_mm2"]) for each in _of_regions(job, nothing)]
-    return wanted == [(each["name"], each["area_mm2"]) for each in summary["roi"]]
+    return [each["area_mm2"] for each in summary["roi"]] == [
+        each["area_mm2"] for each in _of_regions(job, _no_cells(job))
+    ]
+
+
+def renamed_regions(summary: dict[str, Any] | None, job: Job) -> list[dict[str, Any]] | None:
+    """Return a summary's counts by region under the names of a job; None if they have them."""
+    if summary is None or job.roi is None:
+        return None
+    wanted = _of_regions(job, _no_cells(job))
+    found = [old | {"name": new["name"]} for old, new in zip(summary["roi"], wanted, strict=True)]
+    return None if found == summary["roi"] else found
+
+
+def _no_cells(job: Job) -> NDArray[np.int64]:
+    assert job.roi is not None
+    return np.zeros((len(job.roi.regions), len(job.class_names)), np.int64)
 
 
 def _columns(found: NDArray[Any], frame: CellFrame) -> dict[str, NDArray[Any]]:

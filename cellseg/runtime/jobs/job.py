@@ -119,8 +119,9 @@ class Job:
     @property
     def looked_at(self) -> tuple[Limit, ...]:
         """What bounds where cells were looked for; nothing, where that is all of the slide."""
-        mask = None if self.mask.ground == "whole" else self.mask.wanted or self.mask
-        return tuple(limit for limit in (mask, self.roi) if limit is not None)
+        if self.roi is not None:
+            return (self.roi,)  # whose areas count as they were drawn
+        return () if self.mask.ground == "whole" else (self.mask.wanted or self.mask,)
 
     @property
     def band_bytes(self) -> int:
@@ -188,7 +189,9 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What the result depends on besides the engine, as JSON values."""
         card, chosen = self.bundle.manifest, chosen_channel(self.slide)
-        return {
+        cells = self.cell_rule
+        sure = {} if cells in (None, card.head.instances) else {"sure": cells.sure_probability}
+        return sure | {
             "slide": slide_identity(self.slide),
             "model": self.bundle.sha256,
             "model_name": f"{card.name} {card.version}",

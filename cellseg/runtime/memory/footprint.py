@@ -58,7 +58,7 @@ def held_bytes(job: Job) -> int:
     written = -(-height * width // _FILE_TILE_PX) * 4 // 3  # with all levels
     cells = job.kept_px // _PX_A_CELL * _CELL_BYTES if job.tells_cells else 0
     return (
-        job.mask.mask.nbytes
+        job.mask.nbytes
         + (0 if job.roi is None else job.roi.nbytes)
         + len(job.plan) * _TILE_TABLE_BYTES
         + stored * _SOURCE_TABLE_BYTES

@@ -95,7 +95,7 @@ def _check_spelling(folder: Path) -> None:
         raise StoreError(
             "Results must be written to a folder whose name the locale can spell. "
             f"Received: folder={name!a}, encoding={encoding}.",
-            hint="Set a UTF-8 locale: export LC_ALL=C.UTF-8.",
+            hint="Set a UTF-8 locale (export LC_ALL=C.UTF-8), or choose another name with -o.",
         ) from error
 
 

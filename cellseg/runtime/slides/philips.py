@@ -50,7 +50,8 @@ def _downsamples(xml: str, count: int) -> list[float]:
     if len(spacings) != count or not all(y > 0 and x > 0 for y, x in spacings):
         return [2.0**level for level in range(count)]
     y0, x0 = spacings[0]
-    return [(y / y0 + x / x0) / 2 for y, x in spacings]
+    # They are written with six digits, and whole.
+    return [float(round((y / y0 + x / x0) / 2)) for y, x in spacings]
 
 
 def _clip(page: TiffPage, length: int, width: int) -> None:

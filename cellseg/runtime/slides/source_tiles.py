@@ -277,7 +277,7 @@ class SourceTiles:
 
     def _measured_ground(self) -> int:
         """Tell a dark slide from a bright one by the median of the coarsest level that is left."""
-        samples = [tile[::4, ::4].mean(axis=2).reshape(-1) for tile in self._coarse_tiles()]
+        samples = self._coarse_samples()
         white = int(np.iinfo(self._dtype).max)
         if not samples:
             return white
@@ -285,9 +285,12 @@ class SourceTiles:
         top = max(1.0, float(np.percentile(brightness, 99.9)))
         return 0 if float(np.median(brightness)) < _DARK_BELOW * top else white
 
-    def _coarse_tiles(self) -> list[NDArray[Any]]:
-        levels = reversed(range(len(self.grids)))
-        return next(filter(None, (list(self._some_tiles(level)) for level in levels)), [])
+    def _coarse_samples(self) -> list[NDArray[Any]]:
+        for level in reversed(range(len(self.grids))):
+            tiles = self._some_tiles(level)  # large ones may be: one at a time
+            if samples := [tile[::4, ::4].mean(axis=2).reshape(-1) for tile in tiles]:
+                return samples
+        return []
 
     def _some_tiles(self, level: int) -> Iterator[NDArray[Any]]:
         """Decode up to 64 tiles of a level, spread evenly, past the cache."""

@@ -1,7 +1,7 @@
 """A tissue mask that somebody made: an image of any resolution, nonzero where tissue is.
 
-Of a palette the numbers count, not their colours, as of labels: ground is 0, whatever it looks
-like. Where white is stored as 0, what is shown counts.
+Of a palette without black, and without transparency, the numbers count, as of labels: ground is 0,
+whatever it looks like. Where white is stored as 0, what is shown counts.
 """
 
 from __future__ import annotations
@@ -116,9 +116,10 @@ def _image(path: Path, head: bytes) -> NDArray[Any]:
         if width * height > MAX_MASK_PX:
             raise _too_large(path, width, height)
     data = path.read_bytes()
-    found = palette_numbers(data)
-    if found is None:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is not None and _nonzero(np.asarray(found)).all():  # no colour of a palette is ground
+        numbers = palette_numbers(data)
+        found = found if numbers is None else numbers
     if found is None:
         raise RegionError(f"{path}: the tissue mask is no image that can be read.", hint=_HINT)
     return _without_ringing(found) if head.startswith(_JPEG_MAGIC) else np.asarray(found)

@@ -74,6 +74,11 @@ class TissueMask:
         return cls(np.ones((1, 1), bool), (float(hw[0]), float(hw[1])), "whole")
 
     @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return self.mask.nbytes + (0 if self.wanted is None else self.wanted.nbytes)
+
+    @property
     def fraction(self) -> float:
         """Part of the slide that is tissue."""
         return float((self.wanted or self).mask.mean())
@@ -115,6 +120,9 @@ class TissueMask:
 
     def inside(self, y0: int, x0: int, hw: tuple[int, int]) -> NDArray[np.bool_]:
         """Return which pixels of a window of the working level are tissue, shape ``hw``."""
+        part = self._part(y0, x0, y0 + hw[0], x0 + hw[1])
+        if part.all() or not part.any():
+            return np.full(hw, part[0, 0])
         y, x = (np.arange(a, a + n, dtype=np.float64) for a, n in zip((y0, x0), hw, strict=True))
         return self.at(y + 0.5, x + 0.5)
 
@@ -124,9 +132,13 @@ class TissueMask:
 
     def covers(self, y0: int, x0: int, y1: int, x1: int) -> bool:
         """Return whether a window of the working level is tissue throughout."""
+        return bool(self._part(y0, x0, y1, x1).all())
+
+    def _part(self, y0: int, x0: int, y1: int, x1: int) -> NDArray[np.bool_]:
+        """Return the part of the mask that a window touches."""
         (top,), (bottom,) = self._mask_span(np.array([y0, y1]), 0)
         (left,), (right,) = self._mask_span(np.array([x0, x1]), 1)
-        return bool(self.mask[top:bottom, left:right].all())
+        return self.mask[top:bottom, left:right]
 
     def blank_outside(self, classes: NDArray[np.uint8], y0: int, x0: int) -> None:
         """Set what lies outside the tissue to background, in place.
