@@ -14,7 +14,7 @@ from keras import layers
 
 from cellseg.errors import ExportError
 from cellseg.export.from_keras.model import onnx_from_keras
-from cellseg.export.sources.translate import float_graph
+from cellseg.export.sources.translate import float_graph, for_onnx, plain_graph
 from tests.export.graphs import noise, run_onnx
 from tests.export.networks import ignore_keras_warnings, randomized, run_keras, single, unet
 
@@ -45,6 +45,26 @@ def test_network_and_its_passes_give_what_keras_gives_at_any_size(name: str) -> 
         expected = run_keras(model, images)
         np.testing.assert_allclose(run_onnx(translated, images), expected, atol=TOLERANCE)
         np.testing.assert_allclose(run_onnx(fast, images), expected, atol=TOLERANCE)
+
+
+def test_sums_that_are_written_out_are_layers_like_others() -> None:
+    image = keras.Input((None, None, 3))
+    found = layers.Conv2D(4, 3, padding="same")(image)
+    found = found + layers.Conv2D(4, 1)(found)
+    found = keras.ops.maximum(found, layers.Conv2D(4, 1)(found))
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(layers.MaxPooling2D()(found))
+    model = keras.Model(image, layers.Conv2D(2, 1)(found * gate))
+    images = noise(1, 16, 24)
+    found = run_onnx(for_onnx(plain_graph(model, range(2), 2, whole_tile=True)), images)
+    expected = run_keras(model, images)  # in values of 0 to 255, and squares of them
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_an_operand_that_is_no_map_is_refused() -> None:
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.ops.maximum(layers.Conv2D(2, 1)(image), 0.3))
+    with pytest.raises(ExportError, match="one map and a constant"):
+        onnx_from_keras(model)
 
 
 def test_graph_is_one_that_old_parsers_read() -> None:

@@ -229,6 +229,18 @@ def test_weights_that_are_kept_in_half_precision_are_computed_with_in_float32(
     np.testing.assert_array_equal(run(normalized(load_onnx(written(model, tmp_path)))), run(model))
 
 
+def test_what_is_computed_in_double_of_constants_alone_folds_away(tmp_path: Path) -> None:
+    nodes = [
+        constant("w", [2.0], np.float64),
+        helper.make_node("Identity", ["w"], ["same"]),
+        helper.make_node("Cast", ["same"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["f"], ["again"], to=TensorProto.DOUBLE),
+        helper.make_node("Cast", ["again"], ["g"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "g"], ["y"]),
+    ]
+    load_onnx(written(model_of(nodes, {}, 17), tmp_path))
+
+
 def test_a_batch_norm_that_still_learns_is_refused(tmp_path: Path) -> None:
     names = ["x", *"abcd"]
     node = helper.make_node("BatchNormalization", names, ["y", "m", "v"], "odd", training_mode=1)

@@ -30,5 +30,13 @@ def test_pixels_of_cells_are_sure_as_far_above_any_threshold(
     assert odds[0] / odds[1] == pytest.approx(odds[2] / odds[3])
 
 
+@pytest.mark.parametrize("own", [0.0, 1.0])
+def test_a_threshold_of_all_or_nothing_has_a_rule(tmp_path: Path, own: float) -> None:
+    card = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD, threshold=own).manifest
+    found = cell_rule(card, 0.5)
+    assert found is not None
+    assert 0 < found.sure_probability <= 1
+
+
 def test_a_model_without_cells_has_no_rule_for_them(tmp_path: Path) -> None:
     assert cell_rule(fake_bundle(tmp_path / "m.cellseg").manifest, 0.2) is None

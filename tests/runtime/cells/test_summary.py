@@ -88,7 +88,9 @@ def test_cells_are_counted_in_each_region_by_their_centroids(tmp_path: Path) -> 
     assert summary["area_mm2"] == pytest.approx(area_mm2, rel=1e-3)
 
 
-def test_regions_with_other_names_are_counted_anew(tmp_path: Path) -> None:
+def test_regions_that_are_renamed_are_not_counted_anew_others_are(
+    tmp_path: Path,
+) -> None:
     path = geojson(tmp_path / "roi.geojson")
     before, _ = run(tmp_path, roi=path)
     path.write_text(path.read_text().replace("stroma", "necrosis"))
@@ -96,7 +98,13 @@ def test_regions_with_other_names_are_counted_anew(tmp_path: Path) -> None:
     names = [[each["name"] for each in r["cells_summary"]["roi"]] for r in (before, after)]
     assert names == [["tumour", "stroma"], ["tumour", "necrosis"]]
     assert after["cells_summary"]["total"] == before["cells_summary"]["total"]
-    assert after["outputs"] == before["outputs"]
+    assert after["wall_s"] == before["wall_s"]  # nothing was run
+    assert json.loads(next(tmp_path.glob("*/run.json")).read_text()) == after
+    one = {"type": "MultiPolygon", "coordinates": [[[*r, r[0]]] for r in RINGS.values()]}
+    path.write_text(json.dumps(one))
+    together, _ = run(tmp_path, roi=path)
+    assert len(together["cells_summary"]["roi"]) == 1  # the same outlines, counted as one region
+    assert together["outputs"] == before["outputs"]
 
 
 @pytest.mark.parametrize("tile_px", [64, 128])

@@ -142,6 +142,15 @@ def test_each_place_of_a_region_counts_once(
     assert roi.count_px(HW) == roi.inside(0, 0, HW).sum() == (area + 100) / l0_per_wl**2
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.floats(10, 90_000), st.floats(10, 90_000))
+def test_overlaps_of_a_small_region_are_found_on_a_large_slide(x: float, y: float) -> None:
+    parts = tuple((np.array(box(x + d, y, x + d + 40, y + 40)),) for d in (0, 2, 4))
+    far = region(box(99_000, 99_000, 99_100, 99_100))
+    roi = Roi.of([Region("a", parts), far], 2.0, (50_000, 50_000), "r")
+    assert roi.l0_areas_px[0] == pytest.approx(44 * 40, rel=0.02)
+
+
 def test_a_ring_that_takes_itself_away_is_refused(tmp_path: Path) -> None:
     twice = [box(10, 10, 50, 50), box(10, 10, 50, 50)]
     path = tmp_path / "r.geojson"

@@ -102,6 +102,20 @@ def test_of_a_palette_the_numbers_count(tmp_path: Path, bits: int) -> None:
     np.testing.assert_array_equal(mask.mask, WANTED.astype(bool))
 
 
+@pytest.mark.parametrize("clear", [False, True], ids=["black", "transparent"])
+def test_a_palette_that_shows_its_ground_counts_by_what_it_shows(
+    tmp_path: Path, clear: bool
+) -> None:
+    lines = b"".join(b"\0" + row.tobytes() for row in 1 - WANTED)  # tissue is number 0
+    ground = (200, 200, 200) if clear else (0, 0, 0)
+    chunks = [(b"PLTE", bytes([255, 255, 255, *ground]))]
+    chunks += [(b"tRNS", bytes([255, 0]))] if clear else []
+    path = tmp_path / "m.png"
+    path.write_bytes(png((30, 20), 8, 3, lines, *chunks))
+    mask = read_tissue_mask(path, SLIDE, (1000, 1500))
+    np.testing.assert_array_equal(mask.mask, WANTED.astype(bool))
+
+
 def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
     for shape, fits in {(200, 300): True, (200, 302): True, (200, 310): False}.items():
         path = written(tmp_path / "m.png", np.ones(shape, np.uint8))

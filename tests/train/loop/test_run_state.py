@@ -50,3 +50,19 @@ def test_weights_from_elsewhere_are_refused(tmp_path: Path) -> None:
     (tmp_path / "last.keras").write_text("others")
     with pytest.raises(TrainingError, match="another last.keras"):
         RunState.load(tmp_path)
+
+
+def test_the_first_epoch_is_there_before_its_state_has_its_name(tmp_path: Path) -> None:
+    save_until_killed(tmp_path, 1, 0)
+    assert not RunState.is_in(tmp_path)  # no model
+    save_until_killed(tmp_path, 1, 1)
+    assert RunState.is_in(tmp_path)
+    assert RunState.load(tmp_path).epoch == 1
+
+
+def test_a_state_that_names_no_model_gives_way_to_one_that_names_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "state.npz", facts=np.array([5, 0.1, 4, -1]))
+    save_until_killed(tmp_path, 6, 1)
+    assert RunState.load(tmp_path).epoch == 6
+    (tmp_path / "state.next.npz").write_bytes(b"half of it")
+    assert RunState.load(tmp_path).epoch == 5
