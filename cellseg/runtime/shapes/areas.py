@@ -130,16 +130,17 @@ def _between(
         counts = np.zeros((len(band), len(xs)), np.uint16)
         # There may be a hundred thousand regions, few of them in a band.
         for _, group in groupby(_meeting(boxes, band), lambda index: owners[index]):
-            first, *others = ((edges[index], boxes[index]) for index in group)
-            place, filled = _filled(*first, band, xs)
-            if others:
-                covered = np.zeros(counts.shape, np.uint8)
-                covered[place] = filled
-                for each in others:
-                    place, filled = _filled(*each, band, xs)
-                    covered[place] |= filled
-                place, filled = (slice(None), slice(None)), covered
-            counts[place] += filled
+            parts = list(group)
+            if len(parts) == 1:  # most are: a union of one is itself
+                place, filled = _filled(edges[parts[0]], boxes[parts[0]], band, xs)
+                counts[place] += filled
+                continue
+            rows, columns = _place(_around(boxes[parts]), band, xs)
+            covered = np.zeros((len(band[rows]), len(xs[columns])), np.uint8)
+            for index in parts:
+                place, filled = _filled(edges[index], boxes[index], band[rows], xs[columns])
+                covered[place] |= filled
+            counts[rows, columns] += covered
         again += int(np.maximum(counts, 1).sum(dtype=np.int64)) - counts.size
     return float(again * step**2)
 
@@ -148,8 +149,9 @@ def _grid(
     boxes: NDArray[np.float64], wl_hw: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return rows and columns of points over boxes, as far as they lie on the slide; their step."""
-    low = np.maximum(np.floor(boxes[:, :2].min(axis=0)), 0)
-    high = np.minimum(np.ceil(boxes[:, 2:].max(axis=0)), wl_hw[::-1])
+    around = _around(boxes)
+    low = np.maximum(np.floor(around[:2]), 0)
+    high = np.minimum(np.ceil(around[2:]), wl_hw[::-1])
     longest = float((high - low).max())
     step = _FINE_STEP if longest <= _SMALL_PX else max(1.0, math.ceil(longest / _MOST_POINTS))
     xs, ys = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
@@ -202,11 +204,20 @@ def _filled(
     """Return rows and columns of the points in a box, and which of them edges enclose."""
     from cellseg.runtime.kernels.polygon import fill_even_odd
 
-    left, top, right, bottom = box
-    rows, columns = (
-        slice(*np.searchsorted(at, ends)) for at, ends in ((ys, (top, bottom)), (xs, (left, right)))
-    )
+    rows, columns = _place(box, ys, xs)
     filled = np.empty((len(ys[rows]), len(xs[columns])), np.uint8)
     if filled.size:
         fill_even_odd(edges, ys[rows], xs[columns], filled)
     return (rows, columns), filled
+
+
+def _place(
+    box: NDArray[np.float64], ys: NDArray[np.float64], xs: NDArray[np.float64]
+) -> tuple[slice, slice]:
+    """Return rows and columns of the points in a box."""
+    left, top, right, bottom = box
+    return slice(*np.searchsorted(ys, (top, bottom))), slice(*np.searchsorted(xs, (left, right)))
+
+
+def _around(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])

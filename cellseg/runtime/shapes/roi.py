@@ -111,13 +111,12 @@ class Roi:
         height, width = (side * l0_per_wl for side in wl_hw)
         twice = find_overlaps(regions, edges, boxes / l0_per_wl, l0_per_wl, wl_hw)
         kept = tuple(
-            _doubted(region, *doubled).within(width, height)
-            for region, *doubled in zip(regions, twice.of_rings, twice.of_parts, strict=True)
+            _doubted(region, *overlaps).within(width, height)
+            for region, *overlaps in zip(regions, twice.of_rings, twice.of_parts, strict=True)
         )
-        doubled = (twice.of_rings + twice.of_parts) * l0_per_wl**2
+        less = (twice.of_rings + twice.of_parts) * l0_per_wl**2
         areas = tuple(
-            max(0.0, region.l0_area_px - float(less))
-            for region, less in zip(kept, doubled, strict=True)
+            max(0.0, region.l0_area_px - float(px)) for region, px in zip(kept, less, strict=True)
         )
         area = max(0.0, sum(areas) - twice.of_regions * l0_per_wl**2)
         roi = cls(path, kept, edges, boxes / l0_per_wl, areas, area, reach_px)

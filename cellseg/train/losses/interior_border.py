@@ -17,7 +17,7 @@ _LEAST = 1e-6  # a probability whose logarithm is still finite
 
 @registered
 class InteriorBorderLoss(keras.losses.Loss):
-    """Weighted cross-entropy + foreground Dice (+ squared error of the distance).
+    """Numbered cells take it by themselves: cross-entropy + Dice (+ squared error of distance).
 
     With p the softmax of background, interior, border, t the true class, f = 1 - p_background
     and F the true foreground::
