@@ -91,6 +91,8 @@ class InteriorBorder(_Part):
     neck_depth: Unit = 0.0
     """How far the distance to a cell's edge must fall, of its maximum, between two round parts of
     the cell for these to be cells of their own. 0: no cell is parted by its shape."""
+    least_diameter_px: float = Field(default=0.0, ge=0.0)
+    """Diameter below which cells run together, as was measured, pixels. 0: none is known."""
 
 
 class Head(_Part):

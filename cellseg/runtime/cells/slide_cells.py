@@ -22,6 +22,7 @@ from cellseg.runtime.slides.tilecache import TileCache
 from cellseg.runtime.store.labels import StoredPlane
 from cellseg.runtime.store.packing import pack, unpack_all
 from cellseg.runtime.store.result_store import PackedRegion
+from cellseg.runtime.view.doubts import small_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,7 +117,9 @@ class SlideCells:
     def summary(self) -> dict[str, Any]:
         """Return ``cells_summary`` of run.json."""
         found = summarize_cells(self.records, self._job)
-        return {**found, "larger_than_a_region": self.large_count}
+        doubt = small_doubt(self._job.slide, self._job.bundle.manifest, found)
+        doubts = [] if doubt is None else [doubt]
+        return {**found, "larger_than_a_region": self.large_count, "doubts": doubts}
 
     def batches(self) -> Iterator[MeasuredCells]:
         """Yield all cells in the order of their numbers; see `MeasuredSource`."""

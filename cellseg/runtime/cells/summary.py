@@ -73,13 +73,16 @@ def summarize_cells(records: Records, job: Job) -> dict[str, Any]:
     dict
         ``cells_summary`` of run.json: ``total``, ``area_mm2`` and ``density_per_mm2`` (of the
         regions that alone were run, else of the tissue, else of the whole image), ``classes``,
-        ``histograms``, ``roi``. What needs a pixel size is null without one.
+        ``median_diameter_px`` (of the working level), ``histograms``, ``roi``. What needs a pixel
+        size is null without one.
     """
     frame, names = CellFrame.of(job), job.class_names
     by_class = np.zeros(len(names), np.int64)
     by_roi = np.zeros((0 if job.roi is None else len(job.roi.regions), len(names)), np.int64)
     spans = {name: _Span() for name in _OF_OPEN_RANGE}
+    diameters = _Span()
     for found in records():
+        diameters.see(np.sqrt(found["area_px"] * 4 / np.pi))
         by_class += np.bincount(found["class"], minlength=len(names))
         columns = _columns(found, frame)
         for name, span in spans.items():
@@ -91,6 +94,7 @@ def summarize_cells(records: Records, job: Job) -> dict[str, Any]:
     return {
         **_counted(by_class, names, area_mm2),
         "area_mm2": _rounded(area_mm2),
+        "median_diameter_px": diameters.median(),
         "histograms": {
             name: None if histogram is None else histogram.as_dict()
             for name, histogram in _histograms(records, frame, tops).items()
@@ -162,13 +166,23 @@ class _Span:
 
     def top(self) -> float | None:
         """Return a round number above 99.5 % of the values; None if there are none."""
+        top = self._below(_COVERED)
+        if top is None:
+            return None
+        ten = 10.0 ** np.floor(np.log10(top) - 1)
+        return float(np.ceil(top / ten) * ten)
+
+    def median(self) -> float | None:
+        """Return the median, to a percent; None if there are no values."""
+        return _rounded(self._below(0.5), digits=3)
+
+    def _below(self, share: float) -> float | None:
+        """Return the end of the bin that holds the last of a share of the values."""
         total = self._counts.sum()
         if total == 0:
             return None
-        last = int(np.searchsorted(np.cumsum(self._counts), _COVERED * total))
-        top = 2.0 ** ((last + 1) / _STEPS_PER_OCTAVE - _OCTAVES // 2)
-        ten = 10.0 ** np.floor(np.log10(top) - 1)
-        return float(np.ceil(top / ten) * ten)
+        last = int(np.searchsorted(np.cumsum(self._counts), share * total))
+        return float(2.0 ** ((last + 1) / _STEPS_PER_OCTAVE - _OCTAVES // 2))
 
 
 def _counted(
@@ -229,5 +243,5 @@ def _px_mm2(mpp: tuple[float, float]) -> float:
     return mpp[0] * mpp[1] * 1e-6
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+def _rounded(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None else float(f"{value:.{digits}g}")

@@ -98,7 +98,8 @@ def warnings_of(folder: RunFolder) -> list[str]:
     """Return what a reader should know before trusting the numbers, most serious first."""
     run = folder.run
     found = (_damage(run), _no_scale(run), _large(run), _doubtful(folder), _nothing(run))
-    return [text for text in found if text] + list(run["input"].get("doubts", []))
+    of_cells = (run.get("cells_summary") or {}).get("doubts", [])
+    return [text for text in found if text] + [*of_cells, *run["input"].get("doubts", [])]
 
 
 def _density(run: dict[str, Any]) -> float | None:

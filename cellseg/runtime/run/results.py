@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["RUN_JSON", "write_results"]
+
+_LOG = logging.getLogger(__name__)
 
 RUN_JSON = "run.json"
 
@@ -92,6 +95,9 @@ def write_results(
         # A budget is divided on the understanding that one file is written at a time.
         write_outputs(folder, run, outputs.values(), at_once=options.max_ram_bytes is None)
         class_px = _within_regions(run.survey.counts, job)
+    summary = None if cells is None else cells.summary()
+    for doubt in summary["doubts"] if summary else ():
+        _LOG.warning(doubt)
     measured = Measured(
         wall_s=session.wall_s,
         stages_s=session.clock.seconds(),
@@ -101,7 +107,7 @@ def write_results(
         source_tiles=session.source_counts,
         damaged=session.damaged(),
         cells=None if cells is None else cells.counts,
-        cells_summary=None if cells is None else cells.summary(),
+        cells_summary=summary,
         peak_rss_mb=peak_rss_mb(),
     )
     files = {folder / output.file: output.settings_of(options) for output in outputs.values()}

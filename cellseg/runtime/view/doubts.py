@@ -1,9 +1,9 @@
-"""What speaks against taking a slide as its file says: printed by ``inspect`` and before a run."""
+"""What speaks against taking a slide as its file says, or its cells as they were found."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.slides.magnification import pixel_size_doubt
 from cellseg.runtime.slides.orientation import orientation_doubt
@@ -12,14 +12,19 @@ from cellseg.runtime.view.painted_stain import COLOURS, empty_channels
 from cellseg.runtime.view.working import MOST_COARSER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from cellseg.runtime.bundles.manifest import ModelCard
     from cellseg.runtime.slides.slide import Slide
 
-__all__ = ["coarse_doubt", "painted_doubt", "slide_doubts"]
+__all__ = ["coarse_doubt", "painted_doubt", "slide_doubts", "small_doubt"]
 
 _MOST_OBLONG = 1.1
+_FEW_CELLS = 20
+_ENLARGED = 2.0  # as bench/enlarged.py has it
 
 
 def slide_doubts(slide: Slide, *, needs_mpp: bool = True) -> list[str]:
@@ -96,6 +101,42 @@ def painted_doubt(slide: Slide, counts: NDArray[np.int64]) -> str | None:
         f"{slide.path}: there is next to nothing in its {COLOURS[empty[0]]}: several stains are "
         "painted in colours. A model that learned from grey fluorescence may find few cells or "
         "none in it. Give the stain alone and in grey: in Fiji, Image > Color > Split Channels."
+    )
+
+
+def small_doubt(slide: Slide, card: ModelCard, summary: Mapping[str, Any]) -> str | None:
+    """Say that cells are smaller than a model tells apart.
+
+    Parameters
+    ----------
+    slide : Slide
+        For its path, and whether it states a pixel size.
+    card : ModelCard
+        The model's.
+    summary : mapping
+        From `cellseg.runtime.cells.summary.summarize_cells`; few cells say nothing.
+
+    Returns
+    -------
+    str or None
+        One sentence or two; None where they are large enough, or no least diameter is known.
+    """
+    rule = card.head.instances
+    if rule is None or summary["total"] < _FEW_CELLS:
+        return None
+    median_px = summary["median_diameter_px"]
+    if median_px >= rule.least_diameter_px:
+        return None
+    doubt = (
+        f"{slide.path}: half of its cells are less than {median_px:.1f} px across as the "
+        f"model sees them; it tells those of {rule.least_diameter_px:g} px and more apart, and "
+        "smaller ones may have run together."
+    )
+    if slide.mpp is not None or card.mpp is None:
+        return doubt
+    return (
+        f"{doubt} The image states no pixel size: --mpp {card.mpp * _ENLARGED:g} shows it to the "
+        f"model enlarged {_ENLARGED:g} times."
     )
 
 

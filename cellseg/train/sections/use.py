@@ -61,3 +61,6 @@ class BundleRecipe(Section):
         description="fall of the distance to the edge, of its maximum, that parts a nucleus where "
         "two round parts of it meet; 0: none",
     )
+    least_diameter_px: float = Field(
+        0.0, ge=0, description="diameter below which nuclei run together, as measured; 0: not known"
+    )

@@ -110,6 +110,7 @@ class InstanceTask:
                     "sure_probability": bundle.sure_probability,
                     "min_sure": bundle.min_sure,
                     "neck_depth": bundle.neck_depth,
+                    "least_diameter_px": bundle.least_diameter_px,
                 },
             },
             "threshold": bundle.threshold,

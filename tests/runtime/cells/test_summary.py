@@ -183,3 +183,29 @@ def test_no_cells_have_no_fractions() -> None:
     assert summary["classes"]["b"] == {"count": 0, "fraction": None}
     assert summary["density_per_mm2"] is None
     assert summary["histograms"]["solidity"]["counts"] == [0] * 40
+
+
+@pytest.mark.parametrize("mpp", [None, 0.5])
+def test_cells_smaller_than_the_model_tells_apart_raise_a_doubt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mpp: float | None
+) -> None:
+    _, frame = run(tmp_path)
+    median_px = float(np.median(np.sqrt(frame["area_px"] * 4 / np.pi)))
+    for least_px, doubted in ((median_px * 1.05, True), (median_px * 0.95, False), (0, False)):
+        head = {**CELL_HEAD, "instances": {**CELL_HEAD["instances"], "least_diameter_px": least_px}}
+        bundle = fake_bundle(tmp_path / f"{least_px}.cellseg", head=head, mpp=0.5).path
+        slide = ArraySlide(nuclei_picture(*HW), mpp)
+        caplog.clear()
+        found, _ = run_fake(
+            slide,
+            tmp_path / f"{least_px}",
+            bundle,
+            kind="IdentityEngine",
+            tile_px=64,
+            write=("cells",),
+        )
+        summary = found.report["cells_summary"]
+        assert summary["median_diameter_px"] == pytest.approx(median_px, rel=0.03)
+        assert len(summary["doubts"]) == doubted
+        assert [text in caplog.text for text in summary["doubts"]] == [True] * doubted
+        assert ("--mpp 1 " in "".join(summary["doubts"])) == (doubted and mpp is None)
