@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from cellseg.train.scores.evaluate import SourceScore
+    from cellseg.runtime.bundles.manifest import InteriorBorder
+    from cellseg.runtime.evaluation.images import SourceScore
+    from cellseg.train.images.cell_crops import LabelledImage
+    from cellseg.train.scores.evaluate import Predict
     from cellseg.train.sections import Recipe
 
 THRESHOLDS = (0.5,)
@@ -49,42 +52,60 @@ class Head:
     min_sure: float
     neck_depth: float
 
+    def rule(self, recipe: Recipe) -> InteriorBorder:
+        """Return the rule for cells; what this leaves open is the recipe's."""
+        from cellseg.runtime.bundles.manifest import InteriorBorder
 
-def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]]:
-    """Score every head, best first."""
-    import keras
+        return InteriorBorder(
+            interior_channel=1,
+            seed_threshold=self.seed_threshold,
+            seed_depth=self.seed_depth,
+            seed_blur_px=self.seed_blur_px,
+            min_seed_px=recipe.bundle.min_seed_px,
+            min_area_px=self.min_area_px,
+            sure_probability=recipe.bundle.sure_probability,
+            min_sure=self.min_sure,
+            neck_depth=self.neck_depth,
+        )
 
-    from cellseg.runtime.bundles.manifest import InteriorBorder
+
+def images_to_choose_by(recipe: Recipe, data: Path, train_images: int) -> list[LabelledImage]:
+    """Load validation images, and up to so many training images of each source."""
     from cellseg.train.images.cell_crops import load_source
-    from cellseg.train.scores.evaluate import score_image, summarize, whole_image_predictor
-    from cellseg.train.sections import Recipe
 
-    recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
-    predict = whole_image_predictor(
-        keras.saving.load_model(run / "best.keras", compile=False), recipe.model
-    )
     rng, images = np.random.default_rng(0), []
     for source in recipe.sources:
         images += load_source(source, data, "valid", recipe.normalize)
         seen = load_source(source, data, "train", recipe.normalize)
         images += [seen[i] for i in sorted(rng.permutation(len(seen))[:train_images])]
+    return images
+
+
+def predictor(run: Path, recipe: Recipe) -> Predict:
+    """Return what a run's best weights say of a whole image."""
+    import keras
+
+    from cellseg.train.scores.evaluate import whole_image_predictor
+
+    model = keras.saving.load_model(run / "best.keras", compile=False)
+    return whole_image_predictor(model, recipe.model)
+
+
+def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]]:
+    """Score every head, best first."""
+    from cellseg.train.scores.evaluate import score_image, summarize
+    from cellseg.train.sections import Recipe
+
+    recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
+    predict = predictor(run, recipe)
+    images = images_to_choose_by(recipe, data, train_images)
     pairs = [(item, predict(item.image)) for item in images]
     rows = []
     for values in itertools.product(
         THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_AREAS_PX, MIN_SURES, NECK_DEPTHS
     ):
         head = Head(*values)
-        rule = InteriorBorder(
-            interior_channel=1,
-            seed_threshold=head.seed_threshold,
-            seed_depth=head.seed_depth,
-            seed_blur_px=head.seed_blur_px,
-            min_seed_px=recipe.bundle.min_seed_px,
-            min_area_px=head.min_area_px,
-            sure_probability=recipe.bundle.sure_probability,
-            min_sure=head.min_sure,
-            neck_depth=head.neck_depth,
-        )
+        rule = head.rule(recipe)
         scores = [score_image(item, found, rule, head.threshold) for item, found in pairs]
         summary = summarize(scores)
         sources = {name: {"dice": s.dice, "f1": s.f1} for name, s in summary.items()}
