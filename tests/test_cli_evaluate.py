@@ -64,3 +64,34 @@ def test_what_is_missing_is_said_with_an_example(words: tuple[str, ...], said: s
     code, _, errors = run(*words)
     assert code == 1
     assert said in errors
+
+
+@pytest.mark.parametrize("option", [("nuclei",), ("--model", "x"), ("--tiled",), ("--cam",)])
+def test_what_folders_do_not_take_is_refused(
+    folders: tuple[Path, Path], option: tuple[str, ...]
+) -> None:
+    code, _, errors = run(*option, "--pred", folders[0], "--truth", folders[1])
+    assert code == 1
+    assert "compare files. Received:" in errors
+
+
+@pytest.mark.parametrize("scored", [(), ("--instances",)])
+@pytest.mark.parametrize("option", ["--tiled", "--cam"])
+def test_what_cells_of_a_bundle_do_not_take_is_refused(
+    scored: tuple[str, ...], option: str, tmp_path: Path
+) -> None:
+    code, _, errors = run("nuclei", "--data", tmp_path, *scored, option)
+    assert code == 1
+    assert f"scored by a bundle alone. Received: {option}" in errors
+
+
+def test_a_split_that_there_is_not_is_named(tmp_path: Path) -> None:
+    code, _, errors = run("nuclei", "--data", tmp_path, "--split", "tests")
+    assert code == 1
+    assert "--split must be train, valid or test. Received: tests" in errors
+
+
+def test_a_model_that_nobody_named_is_said(tmp_path: Path) -> None:
+    code, _, errors = run("nuclei", "--data", tmp_path)
+    assert code == 1  # no data
+    assert "model: the shipped nuclei; --model names another" in errors

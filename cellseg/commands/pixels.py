@@ -63,8 +63,6 @@ def evaluate_pixels(recipe: Recipe, ask: Request, as_json: bool) -> None:
     """Score and write; prints a table, or JSON."""
     with needs_extra("train"):
         from cellseg.train.scores.pixel_report import format_scores, report_pixels
-    if ask.split not in ("train", "valid", "test"):
-        raise DataError(f"--split must be train, valid or test. Received: {ask.split}.")
     recipe, predictor, folder = _open(recipe, ask)
     ways = ("plain", "tiled") if ask.tiled else ("plain",)
     out = ask.out or (None if folder is None else folder / f"evaluation-{ask.split}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,17 @@ from cellseg.commands.common import (
 from cellseg.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cellseg.train.sections import Recipe
 
 __all__ = ["evaluate", "train"]
 
+_LOG = logging.getLogger(__name__)
 _USUAL_MODEL = "nuclei"
+_SPLITS = ("train", "valid", "test")
+_FILES_HINT = "Leave it out; or leave --pred and --truth out, and a model is scored."
+_CELLS_HINT = "They are for pixels: name the run's folder or its best.keras with --model."
 
 
 @reports_errors
@@ -111,7 +118,12 @@ def evaluate(
       cellseg-cli evaluate --instances --pred cellseg-out --truth DATA/test/labels
     """
     show_logs(verbose)
+    pixels_only = {"--tiled": tiled, "--cam": cam}
     if pred is not None or truth is not None:
+        of_models = {"a RECIPE": recipe, "--data": data, "--model": model, "--set": settings}
+        _refuse_unused(
+            "--pred and --truth compare files", {**of_models, **pixels_only}, _FILES_HINT
+        )
         scores = inst.scores_of_folders(pred, truth)
         inst.print_scores(scores, bootstrap, seed, out, as_json)
         return
@@ -120,7 +132,14 @@ def evaluate(
             "evaluate takes a RECIPE, or --pred with --truth. Received: neither.",
             hint="cellseg-cli evaluate nuclei --data DATA",
         )
+    if split not in _SPLITS:
+        raise DataError(f"--split must be train, valid or test. Received: {split}.")
     resolved = load_recipe(recipe, settings, verbose)
+    by_cells = instances or not pix.scores_pixels(resolved, model)
+    if by_cells:
+        _refuse_unused("cells are scored by a bundle alone", pixels_only, _CELLS_HINT)
+    if by_cells and model is None:
+        _LOG.info("model: the shipped %s; --model names another", _USUAL_MODEL)
     with needs_extra("train"):
         from cellseg.train.recipes.recipe import data_folder, recipe_path
     root, home = data_folder(recipe, data), recipe_path(recipe).parent
@@ -129,10 +148,17 @@ def evaluate(
         bundle = model or _USUAL_MODEL
         scores = inst.scores_of_model(resolved, root, split, bundle, engine, precision)
         inst.print_scores(scores, bootstrap, seed, out, as_json)
-    elif pix.scores_pixels(resolved, model):
-        pix.evaluate_pixels(resolved, ask, as_json)
-    else:
+    elif by_cells:
         _evaluate_objects(resolved, ask, as_json)
+    else:
+        pix.evaluate_pixels(resolved, ask, as_json)
+
+
+def _refuse_unused(scored: str, options: Mapping[str, object], hint: str) -> None:
+    """Refuse what the chosen scores do not take: it would be believed to count."""
+    named = [name for name, given in options.items() if given]
+    if named:
+        raise DataError(f"{scored}. Received: {', '.join(named)} as well.", hint=hint)
 
 
 def _evaluate_objects(recipe: Recipe, ask: pix.Request, as_json: bool) -> None:

@@ -38,7 +38,8 @@ ScoredModel = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|PATH",
-        help="Bundle, run folder or .keras file; by default the recipe's own run, or nuclei.",
+        help="Bundle, run folder or .keras file; by default the run of a recipe of classes, "
+        "nuclei for one of cells.",
     ),
 ]
 Split = Annotated[str, typer.Option("--split", metavar="NAME", help="train, valid or test.")]
