@@ -99,19 +99,19 @@ def write_scores(scores: list[ImageScore], folder: Path) -> dict[str, SourceScor
 def save_worst(
     images: list[LabelledImage],
     scores: list[ImageScore],
-    predict: Predict,
-    rule: InteriorBorder,
+    label: Callable[[NDArray[np.uint8]], NDArray[np.uint32]],
     picture: Path,
 ) -> None:
     """Show the worst images of each source: a row a source, image beside truth and prediction.
 
-    True outlines are green, predicted ones magenta; where both run together they look white.
+    ``label`` maps an image to the label map that was scored. True outlines are green, predicted
+    ones magenta; where both run together they look white.
     """
     by_name = {(item.source, item.stem): item for item in images}
     rows = []
     for source in dict.fromkeys(score.source for score in scores):
         group = sorted((s for s in scores if s.source == source), key=lambda s: s.f1)
-        panels = [_panel(by_name[source, s.stem], s, predict, rule) for s in group[:WORST_SHOWN]]
+        panels = [_panel(by_name[source, s.stem], s, label) for s in group[:WORST_SHOWN]]
         blank = np.full((PANEL_PX, 2 * PANEL_PX, 3), 255, np.uint8)
         rows.append(np.hstack(panels + [blank] * (WORST_SHOWN - len(panels))))
     cv2.imwrite(str(picture), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
@@ -177,11 +177,14 @@ def evaluate_bundle(
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         return segmenter(image).probabilities
 
+    def label(image: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        return instances_from_probabilities(predict(image), rule, manifest.threshold)
+
     scores = score_images(images, predict, rule, manifest.threshold)
     if folder is None:
         return summarize(scores)
     summary = write_scores(scores, folder)
-    save_worst(images, scores, predict, rule, folder / "worst.jpg")
+    save_worst(images, scores, label, folder / "worst.jpg")
     return summary
 
 
@@ -203,9 +206,11 @@ def load_split(recipe: Recipe, data_root: Path, split: str) -> list[LabelledImag
 
 
 def _panel(
-    item: LabelledImage, score: ImageScore, predict: Predict, rule: InteriorBorder
+    item: LabelledImage,
+    score: ImageScore,
+    label: Callable[[NDArray[np.uint8]], NDArray[np.uint32]],
 ) -> NDArray[np.uint8]:
-    labels = instances_from_probabilities(predict(item.image), rule)
+    labels = label(item.image)
     side = min(*item.labels.shape, PANEL_PX)
     plain = item.image[:side, :side]
     outlined = plain.copy()

@@ -70,7 +70,9 @@ def test_scores_are_kept_worst_first(tmp_path: Path) -> None:
 def test_the_worst_images_are_drawn_with_truth_and_prediction(tmp_path: Path) -> None:
     images = [item("x"), item("y", "b")]
     scores = score_images(images, blind, RULE)
-    save_worst(images, scores, blind, RULE, tmp_path / "worst.jpg")
+    save_worst(
+        images, scores, lambda image: np.zeros(image.shape[:2], np.uint32), tmp_path / "worst.jpg"
+    )
     picture = cv2.imread(str(tmp_path / "worst.jpg"))
     assert picture.shape == (600, 2400, 3)
     green = (picture[..., 1] > 150) & (picture[..., 2] < 100)

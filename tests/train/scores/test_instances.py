@@ -14,6 +14,7 @@ from cellseg.errors import DataError, ExportError
 from cellseg.runtime.evaluation.instances import score_instances
 from cellseg.runtime.segmenter import Segmenter
 from cellseg.train.recipes.recipe import load_recipe
+from cellseg.train.scores import evaluate
 from cellseg.train.scores.instances import instance_scores
 from cellseg.train.sections import Recipe
 from tests.bundles import make_bundle
@@ -50,6 +51,22 @@ def test_every_image_of_a_split_is_scored_by_its_label_map(recipe: Recipe, tmp_p
             labels = segmenter(np.ascontiguousarray(image)).labels
             expected.append(score_instances(labels, truth, str(index), "discs"))
     assert found == expected
+
+
+def test_the_worst_are_drawn_by_the_threshold_that_was_scored(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = {"kind": "softmax", "instances": CELL_RULE}
+    bundle = make_bundle(tmp_path / "tiny.cellseg", head=head, threshold=0.3)
+    taken = []
+
+    def label(probabilities: np.ndarray, rule: object, threshold: float = 0.5) -> np.ndarray:
+        taken.append(threshold)
+        return np.zeros(probabilities.shape[:2], np.uint32)
+
+    monkeypatch.setattr(evaluate, "instances_from_probabilities", label)
+    evaluate.evaluate_bundle(recipe, tmp_path, "test", bundle.path, tmp_path / "o", **ENGINE)
+    assert taken == [0.3] * 4  # two images, scored and drawn
 
 
 def test_a_model_without_cells_is_refused(recipe: Recipe, tmp_path: Path) -> None:
