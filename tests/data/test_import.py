@@ -622,12 +622,52 @@ def changed(root: Path, change: object) -> Path:
         (lambda tree: tree["images"][0].update(width=640), "says 640 x 64"),
         (lambda tree: tree["annotations"][0].update(segmentation=[]), "1 boxes"),
         (lambda tree: tree["annotations"][0].update(category_id=9), "not among the categories"),
+        (lambda tree: tree["annotations"].append(7), "without image_id"),
+        (lambda tree: tree["images"].append(tree["images"][0]), "more than once"),
+        (
+            lambda tree: tree["annotations"][0].update(segmentation=[[float("nan")] * 6]),
+            "corners of an outline are numbers",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_coco_that_does_not_fit_is_refused(change: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         import_data(changed(tmp_path / "in", change), tmp_path / "out")
+
+
+def test_coco_may_name_images_and_categories_by_words(tmp_path: Path) -> None:
+    def named(tree: dict) -> None:
+        tree["images"][0]["id"] = tree["annotations"][0]["image_id"] = "slide-a"
+        tree["categories"][0]["id"] = tree["annotations"][0]["category_id"] = "c1"
+
+    assert import_data(changed(tmp_path / "in", named), tmp_path / "out").objects == 1
+
+
+def test_annotations_of_images_that_are_not_listed_are_said(tmp_path: Path) -> None:
+    def strayed(tree: dict) -> None:
+        tree["annotations"].append(tree["annotations"][0] | {"image_id": 77})
+
+    report = import_data(changed(tmp_path / "in", strayed), tmp_path / "out")
+    assert report.objects == 1
+    assert report.notes == ["1 annotations name no image of their file and are left out"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "message"),
+    [
+        ("a.json", {"shapes": None, "imagePath": "a.png"}, "a list 'shapes'"),
+        ("a.geojson", {"type": "FeatureCollection", "features": [7]}, "features of GeoJSON"),
+    ],
+    ids=["labelme", "geojson"],
+)
+def test_annotations_that_are_no_objects_are_refused(
+    name: str, tree: dict, message: str, tmp_path: Path
+) -> None:
+    save(tmp_path / "in" / "a.png", scene()[0])
+    (tmp_path / "in" / name).write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=message):
+        import_data(tmp_path / "in", tmp_path / "out")
 
 
 def test_an_image_with_brackets_in_its_name_is_found_in_another_folder(tmp_path: Path) -> None:

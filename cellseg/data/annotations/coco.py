@@ -95,26 +95,42 @@ def _check_tree(path: Path, tree: dict[str, Any]) -> None:
         entries = tree.get(part, [] if not tree["annotations"] else None)
         lacking = "a list" if not isinstance(entries, list) else None
         for entry in entries if isinstance(entries, list) else ():
-            lacking = lacking or next((key for key in keys if key not in entry), None)
+            known = entry if isinstance(entry, dict) else {}
+            lacking = lacking or next((key for key in keys if key not in known), None)
         if lacking:
             raise DataError(
                 f"A COCO file has a list {part!r} of objects with {' and '.join(keys)}. "
                 f"Received: {path} without {lacking}."
             )
+    counts = Counter(_id(entry["id"]) for entry in tree["images"])
+    if twice := [number for number, count in counts.items() if count > 1]:
+        raise DataError(
+            "Each image of a COCO file has an id of its own, by which annotations name it. "
+            f"Received: {path} with {twice[0]!r} more than once.",
+            hint="Files that were joined have to be numbered anew; or import them one by one.",
+        )
 
 
-def _categories(tree: dict[str, Any]) -> dict[int, str]:
-    entries = sorted(tree.get("categories", []), key=lambda entry: int(entry["id"]))
-    return {int(entry["id"]): str(entry["name"]) for entry in entries}
+def _id(value: Any) -> int | str:
+    """Numbers count as numbers, however they are written; other names as they are."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return str(value)
+
+
+def _categories(tree: dict[str, Any]) -> dict[int | str, str]:
+    named = {_id(entry["id"]): str(entry["name"]) for entry in tree.get("categories", [])}
+    return dict(sorted(named.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
 
 def _pictures(path: Path, tree: dict[str, Any], root: Path) -> Iterator[_Picture]:
-    objects: dict[int, list[dict[str, Any]]] = {}
+    objects: dict[int | str, list[dict[str, Any]]] = {}
     for entry in tree["annotations"]:
-        objects.setdefault(int(entry["image_id"]), []).append(entry)
+        objects.setdefault(_id(entry["image_id"]), []).append(entry)
     for entry in tree["images"]:
         image = inside_source(root, path.parent, str(entry["file_name"]))
-        own = objects.get(int(entry["id"]), [])
+        own = objects.get(_id(entry["id"]), [])
         yield _Picture(path, image, own, entry.get("width"), entry.get("height"))
 
 
@@ -127,12 +143,20 @@ def _left_out(trees: Mapping[Path, dict[str, Any]]) -> list[str]:
             f"Received: {counts[False]} boxes in {', '.join(path.name for path in trees)}."
         )
     crowds = sum(bool(entry.get("iscrowd")) for entry in entries)
+    strays = sum(map(_strays, trees.values()))
     said = [f"{counts[False]} annotations have a box only and are left out"] * bool(counts[False])
+    said += [f"{strays} annotations name no image of their file and are left out"] * bool(strays)
     return said + [f"{crowds} crowds (iscrowd) count as one object each"] * bool(crowds)
 
 
+def _strays(tree: dict[str, Any]) -> int:
+    """Count annotations of images that the file does not list."""
+    images = {_id(entry["id"]) for entry in tree["images"]}
+    return sum(_id(entry["image_id"]) not in images for entry in tree["annotations"])
+
+
 def _sample(
-    picture: _Picture, stem: str, split: str, indices: dict[int, int], root: Path
+    picture: _Picture, stem: str, split: str, indices: dict[int | str, int], root: Path
 ) -> Sample:
     check_upright(picture.image)
     image, pixels = image_or_pixels(picture.image)
@@ -147,7 +171,7 @@ def _sample(
 
 
 def _draw_checked(
-    drawing: Drawing, entry: dict[str, Any], indices: dict[int, int], name: str
+    drawing: Drawing, entry: dict[str, Any], indices: dict[int | str, int], name: str
 ) -> None:
     try:
         _draw(drawing, entry, indices)
@@ -158,8 +182,8 @@ def _draw_checked(
         ) from error
 
 
-def _draw(drawing: Drawing, entry: dict[str, Any], indices: dict[int, int]) -> None:
-    shape, index = entry.get("segmentation"), indices.get(int(entry["category_id"]))
+def _draw(drawing: Drawing, entry: dict[str, Any], indices: dict[int | str, int]) -> None:
+    shape, index = entry.get("segmentation"), indices.get(_id(entry["category_id"]))
     if index is None:
         raise ValueError(f"category_id={entry['category_id']} is not among the categories")
     if not shape:

@@ -50,6 +50,8 @@ def read_labelme(trees: Mapping[Path, Any], root: Path, names: Sequence[str]) ->
     DataError
         If a file names an image that is not there, or a label that ``names`` lacks.
     """
+    for path, tree in trees.items():
+        _check_tree(path, tree)
     shapes = [shape for tree in trees.values() for shape in tree["shapes"]]
     found = {str(shape.get("label")) for shape in shapes if _kind(shape) in _AREAS}
     order = tuple(names) or tuple(sorted(found))
@@ -78,6 +80,12 @@ def read_labelme(trees: Mapping[Path, Any], root: Path, names: Sequence[str]) ->
             yield _sample(path, tree, images[path], stems[key], split, order, root)
 
     return Annotated("labelme", default_classes(len(order), order), len(trees), samples, notes)
+
+
+def _check_tree(path: Path, tree: dict[str, Any]) -> None:
+    shapes = tree["shapes"]
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        raise DataError(f"A LabelMe file has a list 'shapes' of objects. Received: {path}.")
 
 
 def _image_of(path: Path, tree: dict[str, Any], root: Path) -> Path | None:

@@ -38,11 +38,18 @@ def fill_polygon(
         The window of the image that holds it; empty where it lies outside.
     bool array
         Which pixels of that window are inside.
+
+    Raises
+    ------
+    DataError
+        If a corner is no number.
     """
     from cellseg.runtime.kernels.polygon import fill_even_odd
     from cellseg.runtime.shapes.outlines import edges_of
 
     edges = np.concatenate([edges_of(np.asarray(ring, np.float64)) for ring in rings])
+    if not np.isfinite(edges).all():
+        raise DataError("The corners of an outline are numbers. Received: one that is none.")
     low = np.floor(edges.reshape(-1, 2).min(0)).astype(int)
     high = np.ceil(edges.reshape(-1, 2).max(0)).astype(int)
     (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(high, (hw[1], hw[0]))

@@ -262,9 +262,12 @@ def _view(slide: Any, options: QuPathOptions) -> WorkingView:
 def _read_drawn(path: Path, tree: Any, notes: list[str]) -> list[_Drawn]:
     """Return what a file holds; note what of it is left out or was mended."""
     features = tree["features"] if isinstance(tree, dict) and "features" in tree else tree
+    features = features if isinstance(features, list) else [features]
+    if not all(isinstance(feature, dict) for feature in features):
+        raise DataError(f"The features of GeoJSON are objects. Received: {path}.")
     found: list[tuple[dict[str, Any], Any]] = []
     no_area = 0
-    for feature in features if isinstance(features, list) else [features]:
+    for feature in features:
         geometry = feature.get("geometry") or {}
         if geometry.get("type") in ("Polygon", "MultiPolygon", "GeometryCollection"):
             regions = parse_regions(geometry, str(path))
