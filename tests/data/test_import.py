@@ -528,6 +528,27 @@ def test_numpy_masks_are_read_and_pickled_ones_refused(tmp_path: Path) -> None:
         import_data(tmp_path / "in", tmp_path / "out2")
 
 
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+@pytest.mark.parametrize(
+    "values",
+    [np.float32([0, 0.4]), np.float32([0, np.nan]), np.int16([0, -1]), np.array([0, 1j])],
+    ids=["probabilities", "nan", "negative", "complex"],
+)
+def test_values_that_number_nothing_are_no_mask(
+    values: np.ndarray, suffix: str, tmp_path: Path
+) -> None:
+    """Probabilities were cut above 0, which made every cell several times its size."""
+    import tifffile
+
+    image, labels = scene()
+    save(tmp_path / "in" / "images" / "a.png", image)
+    (tmp_path / "in" / "masks").mkdir()
+    write = tifffile.imwrite if suffix == "tif" else np.save
+    write(tmp_path / "in" / "masks" / f"a.{suffix}", values[(labels > 0).astype(int)])
+    with pytest.raises(DataError, match="whole numbers from 0 on"):
+        import_data(tmp_path / "in", tmp_path / "out")
+
+
 def test_a_stack_is_no_mask(tmp_path: Path) -> None:
     import tifffile
 

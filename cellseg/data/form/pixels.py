@@ -43,7 +43,7 @@ def read_mask(path: Path) -> NDArray[Any]:
     Raises
     ------
     DataError
-        If it cannot be decoded, or holds more than one picture.
+        If it cannot be decoded, holds more than one picture, or values that number nothing.
     """
     suffix = path.suffix.lower()
     if suffix in {".npy", ".npz"}:
@@ -55,6 +55,7 @@ def read_mask(path: Path) -> NDArray[Any]:
         found = _read_tiff(path)
     if found is None:
         raise DataError(f"A mask must be an image that can be decoded. Received: {path}.")
+    _check_numbers(path, found)
     if found.ndim == 3:
         colour = _without_transparency(found)
         if (colour == colour[..., :1]).all():
@@ -131,13 +132,28 @@ def _read_numpy(path: Path) -> NDArray[Any]:
             f"A mask in a NumPy file is one array of numbers. Received: {path} ({error}).",
             hint="A program's own file (Cellpose's _seg.npy): save its masks as PNG or TIFF.",
         ) from error
-    whole = np.asarray(found).astype(np.int64)
-    if found.ndim != 2 or (whole != found).any() or not 0 <= whole.min(initial=0) < 2**31:
+    _check_numbers(path, found)
+    if found.ndim != 2 or not found.max(initial=0) < 2**31:
         raise DataError(
-            "A mask in a NumPy file has shape (H, W) and whole numbers from 0 on. "
+            "A mask in a NumPy file has shape (H, W) and numbers below 2147483648. "
             f"Received: {path} with shape={found.shape}, dtype={found.dtype}."
         )
-    return whole.astype(np.uint8 if whole.max(initial=0) < 256 else np.int32)
+    return np.asarray(found, np.uint8 if found.max(initial=0) < 256 else np.int32)
+
+
+def _check_numbers(path: Path, found: NDArray[Any]) -> None:
+    """Refuse values that are no class and no object: parts, less than 0, no numbers at all."""
+    is_whole = found.dtype.kind in "bu" or (
+        found.dtype.kind in "if"
+        and bool(np.isfinite(found).all() and (found == np.rint(found)).all())
+        and found.min(initial=0) >= 0
+    )
+    if not is_whole:
+        raise DataError(
+            "The values of a mask are whole numbers from 0 on. "
+            f"Received: {path} of {found.dtype} with others.",
+            hint="Probabilities: cut them where foreground begins, and save 0 and 255.",
+        )
 
 
 def _check_one_page(path: Path) -> None:
