@@ -54,7 +54,8 @@ def deal(
         If the parts are no shares, or there are fewer groups than splits.
     """
     shares = np.array(parts, float)
-    if shares.shape != (3,) or (shares < 0).any() or shares[0] == 0:
+    is_share = np.isfinite(shares) & (shares >= 0)
+    if shares.shape != (3,) or not is_share.all() or shares[0] == 0:
         raise DataError(
             f"Shares are three numbers from 0 on, train's above 0. Received: {list(parts)}."
         )

@@ -125,14 +125,21 @@ def check_leaks(
     Raises
     ------
     DataError
-        If a group that the options name lies in two splits.
+        If a group that the options name lies in two splits, or there are no two splits.
     """
     dataset = open_dataset(source)
+    splits = [item.split for item in dataset.items]
+    if len(set(splits)) < 2:
+        raise DataError(
+            "A set whose splits are compared has two of train/, valid/ and test/ at least. "
+            f"Received: {splits[0] or 'none'} in {source}.",
+            hint="Divide it first: cellseg-cli data split DATASET -o FOLDER.",
+        )
     if options is not None and (options.pattern or options.by_folder or options.table):
         groups, _ = _groups(dataset, options)
-        _check_given(groups, [item.split for item in dataset.items])
+        _check_given(groups, splits)
     leaks = find_leaks(dataset.items, progress)
-    return dataset, across_splits(leaks, [item.split for item in dataset.items])
+    return dataset, across_splits(leaks, splits)
 
 
 def _check_names(items: Sequence[Item]) -> None:

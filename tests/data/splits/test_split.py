@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import cv2
@@ -204,6 +205,8 @@ def test_copies_in_two_given_splits_are_refused_by_name(tmp_path: Path) -> None:
         (SplitOptions(pattern="("), "regular expression"),
         (SplitOptions(pattern="."), "1 groups for 3"),
         (SplitOptions(shares=(0.0, 0.5, 0.5)), "Shares are three"),
+        (SplitOptions(shares=(0.8, math.nan, 0.1)), "Shares are three"),
+        (SplitOptions(shares=(math.inf, 0.1, 0.1)), "Shares are three"),
         (SplitOptions(table=Path("none.csv")), "groups must be readable"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -247,9 +250,19 @@ def test_the_command_checks_a_split(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["data", "split", str(tmp_path / "in"), "--check"])
     assert ran.exit_code == 1
     assert "train/a  test/b  copy" in ran.stdout
-    clean = write_set(tmp_path / "clean", images)
+    write_set(tmp_path / "clean" / "train", {"a": images["000"]})
+    clean = write_set(tmp_path / "clean" / "test", {"b": images["001"]}).parent
     assert CliRunner().invoke(app, ["data", "split", str(clean), "--check"]).exit_code == 0
     assert CliRunner().invoke(app, ["data", "split", str(clean)]).exit_code == 2
+
+
+@pytest.mark.parametrize("inside", ["", "train"])
+def test_a_set_that_is_not_split_is_not_called_free_of_leaks(inside: str, tmp_path: Path) -> None:
+    image = scenes(1)["000"]
+    write_set(tmp_path / "in" / inside, {"a": image, "b": image})
+    ran = CliRunner().invoke(app, ["data", "split", str(tmp_path / "in"), "--check"])
+    assert ran.exit_code == 1
+    assert f"Received: {inside or 'none'} in" in ran.stderr
 
 
 def test_a_table_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
