@@ -65,6 +65,15 @@ def test_its_pixels_are_background(recipe: Recipe, tmp_path: Path) -> None:
     assert dict(zip(stems, shown, strict=True)) == {"a": True, "b": True, "x": False, "z": False}
 
 
+def test_it_is_not_warned_of_as_masks_without_anything(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cv2.imwrite(str(tmp_path / "cells/train/masks/b.png"), np.zeros((40, 40), np.uint8))
+    ClassTask(recipe, tmp_path)
+    (said,) = (text for text in caplog.messages if "background only" in text)
+    assert said.startswith("1 of 2 training masks")
+
+
 def test_the_shipped_blood_recipe_fits_its_data(shared_data: Path) -> None:
     blood = load_recipe("blood")
     train = find_pairs(blood, shared_data, "train")

@@ -162,11 +162,12 @@ def _count_pixels(stock: Stock, progress: Progress | None) -> NDArray[np.int64]:
         )
     if absent:
         log.warning("no training mask shows %s: never to be found", names)
-    empty = np.flatnonzero(counts[:, 1:].sum(1) == 0)
-    if len(empty):
-        first = stock.pairs[int(empty[0])].image
+    shows = (counts[:, 1:].sum(1) > 0).tolist()
+    masked = [(pair, some) for pair, some in zip(stock.pairs, shows, strict=True) if pair.mask]
+    empty = [pair.image for pair, some in masked if not some]
+    if empty:
         log.warning(
-            "%d of %d training masks hold background only: %s", len(empty), len(stock), first
+            "%d of %d training masks hold background only: %s", len(empty), len(masked), empty[0]
         )
     return np.asarray(pixels, np.int64)
 
