@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from cellseg.train.sections import ClassRecipe, Recipe
 
-__all__ = ["MaskRule", "fit_mask_rule", "otsu_value", "read_grey", "read_image"]
+__all__ = [
+    "MaskRule",
+    "fit_mask_rule",
+    "needs_threshold",
+    "otsu_value",
+    "read_grey",
+    "read_image",
+]
 
 _UNKNOWN = 255
 
@@ -137,6 +144,16 @@ class MaskRule:
         return found
 
 
+def needs_threshold(recipe: Recipe) -> bool:
+    """Tell whether masks are cut at a grey value that only the training masks tell."""
+    return _are_cut(recipe.class_list) and recipe.mask.threshold is None
+
+
+def _are_cut(classes: Sequence[ClassRecipe]) -> bool:
+    """Tell whether a grey value parts the classes: two, of which no value or colour is known."""
+    return len(classes) <= 2 and not any(item.values or item.mask_colors for item in classes)
+
+
 def fit_mask_rule(recipe: Recipe, masks: Sequence[Path]) -> MaskRule:
     """Settle how masks are read; looks at all of them where a threshold has to be found.
 
@@ -146,8 +163,7 @@ def fit_mask_rule(recipe: Recipe, masks: Sequence[Path]) -> MaskRule:
         If a mask cannot be read, or all of them are of one value.
     """
     classes, mask = recipe.class_list, recipe.mask
-    looked_up = any(item.values or item.mask_colors for item in classes)
-    if looked_up or len(classes) > 2:
+    if not _are_cut(classes):
         return MaskRule(classes)
     threshold = _found_threshold(masks) if mask.threshold is None else mask.threshold
     return MaskRule(classes, threshold, mask.blur_px)

@@ -103,7 +103,7 @@ def _sources(recipe: Recipe, root: Path) -> tuple[SourceRecipe, ...]:
     first = recipe.sources[0]
     if len(recipe.sources) > 1 or first.path is None or (root / first.path).is_dir():
         return recipe.sources
-    is_set = any((root / inside).is_dir() for inside in ("train/images", "images"))
+    is_set = any((root / inside / "images").is_dir() for inside in (*SPLITS, ""))
     return (first.model_copy(update={"path": "."}),) if is_set else recipe.sources
 
 
@@ -162,6 +162,8 @@ def _pairs_of(source: SourceRecipe, root: Path, split: str) -> list[Pair]:
     folders = _folders(source, root)
     own = folders.get(split)
     files = None if own is None else _paired(source, own, root)
+    if files is None and "train" not in folders:
+        raise _no_folders(next(iter(folders.values()))[0].parent.parent)
     if files is None:
         files = _part(source, _paired(source, folders["train"], root), folders, split)
     elif split == "train":
@@ -213,7 +215,13 @@ def _below(folder: Path) -> dict[str, tuple[Path, Path]]:
         return splits
     if (folder / "images").is_dir():
         return {"train": (folder / "images", folder / "masks")}
-    raise DataError(
+    if splits:  # enough to score on
+        return splits
+    raise _no_folders(folder)
+
+
+def _no_folders(folder: Path) -> DataError:
+    return DataError(
         f"a source holds train/images and train/masks, or images/ and masks/. Received: {folder}.",
         hint="check the recipe's paths, and --data, the folder that they start from.",
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.train.images.masks import fit_mask_rule, read_image
+from cellseg.train.images.masks import fit_mask_rule, needs_threshold, read_image
 from cellseg.train.images.pairs import check_sizes, find_pairs, masks_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def labelled_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[in
             hint="name sources.test in the recipe, set sources.test_part, or say --split valid.",
         )
     check_sizes(pairs)
-    trained_on = find_pairs(recipe, root, "train") if recipe.mask.threshold is None else []
+    trained_on = find_pairs(recipe, root, "train") if needs_threshold(recipe) else []
     rule = fit_mask_rule(recipe, masks_of(trained_on))
     for pair in pairs:
         image = read_image(pair.image)
