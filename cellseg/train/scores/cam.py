@@ -22,6 +22,7 @@ from keras import layers
 from cellseg.errors import DataError
 from cellseg.runtime.view.fit import bring_to
 from cellseg.train.images.cell_crops import padded_to
+from cellseg.train.images.pairs import IMAGE_SUFFIXES
 from cellseg.train.images.stock import prepare_image
 from cellseg.train.networks.predict import KerasPredictor
 from cellseg.train.scores.truth import labelled_images
@@ -167,13 +168,15 @@ def write_cams(
 ) -> None:
     """Write, for the first images of a split, image and heat of each foreground class side by side.
 
+    Several sources have a folder each: names of theirs may be alike.
+
     Raises
     ------
     DataError
         As `require_cam`.
     """
     model = require_cam(predictor).model
-    folder.mkdir(parents=True, exist_ok=True)
+    several = len(recipe.sources) > 1
     is_binary = model.outputs[0].shape[-1] == 1
     names = [item.name for item in recipe.class_list[1:]]
     for done, (of, truth) in enumerate(labelled_images(recipe, root, split), 1):
@@ -183,12 +186,19 @@ def write_cams(
         channels = [0] if is_binary else range(1, len(names) + 1)
         heats = [seg_grad_cam(model, padded, c)[:height, :width] for c in channels]
         panels = [image, *(_painted(image, heat) for heat in heats)]
-        stem = truth.name.rsplit(".", 1)[0]
-        cv2.imwrite(str(folder / f"{stem}.png"), np.hstack(panels)[..., ::-1])
+        place = folder / truth.source if several else folder
+        place.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place / f"{_stem(truth.name)}.png"), np.hstack(panels)[..., ::-1])
         if progress is not None:
             progress("class activation", done, min(of, limit))
         if done == limit:
             break
+
+
+def _stem(name: str) -> str:
+    """Name without the suffix of an image; ``slide.2``, which has none, is whole."""
+    stem, _, suffix = name.rpartition(".")
+    return stem if f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
 def _painted(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
