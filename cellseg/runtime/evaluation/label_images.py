@@ -140,13 +140,14 @@ def read_label_image(path: Path) -> NDArray[Any]:
             f"Received: shape={labels.shape} for {path}.",
             hint="Save numbers as a grey image of 8, 16 or 32 bits, not their colours.",
         )
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+    kind = labels.dtype.kind
+    if kind not in "buif" or (kind == "f" and not np.isfinite(labels).all()):
         raise DataError(
             "The values of a label image are whole numbers from 0 on. "
             f"Received: {labels.dtype} with values that are no numbers for {path}."
         )
-    whole = labels if labels.dtype.kind == "u" else labels.astype(np.int64)
-    if labels.dtype.kind != "u" and (not np.array_equal(whole, labels) or whole.min(initial=0) < 0):
+    whole = labels if kind == "u" else labels.astype(np.int64)
+    if kind != "u" and (not np.array_equal(whole, labels) or whole.min(initial=0) < 0):
         raise DataError(
             "The values of a label image are whole numbers from 0 on. "
             f"Received: {labels.dtype}, {labels.min()} to {labels.max()} for {path}."

@@ -54,8 +54,8 @@ def test_grey_saved_as_colour_is_read_and_true_colour_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "labels",
-    [LABELS - 1, LABELS / 2, np.where(LABELS, np.nan, 1.0)],
-    ids=["negative", "halves", "nan"],
+    [LABELS - 1, LABELS / 2, np.where(LABELS, np.nan, 1.0), LABELS + 1j, LABELS.astype("U4")],
+    ids=["negative", "halves", "nan", "complex", "text"],
 )
 def test_what_numbers_no_object_is_refused(tmp_path: Path, labels: np.ndarray) -> None:
     with pytest.raises(DataError, match="whole numbers from 0 on"):
