@@ -6,6 +6,7 @@ import base64
 import csv
 import gzip
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -746,6 +747,38 @@ def test_qupath_classes_may_be_derived_or_names_of_objects(tmp_path: Path) -> No
         (root / "annotations" / "t.geojson").write_text('{"type": "FeatureCollection"}')
         report = import_data(root, tmp_path / f"out-{name[:4]}")
         assert report.classes == {name: 64}
+
+
+@pytest.mark.parametrize("mpp", [0.0, -1.0, math.nan, math.inf])
+def test_a_pixel_size_that_is_none_is_refused(mpp: float, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "s.png", scene()[0])
+    tree = [feature([square(2, 2, 8)], "x")]
+    (tmp_path / "in" / "s.geojson").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="above 0 µm"):
+        import_data(tmp_path / "in", tmp_path / "out", ImportOptions(slides=QuPathOptions(mpp=mpp)))
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [("words", "cell"), ({"classification": {"name": "A", "color": ["red", "", ""]}}, "A")],
+    ids=["properties", "colour"],
+)
+def test_what_says_nothing_of_an_annotation_is_passed_by(
+    properties: object, name: str, tmp_path: Path
+) -> None:
+    save(tmp_path / "in" / "s.png", scene()[0])
+    tree = [feature([square(2, 2, 8)], "x") | {"properties": properties}]
+    (tmp_path / "in" / "s.geojson").write_text(json.dumps(tree))
+    assert import_data(tmp_path / "in", tmp_path / "out").classes == {name: 64}
+
+
+def test_background_is_no_class_to_name(tmp_path: Path) -> None:
+    image, labels = scene()
+    save(tmp_path / "in" / "images" / "a.png", image)
+    save(tmp_path / "in" / "masks" / "a.png", labels)
+    options = ImportOptions(masks=MaskOptions(class_names=("Background", "cell")))
+    with pytest.raises(DataError, match="names the foreground"):
+        import_data(tmp_path / "in", tmp_path / "out", options)
 
 
 def test_masks_that_show_nothing_or_nearly_everything_are_doubted(tmp_path: Path) -> None:

@@ -107,6 +107,12 @@ def import_data(
     options = options or ImportOptions()
     if options.form not in FORMS:
         raise DataError(f"A form is one of {', '.join(FORMS)}. Received: {options.form!r}.")
+    if "background" in (name.lower() for name in options.masks.class_names):
+        raise DataError(
+            "--classes names the foreground; what is no cell is background by itself. "
+            f"Received: {','.join(options.masks.class_names)}.",
+            hint="Leave background out.",
+        )
     if not source.exists():
         raise DataError(
             f"A source is a folder, an archive or an annotation file. Received: no {source}."

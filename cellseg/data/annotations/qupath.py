@@ -10,6 +10,7 @@ and no others.
 from __future__ import annotations
 
 import glob
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,8 @@ def read_qupath(
             "Tiles overlap by less than their side. "
             f"Received: tile={options.tile_px}, overlap={options.overlap_px}."
         )
+    if options.mpp is not None and not 0 < options.mpp < math.inf:
+        raise DataError(f"The pixel size of tiles is above 0 µm. Received: --mpp {options.mpp:g}.")
     notes: list[str] = []
     read = ((path, _read_drawn(path, tree, notes)) for path, tree in trees.items())
     drawn = {path: items for path, items in read if items}
@@ -272,7 +275,8 @@ def _read_drawn(path: Path, tree: Any, notes: list[str]) -> list[_Drawn]:
         if geometry.get("type") in ("Polygon", "MultiPolygon", "GeometryCollection"):
             regions = parse_regions(geometry, str(path))
             polygons = tuple(rings for region in regions for rings in region.polygons)
-            found.append((feature.get("properties") or {}, polygons))
+            properties = feature.get("properties")
+            found.append((properties if isinstance(properties, dict) else {}, polygons))
             notes += [f"{path.name}: a polygon {text}" for r in regions for text in r.doubts]
         else:
             no_area += 1
@@ -302,7 +306,7 @@ def _class_of(properties: dict[str, Any], by_name: bool) -> tuple[str, tuple[int
         packed = found["colorRGB"]
         color = [packed >> 16 & 255, packed >> 8 & 255, packed & 255]
     name = str(class_name(properties) or (by_name and properties.get("name")) or "cell")
-    if not isinstance(color, list) or len(color) != 3:
+    if not isinstance(color, list) or [isinstance(v, int | float) for v in color] != [True] * 3:
         return name, None
     red, green, blue = (int(value) for value in color)
     return name, (red, green, blue)
