@@ -101,6 +101,11 @@ def _open_by_content(path: Path, mpp: float | None, channel: Wanted) -> Slide:
         raise missing_file(path)
     if path.is_dir():
         return _open_folder(path, mpp, channel)
+    if not path.is_file():  # to open a pipe would wait for one who writes to it
+        raise SlideError(
+            f"{path}: a slide must be a file or a folder. Received: a pipe or a device.",
+            hint="Save what comes out of it to a file first.",
+        )
     with path.open("rb") as file:
         head = file.read(132)
     if not head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def test_missing_file_is_named_where_the_working_folder_was_removed(
     with pytest.raises(SlideError, match=r"nowhere\.svs: no such file") as caught:
         open_slide("nowhere.svs")
     assert "the working folder, which was removed" in str(caught.value.hint)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among its files")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(SlideError, match=r"a\.png: a slide must be a file or a folder"):
+        open_slide(tmp_path / "a.png")
 
 
 def test_empty_file_is_named(tmp_path: Path) -> None:
