@@ -26,9 +26,10 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     ----------
     inputs : iterable of str
         A file is taken as it is; of a folder, the files in it that look like slides or images
-        (folders inside are not searched); of a glob pattern, what it matches. Of both, not the
-        files that earlier runs made: the same command must mean the same slides again. An OME-Zarr
-        folder and a folder of DICOM files are one slide each.
+        (folders inside are not searched), and links with such names, so that one to a disk that is
+        not there is told of; of a glob pattern, what it matches. Of both, not the files that
+        earlier runs made: the same command must mean the same slides again. An OME-Zarr folder and
+        a folder of DICOM files are one slide each.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def _slides_in(folder: Path) -> list[Path]:
 def _matches(pattern: str) -> list[Path]:
     # Path.glob takes no absolute pattern.
     matched = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
-    slides = [path for path in matched if path.is_file() or _is_slide_folder(path)]
+    slides = [path for path in matched if _is_file(path) or _is_slide_folder(path)]
     slides = [path for path in slides if not _is_result(path)]
     if not slides:
         raise SlideError(f"{pattern}: the pattern matches no slide or image.")
@@ -86,7 +87,12 @@ def _matches(pattern: str) -> list[Path]:
 def _looks_like_slide(path: Path) -> bool:
     if path.name.startswith(".") or _is_result(path):  # macOS puts ._a.tif beside a.tif
         return False
-    return _is_slide_folder(path) or (path.is_file() and path.suffix.lower() in SLIDE_SUFFIXES)
+    return _is_slide_folder(path) or (_is_file(path) and path.suffix.lower() in SLIDE_SUFFIXES)
+
+
+def _is_file(path: Path) -> bool:
+    """Say whether a listed name is a file's, or a link's to what is not there: that fails later."""
+    return path.is_file() or not path.exists()
 
 
 def _is_result(path: Path) -> bool:

@@ -41,6 +41,14 @@ def test_a_file_named_in_full_and_from_here_is_run_once(
     assert expand_inputs(["a.tif", str(folder / "a.tif")]) == [Path("a.tif")]
 
 
+def test_a_link_to_what_is_not_there_is_an_input_that_will_fail(folder: Path) -> None:
+    (folder / "gone.tif").symlink_to(folder / "elsewhere.tif")
+    assert "gone.tif" in names(expand_inputs([str(folder)]))
+    assert "gone.tif" in names(expand_inputs([f"{folder}/*.tif"]))
+    with pytest.raises(SlideError, match=r"gone.tif: a link to .*elsewhere.tif, which is not"):
+        expand_inputs([str(folder / "gone.tif")])
+
+
 def test_a_file_is_taken_whatever_its_suffix(folder: Path) -> None:
     assert names(expand_inputs([str(folder / "notes.txt")])) == ["notes.txt"]
 

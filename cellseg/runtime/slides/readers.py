@@ -78,6 +78,11 @@ def missing_file(path: Path) -> SlideError:
     """Return the error for a path that is not there; its hint names the file that was meant."""
     import difflib
 
+    if path.is_symlink():
+        return SlideError(
+            f"{path}: a link to {path.readlink()}, which is not there.",
+            hint="Connect the disk it lies on, or make the link anew.",
+        )
     error = f"{path}: no such file or folder."
     if not path.parent.is_dir():
         return SlideError(error, hint=f"There is no folder {path.parent} either.")
