@@ -34,7 +34,9 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        In the order given, sorted by name within a folder or pattern, each path once.
+        In the order given, sorted by name within a folder or pattern, each file once, whatever
+        folders, or links to folders, it was found through. A link to a file is an input of its own
+        name.
 
     Raises
     ------
@@ -43,9 +45,14 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     """
     found = (path for text in inputs for path in _expand(text))
     unique: dict[Path, Path] = {}
-    for path in found:  # a folder given in full and a pattern that is relative may meet
-        unique.setdefault(path.absolute(), path)
+    for path in found:  # a link to a folder that holds it gives each file forty times
+        unique.setdefault(_place_of(path), path)
     return list(unique.values())
+
+
+def _place_of(path: Path) -> Path:
+    """Return where a file lies; its own name stays, as its results are named after it."""
+    return path.parent.resolve() / path.name
 
 
 def _expand(text: str) -> Iterator[Path]:

@@ -41,6 +41,21 @@ def test_a_file_named_in_full_and_from_here_is_run_once(
     assert expand_inputs(["a.tif", str(folder / "a.tif")]) == [Path("a.tif")]
 
 
+def test_a_file_named_by_way_of_another_folder_is_run_once(folder: Path) -> None:
+    around = folder / "deep" / ".." / "a.tif"
+    assert expand_inputs([str(folder / "a.tif"), str(around)]) == [folder / "a.tif"]
+
+
+def test_a_link_to_its_own_folder_gives_each_file_once(folder: Path) -> None:
+    (folder / "deep" / "back").symlink_to(folder)
+    assert names(expand_inputs([f"{folder}/**/*.tif"])) == ["a.tif", "d.tif"]
+
+
+def test_a_link_to_a_file_is_an_input_of_its_own_name(folder: Path) -> None:
+    (folder / "link.tif").symlink_to(folder / "a.tif")
+    assert names(expand_inputs([f"{folder}/*.tif"])) == ["a.tif", "link.tif"]
+
+
 def test_a_link_to_what_is_not_there_is_an_input_that_will_fail(folder: Path) -> None:
     (folder / "gone.tif").symlink_to(folder / "elsewhere.tif")
     assert "gone.tif" in names(expand_inputs([str(folder)]))
