@@ -56,6 +56,11 @@ def _place_of(path: Path) -> Path:
 
 
 def _expand(text: str) -> Iterator[Path]:
+    if not text:  # to Path, that is the working folder
+        raise SlideError(
+            "An input is the name of a file or folder, or a pattern. Received: an empty text.",
+            hint="If it comes from a variable of a script, that one is empty.",
+        )
     path = Path(text)
     if _is_slide_folder(path):
         yield path

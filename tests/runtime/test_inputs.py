@@ -64,6 +64,14 @@ def test_a_link_to_what_is_not_there_is_an_input_that_will_fail(folder: Path) ->
         expand_inputs([str(folder / "gone.tif")])
 
 
+def test_an_empty_text_is_not_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(SlideError, match="Received: an empty text"):
+        expand_inputs(["", "a.tif"])
+
+
 def test_a_file_is_taken_whatever_its_suffix(folder: Path) -> None:
     assert names(expand_inputs([str(folder / "notes.txt")])) == ["notes.txt"]
 
