@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from cellseg.errors import CellsegError, StoreError
-from cellseg.runtime.jobs.outputs import OUTPUTS
+from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -25,15 +25,20 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
     Parameters
     ----------
     names : iterable of str
-        What is wanted.
+        What is wanted. Of a model that tells no cells apart, what is made of cells is left out of
+        the outputs that are made where nothing is asked for.
     job : Job
         Its size counts, and whether its cells are told apart.
 
     Raises
     ------
     CellsegError
-        If the slide is too large for one of them or has no pixel size, or a package is missing.
+        If the slide is too large for one of them or has no pixel size, a package is missing, or
+        one is asked for that is made of cells, which the model does not tell apart.
     """
+    names = set(names)
+    if not job.tells_cells:
+        names = _without_cells(names, job)
     named = [each for name in names for each in (name, *OUTPUTS[name].brings)]
     wanted = {_with_package(name) for name in named}
     found = {name: output for name, output in OUTPUTS.items() if name in wanted}
@@ -41,9 +46,22 @@ def outputs_for(names: Iterable[str], job: Job) -> dict[str, Output]:
         _check_size(name, output, job.view.hw)
         _check_pixel_size(name, output, job)
         _check_package(name, output)
-    return {
-        name: output for name, output in found.items() if output.needs != "cells" or job.tells_cells
-    }
+    return found
+
+
+def _without_cells(names: set[str], job: Job) -> set[str]:
+    """Leave cells out of the default outputs; refuse those that were asked for by name."""
+    of_cells = {name for name in names if OUTPUTS[name].needs == "cells"}
+    left_out = set(DEFAULT_OUTPUTS) if names.issuperset(DEFAULT_OUTPUTS) else set()
+    refused = sorted(of_cells - left_out)
+    if refused:
+        card = job.bundle.manifest
+        raise CellsegError(
+            f"Output {refused[0]!r} is made of cells, and the model must tell them apart. "
+            f"Received: model={card.name}, which finds classes of pixels only.",
+            hint=f"Leave {', '.join(refused)} out of --write, or choose another model.",
+        )
+    return names - of_cells
 
 
 def planes_for(outputs: Collection[Output], job: Job) -> tuple[Plane, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cellseg.errors import CellsegError, StoreError
+from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.jobs import wanted
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, outputs_of
 from cellseg.runtime.jobs.wanted import outputs_for
+from tests.bundles import make_bundle
 
 
 @dataclass
@@ -25,6 +28,7 @@ class FakeView:
 class FakeJob:
     view: FakeView
     tells_cells: bool = False
+    bundle: Bundle | None = None
 
 
 def job(height: int, width: int, tells_cells: bool = False) -> Any:
@@ -51,6 +55,15 @@ def test_what_is_wanted_comes_in_the_tables_order() -> None:
 def test_labels_are_left_out_where_cells_are_not_told_apart() -> None:
     assert list(outputs_for(DEFAULT_OUTPUTS, job(9, 9))) == ["classes", "overlay"]
     assert list(outputs_for(DEFAULT_OUTPUTS, job(9, 9, True))) == list(DEFAULT_OUTPUTS)
+
+
+def test_a_file_of_cells_that_the_model_cannot_make_is_refused(tmp_path: Path) -> None:
+    semantic = FakeJob(FakeView((9, 9)), bundle=make_bundle(tmp_path / "m.cellseg"))
+    asked = ("classes", "labels", "geojson", "cells", "overlay", "csv")
+    for names, refused in (("classes", "heatmap", "cells"), "cells, heatmap"), (asked, "csv"):
+        with pytest.raises(CellsegError, match=r"made of cells.*Received: model=") as caught:
+            outputs_for(names, semantic)  # type: ignore[arg-type]
+        assert str(caught.value.hint).startswith(f"Leave {refused} out of --write")
 
 
 def test_outputs_are_known_by_their_files() -> None:
