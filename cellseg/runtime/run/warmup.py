@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,13 @@ def load_class_rule(job: Job) -> None:
     )
     for kernel in (decide_by_argmax, decide_by_threshold):
         if kernel.stats.cache_path and kernel.stats.cache_misses:
-            _LOG.info("first run here: kernels are compiled for this processor, and kept")
+            _tell_first_run()
+
+
+@cache
+def _tell_first_run() -> None:
+    """Say it once: of a folder of images the first alone waits for the compiler."""
+    _LOG.info("first run here: kernels are compiled for this processor, and kept")
 
 
 def _warm(job: Job) -> None:

@@ -29,6 +29,7 @@ class Compiled(event.Listener):
 event.register("numba:compile", Compiled())
 from cellseg.runtime.infer import infer_slide
 infer_slide(sys.argv[1], sys.argv[2])
+infer_slide(sys.argv[1], sys.argv[2] + "-again")
 print(json.dumps(Compiled.found))
 """
 TWICE = {"halve_labels", "look_up"}  # classes and labels; 8 and 16 bits
