@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
     FrameKind = tuple[tuple[int, ...], np.dtype[Any]]
 
-__all__ = ["Pacer", "Source", "backoff_s"]
+__all__ = ["Pacer", "PixelSize", "Source", "backoff_s"]
 
+_LOG = logging.getLogger(__name__)
+_SAME_MPP = 0.01
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.25, 8.0
 
 
@@ -76,6 +79,41 @@ class Pacer:
         due_ns = max(due_ns, now_ns - self._period_ns)
         self._next_ns = due_ns + self._period_ns
         return due_ns
+
+
+class PixelSize:
+    """The size of a pixel that a stream is measured by: what a user says, or its first frame.
+
+    Parameters
+    ----------
+    name : str
+        Of the source, for the log.
+    given : float or None
+        Microns per pixel that a user gave; frames are not asked then.
+    stated : float or None
+        What the first frame states, where there is one already.
+
+    Attributes
+    ----------
+    mpp : float or None
+        Microns per pixel; None where nobody knows.
+    """
+
+    def __init__(self, name: str, given: float | None, stated: float | None) -> None:
+        self._name, self._is_watching = name, given is None
+        self.mpp = stated if given is None else given
+
+    def compare(self, stated: float | None) -> None:
+        """Say once if a frame states another size than the stream is measured by."""
+        if not self._is_watching or stated is None:
+            return
+        if self.mpp is None or abs(stated - self.mpp) > _SAME_MPP * self.mpp:
+            self._is_watching = False
+            _LOG.warning(
+                "%s: frames state %g µm a pixel, which was %s at the start and stays so; start "
+                "again for another, or say --mpp",
+                self._name, stated, "not known" if self.mpp is None else f"{self.mpp:g} µm",
+            )  # fmt: skip
 
 
 def backoff_s(attempt: int) -> float:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellseg.errors import CellsegError, SourceError
 from cellseg.live.frame import Frame, FrameMeta
-from cellseg.live.sources.base import Pacer
+from cellseg.live.sources.base import Pacer, PixelSize
 from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from threading import Event
 
     from numpy.typing import NDArray
 
     from cellseg.live.sources.base import FrameKind
+    from cellseg.runtime.slides.slide import Slide
 
 __all__ = ["FolderSource"]
 
@@ -30,6 +32,7 @@ _PATIENCE_S = 5.0
 _FILES_TRIED = 8
 
 Stamp = tuple[int, int]
+Fact = TypeVar("Fact")
 
 
 class FolderSource:
@@ -46,7 +49,7 @@ class FolderSource:
     rate : float, optional
         Most frames a second; None: as they come.
     mpp : float, optional
-        Microns per pixel.
+        Microns per pixel; by default what the first image that is there says.
     poll_s : float
         Seconds between two looks.
 
@@ -65,20 +68,23 @@ class FolderSource:
     ) -> None:
         self._rate = rate
         self._folder, self._poll_s = Path(folder), poll_s
-        self.name, self.mpp = f"folder:{folder}", mpp
+        self.name = f"folder:{folder}"
         if not self._folder.is_dir():
             raise SourceError(f"A folder to watch must be there. Received: {folder}.")
         self._seen: dict[Path, Stamp] = {}
         self._taken: dict[Path, Stamp] = {}
         self._unreadable_since: dict[Path, tuple[Stamp, float]] = {}
+        self._pixel_size = PixelSize(self.name, mpp, self._first(_mpp))
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel of the stream."""
+        return self._pixel_size.mpp
 
     @property
     def frame_kind(self) -> FrameKind | None:
         """That of an image that is there already; None if there is none."""
-        for path in sorted(self._look())[:_FILES_TRIED]:
-            with suppress(CellsegError):  # not whole yet, or none
-                return _kind(path)
-        return None
+        return self._first(_kind)
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield images as they are complete, the oldest first; see `Source.frames`."""
@@ -95,6 +101,13 @@ class FolderSource:
 
     def close(self) -> None:
         """Do nothing: no file is held."""
+
+    def _first(self, fact: Callable[[Slide], Fact]) -> Fact | None:
+        """Return a fact of an image that is there already; None if there is none."""
+        for path in sorted(self._look())[:_FILES_TRIED]:
+            with suppress(CellsegError), closing(open_slide(path)) as slide:  # not whole yet
+                return fact(slide)
+        return None
 
     def _settled(self) -> list[tuple[Path, Stamp]]:
         """Return files that are as they were at the last look, and have not been taken."""
@@ -127,12 +140,14 @@ class FolderSource:
 
     def _read(self, path: Path, stamp: Stamp) -> NDArray[Any] | None:
         try:
-            pixels = read_whole(path)
+            with closing(open_slide(path)) as slide:
+                pixels, mpp = _pixels(slide), _mpp(slide)
         except CellsegError as error:
             self._bear(path, stamp, error)
             return None
         self._unreadable_since.pop(path, None)
         self._taken[path] = stamp
+        self._pixel_size.compare(mpp)
         return pixels
 
     def _bear(self, path: Path, stamp: Stamp, error: CellsegError) -> None:
@@ -146,20 +161,16 @@ class FolderSource:
             _LOG.warning("%s: passed over: %s", path, error)
 
 
-def _kind(path: Path) -> FrameKind:
-    slide = open_slide(path)
-    try:
-        base = slide.levels[0]
-        return (base.height_px, base.width_px, 3), slide.dtype
-    finally:
-        slide.close()
+def _kind(slide: Slide) -> FrameKind:
+    base = slide.levels[0]
+    return (base.height_px, base.width_px, 3), slide.dtype
 
 
-def read_whole(path: Path) -> NDArray[Any]:
-    """Read an image file, uint8 or uint16 (H, W, 3)."""
-    slide = open_slide(path)
-    try:
-        base = slide.levels[0]
-        return slide.read_region(0, (0, 0), (base.height_px, base.width_px))
-    finally:
-        slide.close()
+def _mpp(slide: Slide) -> float | None:
+    return None if slide.mpp is None else math.sqrt(math.prod(slide.mpp))
+
+
+def _pixels(slide: Slide) -> NDArray[Any]:
+    """Read an image whole, uint8 or uint16 (H, W, 3)."""
+    base = slide.levels[0]
+    return slide.read_region(0, (0, 0), (base.height_px, base.width_px))

@@ -9,7 +9,7 @@ from cellseg.errors import RingError
 from cellseg.live.frame import Frame
 from cellseg.live.pools import FramePool
 from cellseg.live.ring.reader import DEAD_AFTER_S, RingReader
-from cellseg.live.sources.base import backoff_s
+from cellseg.live.sources.base import PixelSize, backoff_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +60,14 @@ class RingSource:
         self._reader: RingReader | None = RingReader(name, dead_after_s)
         self._next = max(0, self._reader.published - 1)
         self._pool = FramePool()
-        self._is_given, self._told = mpp is not None, False
         newest = self._reader.newest()
-        self.mpp = mpp if mpp is not None or newest is None else newest.mpp
+        self._pixel_size = PixelSize(self.name, mpp, None if newest is None else newest.mpp)
         self._kind = None if newest is None else (newest.array.shape, newest.array.dtype)
+
+    @property
+    def mpp(self) -> float | None:
+        """Microns per pixel of the stream."""
+        return self._pixel_size.mpp
 
     @property
     def frame_kind(self) -> FrameKind | None:
@@ -116,20 +120,8 @@ class RingSource:
         if seen is None:
             self.torn += 1
             return None
-        self._compare_mpp(seen.mpp)
+        self._pixel_size.compare(seen.mpp)
         return self._copied(seen)
-
-    def _compare_mpp(self, mpp: float | None) -> None:
-        """Say once if frames state another size of pixel than the stream is measured by."""
-        if self._told or self._is_given or mpp is None:
-            return
-        if self.mpp is None or abs(mpp - self.mpp) > 0.01 * self.mpp:
-            self._told = True
-            _LOG.warning(
-                "%s: frames state %g µm a pixel, which was %s when the ring was opened and stays "
-                "so; start again for another, or say --mpp",
-                self.name, mpp, "not known" if self.mpp is None else f"{self.mpp:g} µm",
-            )  # fmt: skip
 
     def _copied(self, seen: RingFrame) -> Frame | None:
         pixels = self._pool.take(seen.array.shape, seen.array.dtype)

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from cellseg.errors import SourceError
 from cellseg.live.sources import folder as module
@@ -34,6 +35,33 @@ def take(folder: Path, count: int, write: Any = None) -> list[int]:
             stop.set()
     timer.cancel()
     return seen
+
+
+def write_tiff(path: Path, mpp: float) -> None:
+    pixels = np.zeros((8, 9, 3), np.uint8)
+    size = {"PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+    tifffile.imwrite(path, pixels, photometric="rgb", ome=True, metadata={"axes": "YXS", **size})
+
+
+def test_the_size_of_a_pixel_is_what_the_first_image_says(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "a.ome.tif", 0.25)
+    (tmp_path / "b.png").write_bytes(png(1))
+    assert FolderSource(tmp_path).mpp == 0.25
+    assert FolderSource(tmp_path, mpp=1.0).mpp == 1.0
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, 1), (0.5, 0)])
+def test_a_size_of_pixel_that_comes_later_is_told(
+    tmp_path: Path, given: float | None, told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, source = Event(), FolderSource(tmp_path, mpp=given, poll_s=0.01)
+    for number in range(3):
+        write_tiff(tmp_path / f"{number}.ome.tif", 0.25)
+    for frame in source.frames(stop):
+        if frame.meta.frame_id == 2:
+            stop.set()
+    assert source.mpp == given
+    assert caplog.text.count("frames state 0.25 µm a pixel") == told
 
 
 def test_what_is_there_comes_first_and_each_file_once(tmp_path: Path) -> None:
