@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellseg.live.frame import Frame
+    from cellseg.live.frame import Frame, FrameMeta
 
 __all__ = ["Mosaic"]
 
@@ -40,6 +40,7 @@ _WAITING = 16
 _GREYS_KEPT = 64
 _MEAN = np.full((1, 3), 1 / 3)
 _STAGE_WEIGHT = 0.05
+_FARTHEST_UM = 1e9  # no stage is a kilometre long
 _EVERY = 8  # one in so many rows and columns says how bright a frame is
 
 
@@ -71,8 +72,8 @@ class Mosaic:
     Attributes
     ----------
     left_out : int
-        Frames that have no place: no stage, another channel than the first, another size of pixel,
-        or too fast.
+        Frames that have no place: no stage or one at no number, another channel than the first,
+        another size of pixel, or too fast.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Mosaic:
 
     def add(self, frame: Frame) -> None:
         """Take a frame; its pixels are read later, in another thread."""
-        if frame.meta.stage_xyz_um is None or np.ndim(frame.array) not in (2, 3):
+        if not _has_place(frame.meta) or np.ndim(frame.array) not in (2, 3):
             self.left_out += 1
         elif self._may_wait:
             self._queue.put(frame)
@@ -245,6 +246,12 @@ class Mosaic:
         self._greys[index] = grey
         while len(self._greys) > _GREYS_KEPT:
             self._greys.popitem(last=False)
+
+
+def _has_place(meta: FrameMeta) -> bool:
+    """Whether a stage says where a frame lies; a driver may say NaN, or infinity."""
+    stage = meta.stage_xyz_um
+    return stage is not None and all(abs(axis_um) < _FARTHEST_UM for axis_um in stage[:2])
 
 
 def _one_channel(rgb: NDArray[Any]) -> NDArray[Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from cellseg.errors import StoreError
+from cellseg.live.mosaic.kept import KEPT_FOLDER
+from cellseg.runtime.machine.facts import this_machine
 from cellseg.runtime.writers.atomic import replacing
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ __all__ = ["write_mosaic"]
 _TILE_PX = 512
 _STEP = 4  # from one level to the next
 _SMALLEST_PX = 512
+_MEMORY_SHARE = 0.5
 
 
 def write_mosaic(path: Path, mosaic: MosaicSlide) -> None:
@@ -37,12 +42,13 @@ def write_mosaic(path: Path, mosaic: MosaicSlide) -> None:
     Raises
     ------
     StoreError
-        If the disk is full or cannot be written.
+        If the disk is full or cannot be written, or the mosaic is too large for the memory.
     """
     import tifffile
 
     base = mosaic.levels[0]
     hw = base.height_px, base.width_px
+    _check_memory(path, mosaic, hw)
     levels = _level_count(hw)
     reduced = np.zeros((*_reduced(hw), 3), mosaic.dtype)
     mpp = mosaic.mpp or ()
@@ -65,6 +71,24 @@ def write_mosaic(path: Path, mosaic: MosaicSlide) -> None:
         for _ in range(levels - 1):
             file.write(reduced, subfiletype=1, metadata=None, **shared)
             reduced = _shrunk(reduced, _reduced(reduced.shape[:2]))
+
+
+def _check_memory(path: Path, mosaic: MosaicSlide, hw: tuple[int, int]) -> None:
+    """Refuse a mosaic that is too large: one wrong position of the stage makes it so."""
+    memory_mb = this_machine().memory_mb
+    needed_bytes = math.prod(_reduced(hw)) * 3 * mosaic.dtype.itemsize
+    if memory_mb is None or needed_bytes <= _MEMORY_SHARE * memory_mb * 2**20:
+        return
+    corners = np.array([frame.yx for frame in mosaic.frames])
+    distances = np.abs(corners - np.median(corners, axis=0)).max(axis=1)
+    farthest = mosaic.frames[int(distances.argmax())].frame_id
+    raise StoreError(
+        "The lower levels of a mosaic must fit in half of the memory. Received: "
+        f"{hw[1]}x{hw[0]} px of {len(mosaic.frames)} frames; the farthest one is frame {farthest}.",
+        hint="Is its stage position wrong? All frames are kept: take its line out of "
+        f"{path.with_name(KEPT_FOLDER) / 'frames.jsonl'}, then `cellseg-cli live "
+        f"recording:{path.parent} -o OTHER_FOLDER` makes the mosaic.",
+    )
 
 
 def _tiles(

@@ -190,11 +190,11 @@ def _open(name: str) -> mmap:
 
 def _meta(slot: NDArray[Any]) -> FrameMeta:
     x, y, z = (float(um) for um in slot["stage_um"])
-    known = not (math.isnan(x) or math.isnan(y))
+    known = math.isfinite(x) and math.isfinite(y)
     return FrameMeta(
         frame_id=int(slot["frame_id"]),
         exposure_start_ns=int(slot["exposure_start_ns"]),
-        stage_xyz_um=(x, y, 0.0 if math.isnan(z) else z) if known else None,
+        stage_xyz_um=(x, y, z if math.isfinite(z) else 0.0) if known else None,
         channel=bytes(slot["channel"].item()).partition(b"\0")[0].decode("utf-8", "replace")
         or None,
     )

@@ -113,6 +113,29 @@ def test_frames_without_a_place_or_of_another_channel_are_left_out(tmp_path: Pat
     assert mosaic.left_out == 2
 
 
+@pytest.mark.parametrize("astray", [float("nan"), float("inf"), -1e300], ids=str)
+def test_a_stage_that_gives_no_number_loses_its_frame_alone(tmp_path: Path, astray: float) -> None:
+    mosaic = Mosaic(tmp_path / "x.ome.tif")
+    for number, x_um in enumerate((0.0, astray, 9.0)):
+        mosaic.add(Frame(PICTURE[:50, :50], FrameMeta(number, 0, (x_um, 0.0, 0.0))))
+    slide = mosaic.finish()
+    assert slide is not None
+    assert [frame.frame_id for frame in slide.frames] == [0, 2]
+    assert mosaic.left_out == 1
+
+
+def test_a_mosaic_that_one_wrong_position_made_too_large_is_refused_and_its_frames_kept(
+    tmp_path: Path,
+) -> None:
+    scan = Scan("a", tmp_path, options_for(tmp_path), (), PALETTE, 0.5, may_wait=True)
+    for number, x_um in enumerate((0.0, 9.0, 1e7)):
+        scan.add(Frame(PICTURE[:50, :50], FrameMeta(number, 0, (x_um, x_um, 0.0))))
+    with pytest.raises(StoreError, match="the farthest one is frame 2") as refused:
+        scan.finish()
+    assert f"recording:{tmp_path / 'a'}" in str(refused.value.hint)
+    assert len(list(RecordingSource(tmp_path / "a").frames(Event()))) == 3
+
+
 def cells_at(*boxes: tuple[float, float, float, float]) -> np.ndarray:
     table = np.zeros(len(boxes), CELL_DTYPE)
     for row, (y0, x0, y1, x1) in zip(table, boxes, strict=True):
