@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ __all__ = ["RecordingSource"]
 _LOG = logging.getLogger(__name__)
 _LINES = "frames.jsonl"
 _INSIDE = ("", "recording", KEPT_FOLDER)
+_MOST_PACKED = 1100  # deflate makes no more of a byte
 
 
 class RecordingSource:
@@ -58,7 +60,7 @@ class RecordingSource:
         self._lines = [line for line in read_lines(self._folder / _LINES) if _is_frame(line)]
         if not self._lines:
             raise SourceError(f"A recording holds at least one frame. Received: {folder}: none.")
-        self.mpp = self._lines[0].get("mpp") if mpp is None else mpp
+        self.mpp = _known_mpp(self._lines[0]) if mpp is None else mpp
         self.passed_over = 0
 
     @property
@@ -89,7 +91,7 @@ class RecordingSource:
         path = self._folder / line["frame"]
         try:
             return _pixels(path)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # tifffile and NumPy raise many kinds on damaged files
             _LOG.warning("%s: passed over: %s", path, error)
             return None
 
@@ -108,16 +110,29 @@ def _find(folder: Path) -> Path:
 def _is_frame(line: dict[str, Any]) -> bool:
     """Say whether a line tells of a frame: its file, its number, and a place or none."""
     stage = line.get("stage_xyz_um")
-    is_placed = stage is None or (isinstance(stage, list) and len(stage) == 3)
+    is_placed = stage is None or (
+        isinstance(stage, list) and len(stage) == 3 and all(map(_is_number, stage))
+    )
     return isinstance(line.get("frame"), str) and isinstance(line.get("id"), int) and is_placed
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _known_mpp(line: dict[str, Any]) -> float | None:
+    mpp: Any = line.get("mpp")
+    return float(mpp) if _is_number(mpp) and mpp > 0 else None
 
 
 def _pixels(path: Path) -> NDArray[Any]:
     if path.suffix == ".npy":
-        return np.asarray(np.load(path))
+        return np.array(np.load(path, mmap_mode="r"))  # no more than there is of it
     import tifffile
 
-    pixels = np.asarray(tifffile.imread(path))
-    if not pixels.size:
-        raise ValueError("no pixels in it")
-    return pixels
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        most_packed = 1 if page.compression == tifffile.COMPRESSION.NONE else _MOST_PACKED
+        if not 0 < page.nbytes <= most_packed * path.stat().st_size:
+            raise ValueError(f"it cannot hold {page.nbytes} bytes of pixels")
+        return np.asarray(page.asarray())

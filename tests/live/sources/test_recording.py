@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from cellseg.errors import SourceError
 from cellseg.live.frame import Frame, FrameMeta
@@ -55,11 +57,42 @@ def test_a_frame_that_is_gone_or_damaged_is_passed_over(
     assert source.passed_over == 1
 
 
+@pytest.mark.parametrize("kind", ["xml", "height", "npy"])
+def test_damage_that_readers_trip_over_costs_one_frame(
+    recording: tuple[Path, list[Frame]], kind: str
+) -> None:
+    folder, _ = recording
+    lines = folder / "recording" / "frames.jsonl"
+    path = folder / "recording" / "frames" / "frame_000000.ome.tif"
+    if kind == "npy":
+        lines.write_text(lines.read_text().replace(path.name, "x.npy"))
+        np.save(path.with_name("x.npy"), np.zeros((40, 50, 3), np.uint8))
+        path = path.with_name("x.npy")
+        path.write_bytes(path.read_bytes().replace(b"(40, 50, 3), }", b"(40, 50, 3,    "))
+    elif kind == "height":  # of terabytes
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            tiff.pages.first.tags["ImageLength"].overwrite(2**31, dtype="I")
+    else:
+        path.write_bytes(path.read_bytes().replace(b"PixelType", b"PixxlType"))
+    ids = [frame.meta.frame_id for frame in RecordingSource(folder).frames(Event())]
+    assert ids == ([7, 9] if kind == "xml" else [9])  # pixels need no XML
+
+
+@pytest.mark.parametrize("mpp", ["abc", -1.0, [0.5], None], ids=str)
+def test_a_size_of_pixel_that_is_none_is_not_known(
+    recording: tuple[Path, list[Frame]], mpp: Any
+) -> None:
+    lines = recording[0] / "recording" / "frames.jsonl"
+    lines.write_text(lines.read_text().replace('"mpp": 0.5', f'"mpp": {json.dumps(mpp)}'))
+    assert RecordingSource(recording[0]).mpp is None
+
+
 def test_lines_that_tell_of_no_frame_are_passed_over(recording: tuple[Path, list[Frame]]) -> None:
     folder, _ = recording
     lines = folder / "recording" / "frames.jsonl"
     first, *others = lines.read_text().splitlines()
     strange = ["{", "[1]", "3", '{"id": 4}', '{"id": 4, "frame": "x", "stage_xyz_um": [1]}']
+    strange += ['{"id": 4, "frame": "x", "stage_xyz_um": ["a", 1, NaN]}']
     lines.write_text("\n".join([first, *strange, *others]) + "\n")
     assert [frame.meta.frame_id for frame in RecordingSource(folder).frames(Event())] == [7, 9]
 
