@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cellseg.live.events.rules import check_classes
+from cellseg.live.events.rules import check_rules
 from cellseg.live.events.webhook import Webhook
 from cellseg.live.listeners import Listeners
 
@@ -77,7 +78,7 @@ class LiveEvent:
             "unix_s": round(self.unix_s, 3),
             "frame": meta.frame_id,
             "stage_xyz_um": meta.stage_xyz_um,
-            "values": self.values,
+            "values": {name: _known(value) for name, value in self.values.items()},
             "cell_count": self.cell_count,
             "cells": [_cell_dict(cell) for cell in self.cells],
         }
@@ -103,13 +104,13 @@ class EventEngine:
     Raises
     ------
     RuleError
-        If a rule names a class that is not among them.
+        If a rule names a class that is not among them, or could never fire: `check_rules`.
     """
 
     def __init__(
         self, rules: Sequence[Rule], class_names: Sequence[str], mpp: float | None = None
     ) -> None:
-        check_classes(rules, class_names)
+        check_rules(rules, class_names, mpp)
         self._rules, self._class_names, self._mpp = tuple(rules), tuple(class_names), mpp
         self.fired = {rule.name: 0 for rule in rules}
         self._held = dict.fromkeys(self._rules, False)
@@ -184,6 +185,11 @@ class EventEngine:
             xy_um = (stage[0] + x_px * self._mpp, stage[1] + y_px * self._mpp)
         known_area = area if area == area else None  # nan where it is not known
         return SeenCell(int(row["id"]), self._class_of(row), x_px, y_px, xy_um, known_area)
+
+
+def _known(value: float) -> float | None:
+    """Return a number that JSON has; a frame without a stage has no place."""
+    return value if math.isfinite(value) else None
 
 
 def _cell_dict(cell: SeenCell) -> dict[str, Any]:

@@ -23,13 +23,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cellseg.errors import RuleError
-from cellseg.live.events.expression import Expression, parse
+from cellseg.live.events.expression import CELL_NAMES, Expression, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Rule", "check_classes", "read_rules", "rules_from"]
+__all__ = ["Rule", "check_rules", "read_rules", "rules_from"]
+
+_COUNTS = frozenset({"cells", "total"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise RuleError(f"A file of rules must be there. Received: {path}.") from error
+        raise RuleError(
+            f"A file of rules must be there. Received: {path} ({error.strerror})."
+        ) from error
     except UnicodeDecodeError as error:
         raise RuleError(f"A file of rules is UTF-8. Received: {path}: {error}.") from error
     try:
@@ -101,17 +105,48 @@ def rules_from(content: dict[str, Any], where: str = "<rules>") -> tuple[Rule, .
     return tuple(_rule(table, f"{where}, rule {n}") for n, table in enumerate(tables, 1))
 
 
-def check_classes(rules: Sequence[Rule], class_names: Sequence[str]) -> None:
-    """Raise RuleError if a rule names a class that the model does not tell."""
+def check_rules(rules: Sequence[Rule], class_names: Sequence[str], mpp: float | None) -> None:
+    """Refuse rules that could never fire.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+        As they were written.
+    class_names : sequence of str
+        Classes whose cells are counted; none where the model does not tell cells apart.
+    mpp : float or None
+        Microns per pixel of the frames.
+
+    Raises
+    ------
+    RuleError
+        If one names a class that is not among them, or what is not measured.
+    """
     for rule in rules:
         for name in rule.when.class_names:
-            if name not in class_names:
-                near = difflib.get_close_matches(name, class_names, 1)
-                raise RuleError(
-                    f"A rule must name classes of the model. Received: {name!r} in "
-                    f"{rule.when.source!r}; the model tells {', '.join(class_names) or 'none'}.",
-                    hint=f"Did you mean {near[0]!r}?" if near else None,
-                )
+            _check_class(name, rule.when, class_names)
+        if not class_names and not rule.when.names.isdisjoint({*CELL_NAMES, *_COUNTS}):
+            raise RuleError(
+                "A rule about cells needs a model that tells them apart. "
+                f"Received: {rule.when.source!r}."
+            )
+        if mpp is None and "area_um2" in rule.when.names:
+            raise RuleError(
+                "An area in square microns needs the size of a pixel. Received: "
+                f"{rule.when.source!r}, and frames that do not state it.",
+                hint="Say it with --mpp, or use area_px.",
+            )
+
+
+def _check_class(name: str, when: Expression, class_names: Sequence[str]) -> None:
+    if name in class_names:
+        return
+    near = difflib.get_close_matches(name, class_names, 1)
+    raise RuleError(
+        f"A rule must name classes of the model. Received: {name!r} in "
+        f"{when.source!r}; the model tells {', '.join(class_names) or 'none'}.",
+        hint=f"Did you mean {near[0]!r}?" if near else None,
+    )
 
 
 def _rule(table: Any, where: str) -> Rule:

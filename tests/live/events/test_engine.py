@@ -47,6 +47,29 @@ def test_a_rule_of_cells_names_the_cells_and_where_they_lie(result_of: Any) -> N
     assert event.cells[0].class_name == "infected"
 
 
+@pytest.mark.parametrize(
+    ("when", "names", "mpp", "why"),
+    [
+        ("area_um2 > 300", NAMES, None, "size of a pixel"),
+        ("cells > 5", (), 0.5, "tells them apart"),
+        ("total >= 5", (), 0.5, "tells them apart"),
+        ("area_px > 5 or focus < 3", (), 0.5, "tells them apart"),
+    ],
+)
+def test_a_rule_that_could_never_fire_is_refused(
+    when: str, names: tuple[str, ...], mpp: float | None, why: str
+) -> None:
+    rules = rules_from({"rule": [{"when": when}]})
+    with pytest.raises(RuleError, match=why):
+        EventEngine(rules, names, mpp)
+
+
+def test_what_is_not_known_of_a_frame_is_null_in_an_event(result_of: Any) -> None:
+    engine, told = engine_for({"when": "x_um != 3"})
+    engine.see(result_of(stage=None))
+    assert json.loads(json.dumps(told[0].as_dict(), allow_nan=False))["values"] == {"x_um": None}
+
+
 def test_a_number_of_cells_is_reached_once(result_of: Any) -> None:
     engine, told = engine_for({"when": "total >= 3"})
     for number in range(4):
