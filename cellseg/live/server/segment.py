@@ -12,7 +12,7 @@ from aiohttp import web
 
 from cellseg.errors import CellsegError
 from cellseg.live.server.guard import HttpError
-from cellseg.live.server.posted_image import decode
+from cellseg.live.server.posted_image import MAX_BODY_BYTES, decode
 from cellseg.live.server.wish import FORMATS, Wish
 from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.segmenter import Segmenter, infer_options
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageSegmenter", "add_segment_routes"]
 
 _MAX_WAITING = 8
+_BODY_HINT = "curl --data-binary @image.png ..."
 _BUSY_HINT = "Send the next image when the answer to the last one is there."
 
 
@@ -104,18 +105,7 @@ def add_segment_routes(app: web.Application, segmenter: ImageSegmenter) -> None:
 
     async def answer(request: web.Request) -> web.Response:
         wish = Wish.from_request(request.query, request.headers.get("Accept", ""))
-        try:
-            data = await request.read()
-        except web.RequestPayloadError as error:
-            raise HttpError(
-                400, f"The body must come as its headers say. Received: {error}."
-            ) from error
-        if not data:
-            raise HttpError(
-                400,
-                "The body must be an image file. Received: 0 bytes.",
-                "curl --data-binary @image.png ...",
-            )
+        data = await _body(request)
         body = await segmenter(data, wish)
         return web.Response(body=body, content_type=FORMATS[wish.format])
 
@@ -136,3 +126,28 @@ def add_segment_routes(app: web.Application, segmenter: ImageSegmenter) -> None:
 
     app.cleanup_ctx.append(close_with_app)
     app.router.add_post("/segment", counted)
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return the bytes of the image file that a request brings."""
+    if request.content_type.startswith("multipart/"):
+        raise HttpError(
+            400,
+            f"The body must be an image file, no form around it. Received: {request.content_type}.",
+            _BODY_HINT,
+        )
+    try:
+        data = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise HttpError(
+            413,
+            f"A body has at most {MAX_BODY_BYTES // 2**20} MiB. Received: more.",
+            "cellseg-cli infer takes files of any size.",
+        ) from error
+    except (web.RequestPayloadError, ConnectionError) as error:  # or the sender has gone
+        raise HttpError(
+            400, f"The body must come as its headers say. Received: {error}."
+        ) from error
+    if not data:
+        raise HttpError(400, "The body must be an image file. Received: 0 bytes.", _BODY_HINT)
+    return data

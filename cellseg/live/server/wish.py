@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import json
 import math
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "Wish"]
 
 FORMATS = {"json": "application/json", "png": "image/png", "npz": "application/octet-stream"}
+_KNOWN = ("format", "layer", "mpp", "token")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Wish:
     @classmethod
     def from_request(cls, query: Mapping[str, str], accept: str) -> Wish:
         """Read the query; where it names no format, the header ``Accept``."""
+        _check_names(query)
         named = next((name for name, kind in FORMATS.items() if kind in accept), "json")
         return cls(
             _one_of("format", query.get("format", named), tuple(FORMATS)),
@@ -128,6 +131,17 @@ def _npz(found: Segmentation) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
+
+
+def _check_names(query: Mapping[str, str]) -> None:
+    for name in query:
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name, _KNOWN, 1)
+            raise HttpError(
+                400,
+                f"A query knows {', '.join(_KNOWN)}. Received: {name}.",
+                f"Did you mean {near[0]}?" if near else "/openapi.json describes them.",
+            )
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:

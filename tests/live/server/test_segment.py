@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import time
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from cellseg.live.server import ImageSegmenter, LocalServer
+from cellseg.live.server.posted_image import MAX_BODY_BYTES
 from cellseg.runtime.bundles.bundle import shipped_models
 from tests.fakes import nuclei_picture
 from tests.live.server.client import TOKEN, ask, png
@@ -53,6 +56,43 @@ def test_the_mask_comes_as_png_by_the_query_or_accept(server: LocalServer) -> No
         mask = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_UNCHANGED)
         assert answer.headers["Content-Type"] == "image/png"
         assert np.array_equal(mask, picture[..., 1] > 127)
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"), [("mmp=0.25", "mpp"), ("Format=png", "format"), ("x=1", "openapi")]
+)
+def test_a_misspelled_query_is_refused(server: LocalServer, query: str, hint: str) -> None:
+    answer = ask(server, f"/segment?{query}", png(nuclei_picture(64, 48)))
+    assert answer.status == 400
+    assert hint in answer.json["hint"]
+
+
+def test_a_form_is_told_from_an_image(server: LocalServer) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nPNG\r\n--x--\r\n'
+    answer = ask(server, "/segment", form, Content_Type="multipart/form-data; boundary=x")
+    assert answer.status == 400
+    assert "no form" in answer.json["error"]
+
+
+def test_a_body_that_is_too_large_is_told_the_limit(server: LocalServer) -> None:
+    answer = ask(server, "/segment", bytes(MAX_BODY_BYTES + 1))
+    assert answer.status == 413
+    assert "at most 64 MiB" in answer.json["error"]
+    assert "infer" in answer.json["hint"]
+
+
+def test_a_sender_that_goes_away_leaves_no_traceback(
+    server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST /segment HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as wire:
+        wire.sendall(f"{head}Content-Length: 1000\r\n\r\nPNG".encode())
+    for _ in range(100):
+        if b'status="400"' in ask(server, "/metrics").body:
+            break
+        time.sleep(0.05)
+    assert b'segment_requests_total{status="400"} 1' in ask(server, "/metrics").body
+    assert "Traceback" not in caplog.text
 
 
 def test_the_mask_comes_as_npz(server: LocalServer) -> None:
