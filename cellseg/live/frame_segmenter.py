@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     IntensitiesOf = Callable[[NDArray[Any]], Intensities]
 
-__all__ = ["FrameSegmenter", "Seen"]
+__all__ = ["FrameSegmenter", "Seen", "check_request"]
 
 _LOG = logging.getLogger(__name__)
 _SHAPES_KEPT = 2
@@ -103,9 +103,7 @@ class FrameSegmenter:
         value_range: tuple[float, float] | None = None,
         range_frames: int = 1,
     ) -> None:
-        if open_engine is None:
-            check_engine(bundle, options.engine, options.precision)
-        _check_tile(bundle, options.tile_px)
+        check_request(bundle, options, has_engine=open_engine is not None)
         self._bundle, self._options, self._range = bundle, options, value_range
         self._range_frames = range_frames
         self._streams: dict[tuple[Any, str | None], StreamIntensities] = {}
@@ -310,11 +308,30 @@ class _FrameRun:
         return max(0.0, squares / count - (total / count) ** 2) if count else 0.0
 
 
-def _check_tile(bundle: Bundle, tile_px: int | None) -> None:
-    """Refuse a tile with which no frame could be planned."""
-    if tile_px is not None:
+def check_request(bundle: Bundle, options: InferOptions, has_engine: bool) -> None:
+    """Refuse an engine, a precision or a tile that no frame could be segmented with.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model.
+    options : InferOptions
+        What was asked for.
+    has_engine : bool
+        Whether the caller brings an engine of his own.
+
+    Raises
+    ------
+    EngineError
+        If no engine here runs the model at the precision.
+    TilePlanError
+        If a tile is no multiple of the model's stride, or too small for its halo.
+    """
+    if not has_engine:
+        check_engine(bundle, options.engine, options.precision)
+    if options.tile_px is not None:
         card = bundle.manifest
-        plan_tiles((tile_px, tile_px), tile_px, card.halo_px, card.stride)
+        plan_tiles((options.tile_px, options.tile_px), options.tile_px, card.halo_px, card.stride)
 
 
 def _tile_px(bundle: Bundle, extent_hw: tuple[int, int]) -> int:

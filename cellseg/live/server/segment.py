@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from cellseg.errors import CellsegError
+from cellseg.live.frame_segmenter import check_request
 from cellseg.live.server.guard import HttpError
 from cellseg.live.server.posted_image import MAX_BODY_BYTES, decode
 from cellseg.live.server.wish import FORMATS, Wish
@@ -47,6 +48,11 @@ class ImageSegmenter:
     answers : Counter
         How often each HTTP status was answered.
 
+    Raises
+    ------
+    CellsegError
+        If there is no such model, engine or precision, or the tile does not fit the model.
+
     Notes
     -----
     The engine is opened with the first image, not before.
@@ -56,7 +62,9 @@ class ImageSegmenter:
         self, model: str | Path | Bundle, open_engine: OpenEngine | None = None, **options: Any
     ) -> None:
         self.bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-        self._segmenter = Segmenter(self.bundle, infer_options(**options), open_engine)
+        chosen = infer_options(**options)
+        check_request(self.bundle, chosen, has_engine=open_engine is not None)
+        self._segmenter = Segmenter(self.bundle, chosen, open_engine)
         self._thread = ThreadPoolExecutor(1, "cellseg-segment")
         self._waiting = 0
         self.answers: Counter[int] = Counter()

@@ -6,11 +6,13 @@ import io
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from cellseg.errors import CellsegError
 from cellseg.live.server import ImageSegmenter, LocalServer
 from cellseg.live.server.posted_image import MAX_BODY_BYTES
 from cellseg.runtime.bundles.bundle import shipped_models
@@ -93,6 +95,13 @@ def test_a_sender_that_goes_away_leaves_no_traceback(
         time.sleep(0.05)
     assert b'segment_requests_total{status="400"} 1' in ask(server, "/metrics").body
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.skipif("nuclei" not in shipped_models(), reason="no nuclei model is shipped")
+@pytest.mark.parametrize(("option", "value"), [("engine", "x"), ("precision", "x"), ("tile_px", 9)])
+def test_what_no_image_could_be_segmented_with_is_refused_at_once(option: str, value: Any) -> None:
+    with pytest.raises(CellsegError, match=f"{option}={value}|{option}='{value}'"):
+        ImageSegmenter("nuclei", **{option: value})
 
 
 def test_the_mask_comes_as_npz(server: LocalServer) -> None:
