@@ -70,6 +70,15 @@ def test_a_recording_goes_where_it_was_asked_for(work: Path) -> None:
     assert len(list((work / "out" / "slide" / "recording" / "frames").iterdir())) == 3
 
 
+def test_frames_that_a_source_lost_are_told(work: Path) -> None:
+    live("slide:slide.png", "--frame-size", "64", "--record", "-o", "out", "--headless")
+    (work / "out" / "slide" / "recording" / "frames" / "frame_000001.ome.tif").unlink()
+    assert closing(live("recording:out/slide", "--json", "--headless"))["lost"] == {
+        "passed-over": 1
+    }
+    assert "lost        1 passed-over" in live("recording:out/slide", "--headless").stdout
+
+
 def test_rules_fire_and_can_end_the_run(work: Path) -> None:
     (work / "rules.toml").write_text(
         '[[rule]]\nname = "three"\nwhen = "frames >= 3"\nstop = true\n'

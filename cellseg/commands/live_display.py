@@ -89,6 +89,9 @@ def closing_text(closing: dict[str, Any]) -> str:
     reasons = {name: n for name, n in closing["dropped_by_reason"].items() if n}
     if reasons:
         lines.append(f"  {'dropped':<12}{_count_text(reasons)}")
+    lost = {name: n for name, n in closing["lost"].items() if n}
+    if lost:
+        lines.append(f"  {'lost':<12}{_count_text(lost)} (never came out of the source)")
     if closing["normalize"] is not None and (colour := closing["normalize"]["channel"]):
         lines.append(f"  {'seen':<12}{colour}, as grey: a stain painted in one colour")
     if closing["counts"]:

@@ -247,6 +247,7 @@ class LiveRun:
             "engine": state.engine,
             "normalize": None if state.intensities is None else state.intensities.as_dict(),
             **counters.as_dict(),
+            "lost": dict(self._source.lost),
             "latency_ms": state.latency.as_dict(),
             "counts": dict(state.counts),
             "fps": round(counters.done / elapsed_s, 3),

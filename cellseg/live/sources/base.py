@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from threading import Event
 
     import numpy as np
@@ -39,6 +39,11 @@ class Source(Protocol):
     @property
     def frame_kind(self) -> FrameKind | None:
         """Shape and dtype that its frames will most likely have; None where it cannot know."""
+        ...
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Frames that never came out of it, by reason; empty where it knows of none."""
         ...
 
     def frames(self, stop: Event) -> Iterator[Frame]:

@@ -15,7 +15,7 @@ from cellseg.live.sources.base import Pacer, PixelSize
 from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from threading import Event
 
     from numpy.typing import NDArray
@@ -74,6 +74,7 @@ class FolderSource:
         self._seen: dict[Path, Stamp] = {}
         self._taken: dict[Path, Stamp] = {}
         self._unreadable_since: dict[Path, tuple[Stamp, float]] = {}
+        self._passed_over = 0
         self._pixel_size = PixelSize(self.name, mpp, self._first(_mpp))
 
     @property
@@ -85,6 +86,11 @@ class FolderSource:
     def frame_kind(self) -> FrameKind | None:
         """That of an image that is there already; None if there is none."""
         return self._first(_kind)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Files that are no images, or never became whole."""
+        return {"passed-over": self._passed_over}
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield images as they are complete, the oldest first; see `Source.frames`."""
@@ -158,6 +164,7 @@ class FolderSource:
             self._unreadable_since[path] = (stamp, now_s)
         elif now_s - known[1] >= _PATIENCE_S:
             self._taken[path] = stamp
+            self._passed_over += 1
             _LOG.warning("%s: passed over: %s", path, error)
 
 

@@ -18,7 +18,7 @@ from cellseg.live.frame import Frame, FrameMeta
 from cellseg.live.sources.base import Pacer, backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from threading import Event
 
     from numpy.typing import NDArray
@@ -72,6 +72,11 @@ class MicroManagerSource:
             return None
         dtype = np.dtype(np.uint8 if core.getBytesPerPixel() == 1 else np.uint16)
         return (core.getImageHeight(), core.getImageWidth()), dtype
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """None that it knows of."""
+        return {}
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames; when the core fails, load it anew at growing intervals."""

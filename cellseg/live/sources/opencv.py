@@ -16,7 +16,7 @@ from cellseg.live.pools import FramePool
 from cellseg.live.sources.base import Pacer, backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from threading import Event
 
     from numpy.typing import NDArray
@@ -64,6 +64,11 @@ class CameraSource:
     def frame_kind(self) -> FrameKind | None:
         """Shape and dtype that the driver states."""
         return None if self._capture is None else _kind(self._capture)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """None that it knows of."""
+        return {}
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames; while the camera is away, try again at growing intervals."""
@@ -143,6 +148,11 @@ class VideoSource:
     def frame_kind(self) -> FrameKind | None:
         """Shape and dtype of the file's frames."""
         return _kind(self._capture)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """None that it knows of."""
+        return {}
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield the frames of the file; see `Source.frames`."""

@@ -16,7 +16,7 @@ from cellseg.live.mosaic.kept import KEPT_FOLDER
 from cellseg.live.sources.base import Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from threading import Event
 
     from numpy.typing import NDArray
@@ -68,6 +68,11 @@ class RecordingSource:
         """That of the first frame."""
         pixels = self._read(self._lines[0])
         return None if pixels is None else (pixels.shape, pixels.dtype)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Frames whose file is gone or damaged."""
+        return {"passed-over": self.passed_over}
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield the frames; see `Source.frames`."""

@@ -12,7 +12,7 @@ from cellseg.live.ring.reader import DEAD_AFTER_S, RingReader
 from cellseg.live.sources.base import PixelSize, backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from threading import Event
 
     from cellseg.live.ring.reader import RingFrame
@@ -74,12 +74,19 @@ class RingSource:
         """That of the newest frame when the ring was opened."""
         return self._kind
 
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Frames of the ring that were not handed out, see the attributes."""
+        return {"missed": self.missed, "torn": self.torn, "refused": self.refused}
+
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield frames until the camera program says that it is done; see `Source.frames`.
 
         One that died without a word is waited for: when it is started again, its new ring is read.
         """
         attempt = 0
+        if self._reader is not None:  # what came while an engine was opened is no loss
+            self._leap(self._reader, self._reader.published)
         while not stop.is_set() and self._reader is not None:
             frame = self._take(self._reader)
             if frame is not None:
@@ -105,10 +112,7 @@ class RingSource:
         published = reader.published
         if self._next >= published:
             return None
-        oldest = published - reader.slots + 1  # the slot after the newest is being written
-        if self._next < oldest:
-            self.missed += published - 1 - self._next
-            self._next = published - 1
+        self.missed += self._leap(reader, published)
         number, self._next = self._next, self._next + 1
         try:
             seen = reader.frame(number)
@@ -122,6 +126,14 @@ class RingSource:
             return None
         self._pixel_size.compare(seen.mpp)
         return self._copied(seen)
+
+    def _leap(self, reader: RingReader, published: int) -> int:
+        """Go on with the newest frame where the next one is overwritten; return how many went."""
+        oldest = published - reader.slots + 1  # the slot after the newest is being written
+        if self._next >= oldest:
+            return 0
+        before, self._next = self._next, published - 1
+        return self._next - before
 
     def _copied(self, seen: RingFrame) -> Frame | None:
         pixels = self._pool.take(seen.array.shape, seen.array.dtype)

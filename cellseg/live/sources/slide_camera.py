@@ -21,7 +21,7 @@ from cellseg.live.sources.base import Pacer
 from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from threading import Event
 
     from numpy.typing import NDArray
@@ -134,6 +134,11 @@ class SlideCamera:
     def path_yx(self) -> list[tuple[int, int]]:
         """Where the stage is sent, in level-0 pixels, in order."""
         return serpentine(self.extent_hw, self.frame_hw, self._options.overlap)
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """None that it knows of."""
+        return {}
 
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Yield the frames of the path; see `Source.frames`."""
