@@ -170,7 +170,7 @@ class FrameSegmenter:
 
     def _stream_of(self, image: NDArray[Any], channel: str | None) -> StreamIntensities:
         """Return what frames of one dtype and channel share."""
-        dtype = np.dtype(np.uint8) if image.dtype == bool else image.dtype
+        dtype = image.dtype
         stream = self._streams.get((dtype, channel))
         if stream is None:
             asked = self._bundle.manifest.input.normalize
@@ -195,6 +195,11 @@ class FrameSegmenter:
         if not isinstance(image, np.ndarray):
             found = image if isinstance(image, Exception) else type(image).__name__
             raise SlideError(f"A frame must be an array on the CPU. Received: {found}.")
+        if image.dtype == bool:  # a plain image may be one; no camera's is
+            raise SlideError(
+                "A frame must hold uint8 or uint16. Received: dtype=bool.",
+                "Scale it first: frame.astype('uint8') * 255.",
+            )
         key = (image.shape, image.dtype)
         run = self._shapes.pop(key, None)
         if run is None:

@@ -290,11 +290,12 @@ class OnTheGpu:
     [
         (np.zeros((4, 4, 7), np.uint8), ""),
         (np.zeros((4, 4)), ""),
+        (np.zeros((4, 4), bool), "uint8 or uint16"),
         (np.zeros((0, 4), np.uint8), ""),
         ("a frame", "str"),
         (OnTheGpu(), "on the GPU"),
     ],
-    ids=["channels", "floats", "empty", "text", "gpu"],
+    ids=["channels", "floats", "bool", "empty", "text", "gpu"],
 )
 def test_what_is_no_image_is_counted_and_told(bundle: Any, frame: Any, message: str) -> None:
     told: list[Any] = []
