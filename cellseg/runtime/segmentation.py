@@ -42,6 +42,9 @@ class Segmentation:
     channel_names: tuple[str, ...]
     """Name of each channel of ``probabilities``."""
 
+    doubts: tuple[str, ...] = ()
+    """What is strange about the image, such as pixels too large for the model."""
+
     measure: Callable[[], CellTable] | None = field(default=None, repr=False)
     """Measures the cells; `cells` calls it once."""
 

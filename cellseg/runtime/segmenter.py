@@ -115,6 +115,7 @@ class Segmenter:
             probabilities=_to_image_smoothly(channels, job),
             class_names=tuple(item.name for item in card.classes),
             channel_names=tuple(item.name for item in card.channels),
+            doubts=job.doubts,
             measure=None if labels is None else partial(_measured, job, labels, classes, channels),
         )
 

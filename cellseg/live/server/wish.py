@@ -84,6 +84,7 @@ def _summary(found: Segmentation, mpp: float | None) -> dict[str, Any]:
         "width_px": width,
         "height_px": height,
         "mpp": mpp,
+        "doubts": list(found.doubts),
         "classes": classes,
         "cells": None if found.labels is None else counts,
         "objects": None if found.labels is None else rows,

@@ -41,6 +41,9 @@ def test_cells_are_listed_with_their_places(tmp_path: Path) -> None:
     with LocalServer(None, segmenter, port=0, token=TOKEN) as server:
         seen = ask(server, "/segment?mpp=0.5", png(picture)).json
         labels = ask(server, "/segment?format=png&layer=labels", png(picture)).body
+        doubted = ask(server, "/segment?mpp=100", png(picture)).json
+    assert (seen["doubts"], len(doubted["doubts"])) == ([], 1)
+    assert "200 times as large" in doubted["doubts"][0]
     assert seen["cells"] == {"nucleus": 2}
     found = np.array(sorted((cell["x_px"], cell["y_px"]) for cell in seen["objects"]))
     assert np.abs(found - [(30.5, 40.5), (70.5, 60.5)]).max() < 3
