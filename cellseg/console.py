@@ -43,6 +43,7 @@ _PHASES = {
     "write": "writing files",
 }
 _QUIET_INTERVAL_S = 15.0
+_NO_SEAMS = "none in the windows: each lies in one tile, and little was put to the test"
 
 
 def show_logs(console: Console, verbose: bool) -> None:
@@ -225,6 +226,7 @@ def verify_text(path: str, report: VerifyReport) -> str:
         ("compared", f"{windows} windows, {report.pixels / 1e6:.2f} million pixels"),
         ("with", f"{report.engine} {report.precision}, tiles of {report.tile_px} px"),
         ("halo", f"{report.halo_px} px"),
+        ("seams", f"{report.seams} between tiles lie in the windows" if report.seams else _NO_SEAMS),
         ("largest difference", f"{report.largest_difference:.2g}{_allowed(report.max_difference)}"),
         (
             "flipped pixels",

@@ -67,6 +67,37 @@ def test_a_tolerance_of_ones_own_decides(image: Path, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").stat().st_size > 1000
 
 
+def test_a_seed_below_zero_is_wrong_usage(image: Path, tmp_path: Path) -> None:
+    result = verify(image, make_bundle(tmp_path / "tiny.cellseg").path, "--seed", "-1")
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
+def test_a_place_for_the_picture_is_looked_at_before_the_windows_are_run(
+    image: Path, tmp_path: Path
+) -> None:
+    bundle = make_bundle(tmp_path / "tiny.cellseg").path
+    for place in (tmp_path, image / "seams.png"):
+        result = verify(image, bundle, "--picture", str(place))
+        assert result.exit_code == 1
+        assert f"Received: {place}." in result.stderr
+        assert "engine:" not in result.stderr
+    there = tmp_path / "new" / "seams.png"
+    assert verify(image, bundle, "--picture", str(there)).exit_code == 0
+    assert there.stat().st_size > 1000
+
+
+def test_windows_without_a_seam_are_said_to_test_little(image: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny.cellseg").path
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), np.full((20, 20, 3), 200, np.uint8))
+    assert "none in the windows: each lies in one tile" in verify(small, bundle).stdout
+    found = json.loads(verify(image, bundle, "--json").stdout)
+    one_way = [check for check in found["checks"] if check["against"] == "untiled"]
+    assert found["seams"] == sum(check["seams"] for check in one_way) > 0
+    assert f"{found['seams']} between tiles lie in the windows" in verify(image, bundle).stdout
+
+
 def test_a_bundle_with_a_changed_byte_is_refused(image: Path, tmp_path: Path) -> None:
     path = make_bundle(tmp_path / "tiny.cellseg").path
     damaged = bytearray(path.read_bytes())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cellseg.commands import options as opt
-from cellseg.commands.common import print_json, reports_errors, show_logs
+from cellseg.commands.common import counted, print_json, reports_errors, show_logs
 from cellseg.errors import CellsegError
 
 __all__ = ["verify"]
@@ -22,7 +22,7 @@ def verify(
     channel: opt.Channel = None,
     fit: opt.Fit = "auto",
     windows: Annotated[int, typer.Option("--windows", min=1, help="How many windows.")] = 8,
-    seed: Annotated[int, typer.Option("--seed", help="Of their places.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of their places.")] = 0,
     engine: opt.Engine = "auto",
     precision: opt.Precision = "fp32",
     tile_px: opt.TilePx = None,
@@ -80,15 +80,17 @@ def verify(
         channel=channel,
         fit=fit,
     )
-    report = verify_slide(
-        path,
-        options,
-        windows=windows,
-        seed=seed,
-        max_difference=max_difference,
-        max_flipped_per_million=max_flipped,
-        picture=picture,
-    )
+    with counted("windows") as progress:
+        report = verify_slide(
+            path,
+            options,
+            windows=windows,
+            seed=seed,
+            max_difference=max_difference,
+            max_flipped_per_million=max_flipped,
+            progress=progress,
+            picture=picture,
+        )
     if as_json:
         print_json(report.as_dict())
     else:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cellseg.runtime.writers.atomic import replacing
+from cellseg.errors import StoreError
+from cellseg.runtime.writers.atomic import can_be_made, replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.jobs.job import Job
 
-__all__ = ["Sheet", "heat_of"]
+__all__ = ["Sheet", "check_place", "heat_of"]
 
 PANEL_PX = 256
 _MOST_ROWS = 8
@@ -88,6 +89,7 @@ class Sheet:
         StoreError
             If it cannot be written.
         """
+        path.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for *_, row in sorted(self._rows, key=lambda row: row[1])]
         sheet = np.concatenate([*rows, _legend(rows[0].shape[1])], axis=0)
         with replacing(path) as partial:
@@ -100,6 +102,21 @@ class Sheet:
         palette = np.ascontiguousarray(self._job.palette[:, ::-1])
         paint(painted, classes, classes, palette, 64, 224, 2)
         return painted
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that no picture can be written to: before the windows, not after them.
+
+    Raises
+    ------
+    StoreError
+        If it is a folder, or in one that cannot be written.
+    """
+    if path.is_dir() or not can_be_made(path.parent):
+        raise StoreError(
+            f"A picture is a file in a folder that can be written. Received: {path}.",
+            hint="Name another place, such as seams.png.",
+        )
 
 
 def heat_of(difference: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -124,6 +124,12 @@ class VerifyReport:
         return sum(check.pixels for check in self.exact)
 
     @property
+    def seams(self) -> int:
+        """Seams of the tiled result that lie in the windows, each window counted once."""
+        one_way = self.checks[0].against
+        return sum(check.seams for check in self.checks if check.against == one_way)
+
+    @property
     def largest_difference(self) -> float:
         """Largest difference of a channel anywhere."""
         return max((check.largest_difference for check in self.exact), default=0.0)
@@ -155,6 +161,7 @@ class VerifyReport:
             "flipped_px": self.flipped_px,
             "flipped_per_million": self.flipped_per_million,
             "pixels": self.pixels,
+            "seams": self.seams,
             "ways": [asdict(way) for way in self.ways],
             **asdict(self),
         }

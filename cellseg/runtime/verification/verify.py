@@ -35,7 +35,7 @@ from cellseg.runtime.jobs.job import (
 )
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.tiles.blend import Blend
-from cellseg.runtime.verification.picture import Sheet
+from cellseg.runtime.verification.picture import Sheet, check_place
 from cellseg.runtime.verification.report import VerifyReport, WindowCheck
 from cellseg.runtime.verification.ways import (
     blended_plan,
@@ -114,8 +114,10 @@ def verify(
     Raises
     ------
     CellsegError
-        If slide, model or engine are not usable.
+        If slide, model or engine are not usable, or the picture has no place.
     """
+    if picture is not None:
+        check_place(Path(picture))
     options = replace(options or InferOptions(), blend="crop", overlap=None)
     bundle = Bundle.open(options.model)
     opener = open_engine or open_engine_for
