@@ -226,7 +226,10 @@ def verify_text(path: str, report: VerifyReport) -> str:
         ("compared", f"{windows} windows, {report.pixels / 1e6:.2f} million pixels"),
         ("with", f"{report.engine} {report.precision}, tiles of {report.tile_px} px"),
         ("halo", f"{report.halo_px} px"),
-        ("seams", f"{report.seams} between tiles lie in the windows" if report.seams else _NO_SEAMS),
+        (
+            "seams",
+            f"{report.seams} between tiles lie in the windows" if report.seams else _NO_SEAMS,
+        ),
         ("largest difference", f"{report.largest_difference:.2g}{_allowed(report.max_difference)}"),
         (
             "flipped pixels",

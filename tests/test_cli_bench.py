@@ -138,6 +138,23 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
     assert "a folder that can be written" in result.stderr.replace("\n", " ")
 
 
+def test_a_job_queue_that_ends_a_benchmark_gets_the_rounds_that_are_done(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "tiny.cellseg")
+    words = ["--model", "tiny.cellseg", "--engine", "onnxruntime", "--tile", "64", "--rounds", "2"]
+    words += ["--no-roofline", "--scenario", "tile-single,tile-offline", "--min-duration", "0.05"]
+    command = [sys.executable, "-m", "cellseg", "bench", *words, "-o", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
+        next(line for line in run.stderr if line.startswith(b"1/"))
+        run.terminate()
+        run.stderr.read()
+        assert run.wait() == 130
+    report = json.loads((tmp_path / "out/bench.json").read_text())
+    assert report["status"] == "interrupted"
+    assert len(report["rows"][0]["rounds"]) == 1
+
+
 def test_a_matrix_is_measured_into_three_files(tmp_path: Path) -> None:
     make_bundle(tmp_path / "tiny.cellseg")
     words = ["--model", "tiny.cellseg", "--engine", "onnxruntime", "--tile", "64", "--rounds", "1"]

@@ -20,6 +20,7 @@ from cellseg.commands.common import (
     progress_bar,
     reports_errors,
     show_logs,
+    stopped_by_sigterm,
 )
 from cellseg.errors import DataError
 
@@ -75,8 +76,13 @@ def train(
     root = data_folder(recipe, data)
     folder = run_folder(resolved, recipe_path(recipe).parent, out)
     keras_file = begin_file(resolved, folder, resume)
-    with progress_bar() as progress:
-        typer.echo(train_model(resolved, root, folder, resume, progress, keras_file))
+    try:
+        with stopped_by_sigterm(), progress_bar() as progress:
+            typer.echo(train_model(resolved, root, folder, resume, progress, keras_file))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished epochs are kept", err=True)
+        typer.echo("\nhint: the same command with --resume goes on from there.", err=True)
+        raise typer.Exit(130) from None
 
 
 @reports_errors

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def load_source(
-    source: SourceRecipe, root: Path, split: str, normalize: NormalizeRecipe
+    source: SourceRecipe, root: Path, split: str, normalize: NormalizeRecipe | None
 ) -> list[LabelledImage]:
     """Read the images of one source that belong to ``split``.
 
@@ -45,8 +45,8 @@ def load_source(
         Folder that ``source.path`` is relative to.
     split : str
         "train", "valid" or "test".
-    normalize : NormalizeRecipe
-        Intensity range, measured per image.
+    normalize : NormalizeRecipe or None
+        Intensity range, measured per image; None leaves images as they are, of 8 or 16 bits.
 
     Raises
     ------
@@ -84,9 +84,9 @@ def source_images(source: SourceRecipe, root: Path, split: str) -> list[Path]:
 
 
 def load_labelled(
-    path: Path, labels_dir: Path, source: str, normalize: NormalizeRecipe
+    path: Path, labels_dir: Path, source: str, normalize: NormalizeRecipe | None
 ) -> LabelledImage:
-    """Read one image and its label map, and bring its intensities to 0..255."""
+    """Read one image and its label map, and bring its intensities to 0..255 if asked for."""
     image = read_image(path)
     labels = _read_labels(labels_dir / f"{path.stem}.png")
     if labels.ndim != 2 or labels.shape != image.shape[:2]:
@@ -95,7 +95,7 @@ def load_labelled(
             f"Received: image={image.shape}, labels={labels.shape}, file={path.name}.",
             hint="export the labels again from the same image.",
         )
-    rgb = normalized(image, normalize)
+    rgb = image if normalize is None else normalized(image, normalize)
     return LabelledImage(source, path.stem, rgb, labels.astype(np.uint16))
 
 

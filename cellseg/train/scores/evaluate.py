@@ -17,7 +17,7 @@ import numpy as np
 from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells.parting import instances_from_probabilities
 from cellseg.runtime.evaluation.images import ImageScore, SourceScore, average, score_prediction
-from cellseg.train.images.cell_crops import load_source, padded_to
+from cellseg.train.images.cell_crops import load_source, normalized, padded_to
 from cellseg.train.sections import NormalizeRecipe
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ def load_split(recipe: Recipe, data_root: Path, split: str) -> list[LabelledImag
     DataError
         If there are none.
     """
-    raw = NormalizeRecipe(kind="none")  # the runtime brings intensities to range itself
+    # The runtime brings intensities to range itself: 8 bits of 16 would leave a dim image few.
     images = [
-        item for source in recipe.sources for item in load_source(source, data_root, split, raw)
+        item for source in recipe.sources for item in load_source(source, data_root, split, None)
     ]
     if not images:
         raise DataError(f"a split to score on holds images. Received: none in {split}.")
@@ -212,7 +212,9 @@ def _panel(
 ) -> NDArray[np.uint8]:
     labels = label(item.image)
     side = min(*item.labels.shape, PANEL_PX)
-    plain = item.image[:side, :side]
+    is_deep = item.image.dtype != np.uint8
+    shown = normalized(item.image, NormalizeRecipe()) if is_deep else item.image
+    plain = shown[:side, :side]
     outlined = plain.copy()
     true, found = (_outline(ids[:side, :side]) for ids in (item.labels, labels))
     outlined[true] = (0, 220, 0)
