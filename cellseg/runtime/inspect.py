@@ -206,6 +206,8 @@ def _instances_text(head: dict[str, Any]) -> str:
         parts.append(f"{rule.min_sure:.0%} of it at {rule.sure_probability:g} or more")
     if rule.neck_depth > 0:
         parts.append(f"parted at necks of {rule.neck_depth:.0%}")
+    if rule.least_diameter_px > 0:
+        parts.append(f"apart from {rule.least_diameter_px:g} px across on")
     return ", ".join(parts)
 
 
