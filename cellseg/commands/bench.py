@@ -9,7 +9,7 @@ import typer
 
 from cellseg.commands import bench_options as own
 from cellseg.commands import options as opt
-from cellseg.commands.common import print_json, reports_errors, stopped_by_sigterm
+from cellseg.commands.common import print_json, reports_errors
 from cellseg.errors import BenchError
 from cellseg.runtime.writers.atomic import can_be_made
 
@@ -209,7 +209,7 @@ def _measure(options: BenchOptions, out: Path, as_json: bool) -> None:
     from cellseg.console import BenchDisplay, stderr
 
     _check_folder(out)  # before the hours, not after them
-    with stopped_by_sigterm(), BenchDisplay(stderr()) as display:
+    with BenchDisplay(stderr()) as display:
         found = run_bench(options, display)
     written = _write(found, out)
     _print(found, written, as_json)

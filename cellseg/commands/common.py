@@ -35,12 +35,11 @@ __all__ = [
     "prose",
     "reports_errors",
     "show_logs",
-    "stopped_by_sigterm",
 ]
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into ``error:`` and ``hint:`` with exit code 1, and Ctrl-C into 130.
+    """Turn our errors into ``error:`` and ``hint:`` and exit code 1, Ctrl-C and SIGTERM into 130.
 
     So are files that the system does not let us read or write, and packages that do not load,
     wherever that happens: they are no fault of the program, which a traceback would say.
@@ -49,7 +48,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            with _stopped_by_sigterm():
+                return command(*args, **kwargs)
         except CellsegError as error:
             print_error(error)
             raise typer.Exit(1) from error
@@ -87,8 +87,8 @@ def _refusal_of_system(error: OSError) -> CellsegError | None:
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Let a service manager or a job queue stop a run as Ctrl-C does, while this lasts."""
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let a service manager or a job queue stop a command as Ctrl-C does, while this lasts."""
     if threading.current_thread() is not threading.main_thread():  # signals are not ours there
         yield
         return

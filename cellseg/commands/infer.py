@@ -13,7 +13,6 @@ from cellseg.commands.common import (
     print_error,
     print_json,
     reports_errors,
-    stopped_by_sigterm,
 )
 
 if TYPE_CHECKING:
@@ -120,13 +119,12 @@ def _infer_all(
     show_logs(console, verbose)
     outcomes = []
     try:
-        with stopped_by_sigterm():
-            for outcome in infer_batch(slides, out, options, lambda s: RunDisplay(console, s.name)):
-                outcomes.append(outcome)
-                if outcome.error is not None:
-                    print_error(outcome.error)
-                elif outcome.result is not None and not as_json:
-                    typer.echo(report_text(outcome.result.folder, outcome.result.report))
+        for outcome in infer_batch(slides, out, options, lambda s: RunDisplay(console, s.name)):
+            outcomes.append(outcome)
+            if outcome.error is not None:
+                print_error(outcome.error)
+            elif outcome.result is not None and not as_json:
+                typer.echo(report_text(outcome.result.folder, outcome.result.report))
     except KeyboardInterrupt:
         typer.echo("interrupted; finished tiles are kept", err=True)
         typer.echo("\nhint: the same command goes on from there.", err=True)

@@ -20,7 +20,6 @@ from cellseg.commands.common import (
     progress_bar,
     reports_errors,
     show_logs,
-    stopped_by_sigterm,
 )
 from cellseg.errors import DataError
 
@@ -77,7 +76,7 @@ def train(
     folder = run_folder(resolved, recipe_path(recipe).parent, out)
     keras_file = begin_file(resolved, folder, resume)
     try:
-        with stopped_by_sigterm(), progress_bar() as progress:
+        with progress_bar() as progress:
             typer.echo(train_model(resolved, root, folder, resume, progress, keras_file))
     except KeyboardInterrupt:
         typer.echo("interrupted; finished epochs are kept", err=True)
