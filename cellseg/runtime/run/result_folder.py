@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.errors import StoreError
+from cellseg.errors import CellsegError, StoreError
 from cellseg.runtime.run.results import RUN_JSON
 from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA
@@ -101,7 +101,10 @@ def _check_spelling(folder: Path) -> None:
 
 @contextmanager
 def logged_to(folder: Path) -> Iterator[None]:
-    """Copy the package's log to a file while a run lasts; one that cannot be kept is no error."""
+    """Copy the package's log to a file while a run lasts, and last why it ended, if it failed.
+
+    A log that cannot be kept is no error. A run that was refused before it said a word writes none.
+    """
     logger = logging.getLogger("cellseg")
     handler = _QuietFileHandler(
         folder / LOG_NAME, encoding="utf-8", errors="backslashreplace", delay=True
@@ -113,10 +116,20 @@ def logged_to(folder: Path) -> Iterator[None]:
     logger.addHandler(handler)
     try:
         yield
+    except BaseException as error:
+        if handler.stream is not None:
+            handler.handle(_last_record(logger, error))  # the console is told by who catches it
+        raise
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
         handler.close()
+
+
+def _last_record(logger: logging.Logger, error: BaseException) -> logging.LogRecord:
+    is_ours = isinstance(error, CellsegError)
+    text = str(error) if is_ours else f"{type(error).__name__} {error}".rstrip()
+    return logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "%s", (text,), None)
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

@@ -99,3 +99,30 @@ def test_a_log_that_cannot_be_kept_stops_nothing(
 def test_what_fails_while_a_log_is_kept_is_told(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a disk is gone"), logged_to(tmp_path):
         raise OSError("a disk is gone")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StoreError("The disk is full."), "ERROR The disk is full."),
+        (ValueError("no number"), "ERROR ValueError no number"),
+        (KeyboardInterrupt(), "ERROR KeyboardInterrupt"),
+    ],
+)
+def test_a_log_ends_with_why_a_run_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: BaseException, told: str
+) -> None:
+    def run() -> None:
+        logging.getLogger("cellseg").info("begun")
+        raise error
+
+    with pytest.raises(type(error)), logged_to(tmp_path):
+        run()
+    assert (tmp_path / LOG_NAME).read_text(encoding="utf-8").splitlines()[-1].endswith(told)
+    assert caplog.messages == ["begun"], "the console has it from who catches it"
+
+
+def test_a_run_that_is_refused_at_once_leaves_no_log(tmp_path: Path) -> None:
+    with pytest.raises(StoreError), logged_to(tmp_path):
+        raise StoreError("The folder holds a finished run that differs.")
+    assert not (tmp_path / LOG_NAME).exists()
