@@ -34,6 +34,7 @@ from cellseg.runtime.memory.tiling import most_at_once, tile_for
 from cellseg.runtime.run.additions import add_outputs, sources_for
 from cellseg.runtime.run.result_folder import (
     check_apart,
+    check_own,
     forget_run,
     is_whole,
     logged_to,
@@ -154,6 +155,7 @@ def infer_slide(
                 held.enter_context(FolderLock(folder))
             except UnwritableFolderError as refusal:
                 return run.found(refusal)
+            check_own(folder)
             held.enter_context(logged_to(folder))
             return run.result()
 

@@ -158,6 +158,17 @@ def test_the_folder_holds_nothing_but_results(tmp_path: Path, bundle: Path) -> N
     assert names == ["classes.ome.tif", "overlay.jpg", "run.json", "run.log"]
 
 
+def test_an_image_in_its_own_result_folder_is_not_replaced(tmp_path: Path, bundle: Path) -> None:
+    image = tmp_path / "overlay" / "overlay.jpg"
+    image.parent.mkdir()
+    cv2.imwrite(str(image), nuclei_picture(40, 40))
+    before = image.read_bytes()
+    with pytest.raises(StoreError, match="must not replace files that no run made"):
+        run_fake(image, tmp_path, bundle)
+    assert image.read_bytes() == before
+    assert list(image.parent.iterdir()) == [image]
+
+
 def test_a_finished_run_is_not_run_again(
     tmp_path: Path, bundle: Path, picture: NDArray[np.uint8]
 ) -> None:

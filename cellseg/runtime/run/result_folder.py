@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellseg.errors import CellsegError, StoreError
+from cellseg.runtime.jobs.outputs import OUTPUTS
 from cellseg.runtime.run.results import RUN_JSON
+from cellseg.runtime.store.result_store import STORE_NAME
 from cellseg.runtime.writers.facts import output_bytes, remove_output
 from cellseg.runtime.writers.run_json import RUN_SCHEMA
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOG_NAME",
     "check_apart",
+    "check_own",
     "forget_run",
     "is_whole",
     "logged_to",
@@ -179,6 +182,28 @@ def check_apart(folder: Path, slide: Path) -> None:
         raise StoreError(
             f"Results must lie beside a slide that is a folder. Received: {folder} in {slide}.",
             hint="Choose another folder with -o.",
+        )
+
+
+def check_own(folder: Path) -> None:
+    """Refuse a folder with files of somebody else that have the names of ours.
+
+    Folders of one image, its mask beside it, are a common form of data sets.
+
+    Raises
+    ------
+    StoreError
+        They would be replaced, and who drew a mask has no other.
+    """
+    if any((folder / mark).exists() for mark in (RUN_JSON, STORE_NAME, LOG_NAME)):
+        return
+    names = (output.file for output in OUTPUTS.values())
+    foreign = [name for name in names if (folder / name).exists()]
+    if foreign:
+        raise StoreError(
+            "Results must not replace files that no run made. "
+            f"Received: folder={folder}, with {', '.join(foreign)}.",
+            hint="Choose another folder with -o, or move those files.",
         )
 
 

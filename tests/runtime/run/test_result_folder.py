@@ -15,6 +15,7 @@ from cellseg.errors import StoreError
 from cellseg.runtime.run.result_folder import (
     LOG_NAME,
     check_apart,
+    check_own,
     logged_to,
     made_folder,
     result_folder,
@@ -126,3 +127,18 @@ def test_a_run_that_is_refused_at_once_leaves_no_log(tmp_path: Path) -> None:
     with pytest.raises(StoreError), logged_to(tmp_path):
         raise StoreError("The folder holds a finished run that differs.")
     assert not (tmp_path / LOG_NAME).exists()
+
+
+def test_a_mask_that_no_run_made_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "image.png").touch()
+    check_own(tmp_path)
+    (tmp_path / "mask.png").touch()
+    with pytest.raises(StoreError, match=r"no run made\. .*, with mask\.png\."):
+        check_own(tmp_path)
+
+
+@pytest.mark.parametrize("mark", ["run.json", "run.log", ".cellseg-run.sqlite"])
+def test_what_a_run_made_may_be_replaced(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "mask.png").touch()
+    (tmp_path / mark).touch()
+    check_own(tmp_path)
