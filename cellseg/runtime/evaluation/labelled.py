@@ -41,7 +41,7 @@ class LabelledImage:
     """File name without suffix."""
 
     image: NDArray[np.uint8]
-    """RGB, shape (H, W, 3), intensity range applied; or as stored, then uint16, too."""
+    """RGB, shape (H, W, 3), intensity range applied; or as stored, also of 16 bits."""
 
     labels: NDArray[Any]
     """Instance ids, shape (H, W), 0 = background; all 0 where cells were not told apart."""

@@ -23,13 +23,14 @@ from cellseg.train.augment.warp import draw_warp, sample_image, sample_mask
 from cellseg.train.images.masks import read_image
 from cellseg.train.images.pairs import IMAGE_SUFFIXES, selected_stems
 from cellseg.train.images.targets import contact_weights, interior_border, normalized_distance
+from cellseg.train.sections import NormalizeRecipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from cellseg.train.sections import NormalizeRecipe, Recipe, SourceRecipe, TargetRecipe
+    from cellseg.train.sections import Recipe, SourceRecipe, TargetRecipe
 
 
 def load_source(
@@ -105,6 +106,11 @@ def normalized(
     """Bring a whole image's intensities to 0..255, as inference does for a whole slide."""
     wanted = Normalize(normalize.kind, normalize.low, normalize.high)
     return measure_image(image, wanted).seen(image)
+
+
+def drawable(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image for a picture: one of 16 bits by its own range, as its upper 8 may be dim."""
+    return image if image.dtype == np.uint8 else normalized(image, NormalizeRecipe())
 
 
 def pack_target(labels: NDArray[np.uint16], target: TargetRecipe) -> NDArray[np.float32]:

@@ -17,8 +17,7 @@ import numpy as np
 from cellseg.errors import DataError, ExportError
 from cellseg.runtime.cells.parting import instances_from_probabilities
 from cellseg.runtime.evaluation.images import ImageScore, SourceScore, average, score_prediction
-from cellseg.train.images.cell_crops import load_source, normalized, padded_to
-from cellseg.train.sections import NormalizeRecipe
+from cellseg.train.images.cell_crops import drawable, load_source, padded_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -212,9 +211,7 @@ def _panel(
 ) -> NDArray[np.uint8]:
     labels = label(item.image)
     side = min(*item.labels.shape, PANEL_PX)
-    is_deep = item.image.dtype != np.uint8
-    shown = normalized(item.image, NormalizeRecipe()) if is_deep else item.image
-    plain = shown[:side, :side]
+    plain = drawable(item.image)[:side, :side]
     outlined = plain.copy()
     true, found = (_outline(ids[:side, :side]) for ids in (item.labels, labels))
     outlined[true] = (0, 220, 0)

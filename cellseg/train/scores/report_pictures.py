@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from cellseg.train.images.cell_crops import drawable
 from cellseg.train.networks.predict import class_map
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _panel(
     threshold: float,
 ) -> NDArray[np.uint8]:
     found = class_map(probabilities, threshold)
-    image = truth.image if truth.image.dtype == np.uint8 else (truth.image >> 8).astype(np.uint8)
+    image = drawable(truth.image)
     factor = _PANEL_PX / max(found.shape)
     height, width = (max(1, round(side * factor)) for side in found.shape)
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
