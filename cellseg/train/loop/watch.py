@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import CellsegError
+from cellseg.train.images.cell_crops import drawable
 from cellseg.train.networks.predict import KerasPredictor, class_map
 from cellseg.train.tasks.class_task import palette
 
@@ -61,7 +62,7 @@ class Watch:
         row = _row(label, thumbs)
         above = cv2.imread(str(path)) if path.exists() else None
         if above is None or above.shape[1] != row.shape[1]:
-            above = _row("", [_thumb(_as_rgb8(image)) for image in self._images])[..., ::-1]
+            above = _row("", [_thumb(drawable(image)) for image in self._images])[..., ::-1]
         cv2.imwrite(str(path), np.vstack([above, row[..., ::-1]]))
 
 
@@ -80,10 +81,6 @@ def _thumb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     framed = np.full((_THUMB_PX + _GAP_PX, _THUMB_PX + _GAP_PX, 3), 255, np.uint8)
     framed[:height, :width] = small
     return framed
-
-
-def _as_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
 
 
 def require_tensorboard() -> None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.train.images.cell_crops import drawable
 from cellseg.train.images.masks import read_image
 from cellseg.train.images.pairs import image_files
 from cellseg.train.networks.predict import class_map
@@ -141,7 +142,7 @@ def painted(
     -------
     uint8, shape (H, W, 3)
     """
-    base = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+    base = drawable(image)
     tinted = (1 - strength) * base + strength * palette(recipe)[classes]
     return np.where(classes[..., None] > 0, np.rint(tinted), base).astype(np.uint8)
 
