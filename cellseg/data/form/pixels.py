@@ -143,7 +143,7 @@ def _read_numpy(path: Path) -> NDArray[Any]:
 
 def _check_numbers(path: Path, found: NDArray[Any]) -> None:
     """Refuse values that are no class and no object: parts, less than 0, no numbers at all."""
-    is_whole = found.dtype.kind in "bu" or (
+    is_whole = found.dtype.kind in ("b", "u") or (
         found.dtype.kind in "if"
         and bool(np.isfinite(found).all() and (found == np.rint(found)).all())
         and found.min(initial=0) >= 0
