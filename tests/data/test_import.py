@@ -666,6 +666,32 @@ def test_coco_may_name_images_and_categories_by_words(tmp_path: Path) -> None:
     assert import_data(changed(tmp_path / "in", named), tmp_path / "out").objects == 1
 
 
+@pytest.mark.parametrize("ids", [("1_12", "11_2"), (1.2, 1.7)], ids=["tiles", "parts"])
+def test_ids_of_coco_that_only_look_like_one_number_are_two(
+    ids: tuple[object, object], tmp_path: Path
+) -> None:
+    def named(tree: dict) -> None:
+        tree["images"][0]["id"] = tree["annotations"][0]["image_id"] = ids[0]
+        tree["images"].append(tree["images"][0] | {"id": ids[1], "file_name": "b.png"})
+
+    root = changed(tmp_path / "in", named)
+    save(root / "b.png", scene()[0])
+    assert import_data(root, tmp_path / "out").objects == 1
+
+
+@pytest.mark.parametrize(
+    ("image_id", "category_id"), [("1", "1"), (1.0, 1.0)], ids=["texts", "parts"]
+)
+def test_numbers_of_coco_count_as_numbers_however_they_are_written(
+    image_id: object, category_id: object, tmp_path: Path
+) -> None:
+    def written(tree: dict) -> None:
+        tree["images"][0]["id"] = tree["categories"][0]["id"] = 1
+        tree["annotations"][0].update(image_id=image_id, category_id=category_id)
+
+    assert import_data(changed(tmp_path / "in", written), tmp_path / "out").objects == 1
+
+
 def test_annotations_of_images_that_are_not_listed_are_said(tmp_path: Path) -> None:
     def strayed(tree: dict) -> None:
         tree["annotations"].append(tree["annotations"][0] | {"image_id": 77})

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["is_coco", "read_coco"]
 
+_WHOLE = re.compile(r"-?\d+(\.0)?")
+
 
 @dataclass(frozen=True)
 class _Picture:
@@ -113,10 +115,9 @@ def _check_tree(path: Path, tree: dict[str, Any]) -> None:
 
 def _id(value: Any) -> int | str:
     """Numbers count as numbers, however they are written; other names as they are."""
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return str(value)
+    text = str(value)
+    # int() alone would take "1_12" and "11_2", tiles by row and column, for one number.
+    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else text
 
 
 def _categories(tree: dict[str, Any]) -> dict[int | str, str]:
