@@ -85,9 +85,7 @@ class RecordingSource:
             due_ns = pacer.wait(stop)
             if stop.is_set():
                 return
-            stage = line.get("stage_xyz_um")
-            where_um = None if stage is None else (stage[0], stage[1], stage[2])
-            yield Frame(pixels, FrameMeta(line["id"], due_ns, where_um, line.get("channel")))
+            yield Frame(pixels, FrameMeta(line["id"], due_ns, _stage(line), line.get("channel")))
 
     def close(self) -> None:
         """Do nothing: no file is held."""
@@ -113,12 +111,16 @@ def _find(folder: Path) -> Path:
 
 
 def _is_frame(line: dict[str, Any]) -> bool:
-    """Say whether a line tells of a frame: its file, its number, and a place or none."""
-    stage = line.get("stage_xyz_um")
-    is_placed = stage is None or (
-        isinstance(stage, list) and len(stage) == 3 and all(map(_is_number, stage))
-    )
-    return isinstance(line.get("frame"), str) and isinstance(line.get("id"), int) and is_placed
+    """Say whether a line tells of a frame: its file and its number."""
+    return isinstance(line.get("frame"), str) and isinstance(line.get("id"), int)
+
+
+def _stage(line: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Return the place of a frame; None where it has none, or a driver gave no number."""
+    match line.get("stage_xyz_um"):
+        case [x, y, z] if _is_number(x) and _is_number(y):
+            return x, y, z if _is_number(z) else 0.0
+    return None
 
 
 def _is_number(value: Any) -> bool:

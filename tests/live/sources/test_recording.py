@@ -87,12 +87,32 @@ def test_a_size_of_pixel_that_is_none_is_not_known(
     assert RecordingSource(recording[0]).mpp is None
 
 
+@pytest.mark.parametrize(
+    ("stage", "place"),
+    [
+        ("[1]", None),
+        ('["a", 1, 2]', None),
+        ("[NaN, NaN, NaN]", None),
+        ("[1.5, 2.0, NaN]", (1.5, 2.0, 0.0)),
+    ],
+)
+def test_a_frame_whose_stage_gave_no_number_is_played_all_the_same(
+    recording: tuple[Path, list[Frame]], stage: str, place: Any
+) -> None:
+    lines = recording[0] / "recording" / "frames.jsonl"
+    written = [json.loads(line) | {"stage_xyz_um": 0} for line in lines.read_text().splitlines()]
+    text = "".join(f"{json.dumps(line)}\n" for line in written)
+    lines.write_text(text.replace('"stage_xyz_um": 0', f'"stage_xyz_um": {stage}'))
+    found = list(RecordingSource(recording[0]).frames(Event()))
+    assert [frame.meta.frame_id for frame in found] == [7, 9]
+    assert [frame.meta.stage_xyz_um for frame in found] == [place, place]
+
+
 def test_lines_that_tell_of_no_frame_are_passed_over(recording: tuple[Path, list[Frame]]) -> None:
     folder, _ = recording
     lines = folder / "recording" / "frames.jsonl"
     first, *others = lines.read_text().splitlines()
-    strange = ["{", "[1]", "3", '{"id": 4}', '{"id": 4, "frame": "x", "stage_xyz_um": [1]}']
-    strange += ['{"id": 4, "frame": "x", "stage_xyz_um": ["a", 1, NaN]}']
+    strange = ["{", "[1]", "3", '{"id": 4}', '{"frame": "x"}']
     lines.write_text("\n".join([first, *strange, *others]) + "\n")
     assert [frame.meta.frame_id for frame in RecordingSource(folder).frames(Event())] == [7, 9]
 
