@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,9 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
     Returns
     -------
     list of Path
-        In the order given, sorted by name within a folder or pattern, each file once, whatever
-        folders, or links to folders, it was found through. A link to a file is an input of its own
-        name.
+        In the order given, sorted by name within a folder or pattern, each file once, by the
+        shortest of the ways through folders, or links to folders, that it was found by. A link to
+        a file is an input of its own name.
 
     Raises
     ------
@@ -44,15 +45,12 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
         If an input does not exist, or a folder or pattern holds no slide.
     """
     found = (path for text in inputs for path in _expand(text))
+    real = cache(Path.resolve)
     unique: dict[Path, Path] = {}
     for path in found:  # a link to a folder that holds it gives each file forty times
-        unique.setdefault(_place_of(path), path)
+        place = real(path.parent) / path.name  # results are named after its own name
+        unique[place] = min(unique.get(place, path), path, key=lambda way: len(way.parts))
     return list(unique.values())
-
-
-def _place_of(path: Path) -> Path:
-    """Return where a file lies; its own name stays, as its results are named after it."""
-    return path.parent.resolve() / path.name
 
 
 def _expand(text: str) -> Iterator[Path]:
@@ -104,7 +102,10 @@ def _looks_like_slide(path: Path) -> bool:
 
 def _is_file(path: Path) -> bool:
     """Say whether a listed name is a file's, or a link's to what is not there: that fails later."""
-    return path.is_file() or not path.exists()
+    # Not exists(): of a link that leads back it says no, too, forty folders down.
+    return path.is_file() or (
+        path.is_symlink() and not (path.parent.resolve() / path.readlink()).exists()
+    )
 
 
 def _is_result(path: Path) -> bool:

@@ -48,7 +48,11 @@ def test_a_file_named_by_way_of_another_folder_is_run_once(folder: Path) -> None
 
 def test_a_link_to_its_own_folder_gives_each_file_once(folder: Path) -> None:
     (folder / "deep" / "back").symlink_to(folder)
-    assert names(expand_inputs([f"{folder}/**/*.tif"])) == ["a.tif", "d.tif"]
+    found = [folder / "a.tif", folder / "deep" / "d.tif"]
+    assert expand_inputs([f"{folder}/**/*.tif"]) == found
+    everything = expand_inputs([f"{folder}/**"])  # the link is no file, however far down
+    assert "back" not in names(everything)
+    assert set(found) <= set(everything)
 
 
 def test_a_link_to_a_file_is_an_input_of_its_own_name(folder: Path) -> None:
