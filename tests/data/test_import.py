@@ -798,6 +798,37 @@ def test_what_says_nothing_of_an_annotation_is_passed_by(
     assert import_data(tmp_path / "in", tmp_path / "out").classes == {name: 64}
 
 
+def background_over_a_cell(form: str) -> dict:
+    drawn = (("cell", square(2, 2, 8)), ("Background", square(2, 2, 4)))
+    if form == "coco":
+        names = [{"id": number, "name": name} for number, (name, _) in enumerate(drawn)]
+        objects = [
+            {"image_id": 0, "category_id": number, "segmentation": [np.ravel(ring).tolist()]}
+            for number, (_, ring) in enumerate(drawn)
+        ]
+        image = {"id": 0, "file_name": "a.png"}
+        return {"images": [image], "annotations": objects, "categories": names}
+    if form == "labelme":
+        shapes = [{"label": name, "points": ring[:-1]} for name, ring in drawn]
+        return {"shapes": shapes, "imagePath": "a.png"}
+    features = [feature([ring], name) for name, ring in drawn]
+    return {"type": "FeatureCollection", "features": features}
+
+
+@pytest.mark.parametrize("names", [(), ("cell",)], ids=["found", "given"])
+@pytest.mark.parametrize("form", ["coco", "labelme", "geojson"])
+def test_what_is_annotated_as_background_is_background(
+    form: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """It became a class of that name beside background, which --classes could not leave out."""
+    save(tmp_path / "in" / "a.png", scene()[0])
+    suffix = "geojson" if form == "geojson" else "json"
+    (tmp_path / "in" / f"a.{suffix}").write_text(json.dumps(background_over_a_cell(form)))
+    options = ImportOptions(masks=MaskOptions(class_names=names))
+    report = import_data(tmp_path / "in", tmp_path / "out", options)
+    assert (report.objects, report.classes) == (1, {"cell": 64 - 16})
+
+
 def test_background_is_no_class_to_name(tmp_path: Path) -> None:
     image, labels = scene()
     save(tmp_path / "in" / "images" / "a.png", image)

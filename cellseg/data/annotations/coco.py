@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.annotations.drawing import Drawing, check_stated_size, inside_source, unlisted
+from cellseg.data.annotations.drawing import (
+    Drawing,
+    check_stated_size,
+    inside_source,
+    is_background,
+    unlisted,
+)
 from cellseg.data.annotations.mask_files import default_classes, image_or_pixels
 from cellseg.data.annotations.polygons import mask_from_runs, runs_from_text
 from cellseg.data.form.pairs import split_of, unique_stems
@@ -62,7 +68,8 @@ def read_coco(trees: Mapping[Path, Any], root: Path, names: Sequence[str]) -> An
     """
     for path, tree in trees.items():
         _check_tree(path, tree)
-    found = [name for tree in trees.values() for name in _categories(tree).values()]
+    named = [name for tree in trees.values() for name in _categories(tree).values()]
+    found = [name for name in named if not is_background(name)]
     order = tuple(names) or tuple(dict.fromkeys(found))
     unknown = sorted(set(found) - set(order))
     if unknown:
@@ -81,7 +88,7 @@ def read_coco(trees: Mapping[Path, Any], root: Path, names: Sequence[str]) -> An
     def samples() -> Iterator[Sample]:
         for picture, key in zip(pictures, keys, strict=True):
             names_of = _categories(trees[picture.file])
-            indices = {number: index_of[name] for number, name in names_of.items()}
+            indices = {number: index_of.get(name, 0) for number, name in names_of.items()}
             split = split_of(key[:-1]) or split_of(re.split(r"[_.]", picture.file.name))
             yield _sample(picture, stems[key], split, indices, root)
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Drawing", "check_stated_size", "inside_source", "unlisted"]
+__all__ = ["Drawing", "check_stated_size", "inside_source", "is_background", "unlisted"]
 
 
 class Drawing:
-    """Class and instance maps of one image; what is drawn later lies on top.
+    """Class and instance maps of one image; what is drawn later lies on top, background, too.
 
     Parameters
     ----------
@@ -74,8 +74,13 @@ class Drawing:
     ) -> None:
         labels = self.labels[window]
         self.overlapped += int(np.count_nonzero(inside & (labels > 0) & (labels != number)))
-        labels[inside] = number
+        labels[inside] = number if class_index else 0
         self.classes[window][inside] = class_index
+
+
+def is_background(name: str) -> bool:
+    """Tell whether a class is what is no cell, which has a value of its own in every mask."""
+    return name.lower() == "background"
 
 
 def check_stated_size(

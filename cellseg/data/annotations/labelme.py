@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.annotations.drawing import Drawing, check_stated_size, inside_source, unlisted
+from cellseg.data.annotations.drawing import (
+    Drawing,
+    check_stated_size,
+    inside_source,
+    is_background,
+    unlisted,
+)
 from cellseg.data.annotations.mask_files import default_classes, image_or_pixels
 from cellseg.data.annotations.polygons import ellipse_ring
 from cellseg.data.form.pairs import split_of, unique_stems
@@ -53,7 +59,8 @@ def read_labelme(trees: Mapping[Path, Any], root: Path, names: Sequence[str]) ->
     for path, tree in trees.items():
         _check_tree(path, tree)
     shapes = [shape for tree in trees.values() for shape in tree["shapes"]]
-    found = {str(shape.get("label")) for shape in shapes if _kind(shape) in _AREAS}
+    drawn = {str(shape.get("label")) for shape in shapes if _kind(shape) in _AREAS}
+    found = {name for name in drawn if not is_background(name)}
     order = tuple(names) or tuple(sorted(found))
     if found - set(order):
         raise DataError(
@@ -151,7 +158,8 @@ def _draw(drawing: Drawing, shape: dict[str, Any], order: Sequence[str]) -> None
     kind = _kind(shape)
     if kind not in _AREAS:
         return
-    index = list(order).index(str(shape["label"])) + 1
+    label = str(shape["label"])
+    index = 0 if is_background(label) else list(order).index(label) + 1
     points: NDArray[np.float64] = np.asarray(shape["points"], np.float64).reshape(-1, 2)
     if kind == "mask":
         drawing.add_mask(_pixel_mask(shape, points, drawing), index, _group(shape))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.data.annotations.drawing import Drawing
+from cellseg.data.annotations.drawing import Drawing, is_background
 from cellseg.data.annotations.mask_files import default_classes
 from cellseg.data.form.grid import tile_origins
 from cellseg.data.form.pairs import unique_stems
@@ -122,7 +122,7 @@ def read_qupath(
     files = list(drawn)
     slides = {path: _slide_of(path, options.slide, root) for path in files}
     everything = [item for items in drawn.values() for item in items if not _is_region(item)]
-    found = sorted({item.name for item in everything})
+    found = sorted({item.name for item in everything if not is_background(item.name)})
     order = tuple(names) or tuple(found)
     if set(found) - set(order):
         raise DataError(
@@ -201,7 +201,8 @@ def _tile_sample(
             [ring / view.l0_per_wl - (x0, y0) for ring in polygon]
             for polygon in objects[index].polygons
         ]
-        drawing.add_polygons(rings, list(order).index(objects[index].name) + 1)
+        name = objects[index].name
+        drawing.add_polygons(rings, 0 if is_background(name) else list(order).index(name) + 1)
     mpp = "its own pixels" if view.mpp is None else f"{view.mpp[0]:.4g} µm per pixel"
     changes = (Change(f"tile cut at {mpp}"), *drawing.changes())
     origin = f"{path.name} x={x0} y={y0}"

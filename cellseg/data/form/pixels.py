@@ -133,12 +133,13 @@ def _read_numpy(path: Path) -> NDArray[Any]:
             hint="A program's own file (Cellpose's _seg.npy): save its masks as PNG or TIFF.",
         ) from error
     _check_numbers(path, found)
-    if found.ndim != 2 or not found.max(initial=0) < 2**31:
+    most = int(found.max(initial=0))
+    if found.ndim != 2 or most >= 2**31:
         raise DataError(
             "A mask in a NumPy file has shape (H, W) and numbers below 2147483648. "
             f"Received: {path} with shape={found.shape}, dtype={found.dtype}."
         )
-    return np.asarray(found, np.uint8 if found.max(initial=0) < 256 else np.int32)
+    return np.asarray(found, np.uint8 if most < 256 else np.int32)
 
 
 def _check_numbers(path: Path, found: NDArray[Any]) -> None:
