@@ -117,7 +117,7 @@ class SlideCells:
     def summary(self) -> dict[str, Any]:
         """Return ``cells_summary`` of run.json."""
         found = summarize_cells(self.records, self._job)
-        doubt = small_doubt(self._job.slide, self._job.bundle.manifest, found)
+        doubt = small_doubt(self._job.view, self._job.bundle.manifest, found)
         doubts = [] if doubt is None else [doubt]
         return {**found, "larger_than_a_region": self.large_count, "doubts": doubts}
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.bundles.manifest import ModelCard
     from cellseg.runtime.slides.slide import Slide
+    from cellseg.runtime.view.working import WorkingView
 
 __all__ = ["coarse_doubt", "painted_doubt", "slide_doubts", "small_doubt"]
 
@@ -104,13 +105,13 @@ def painted_doubt(slide: Slide, counts: NDArray[np.int64]) -> str | None:
     )
 
 
-def small_doubt(slide: Slide, card: ModelCard, summary: Mapping[str, Any]) -> str | None:
+def small_doubt(view: WorkingView, card: ModelCard, summary: Mapping[str, Any]) -> str | None:
     """Say that cells are smaller than a model tells apart.
 
     Parameters
     ----------
-    slide : Slide
-        For its path, and whether it states a pixel size.
+    view : WorkingView
+        Says whether a pixel size would show the slide to the model otherwise.
     card : ModelCard
         The model's.
     summary : mapping
@@ -128,11 +129,11 @@ def small_doubt(slide: Slide, card: ModelCard, summary: Mapping[str, Any]) -> st
     if median_px >= rule.least_diameter_px:
         return None
     doubt = (
-        f"{slide.path}: half of its cells are less than {median_px:.1f} px across as the "
+        f"{view.slide.path}: half of its cells are less than {median_px:.1f} px across as the "
         f"model sees them; it tells those of {rule.least_diameter_px:g} px and more apart, and "
         "smaller ones may have run together."
     )
-    if slide.mpp is not None or card.mpp is None:
+    if view.mpp is not None or view.fit_hw is not None or card.mpp is None:
         return doubt
     return (
         f"{doubt} The image states no pixel size: --mpp {card.mpp * _ENLARGED:g} shows it to the "

@@ -15,6 +15,8 @@ from shapely.geometry import Polygon
 
 from cellseg.runtime.cells.summary import summarize_cells
 from cellseg.runtime.slides.slide import ArraySlide, Level
+from cellseg.runtime.view.doubts import small_doubt
+from cellseg.runtime.view.working import WorkingView
 from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
 HW = (211, 305)
@@ -209,3 +211,15 @@ def test_cells_smaller_than_the_model_tells_apart_raise_a_doubt(
         assert len(summary["doubts"]) == doubted
         assert [text in caplog.text for text in summary["doubts"]] == [True] * doubted
         assert ("--mpp 1 " in "".join(summary["doubts"])) == (doubted and mpp is None)
+
+
+@pytest.mark.parametrize(("fit_hw", "advised"), [(None, True), ((48, 64), False)])
+def test_a_pixel_size_is_advised_where_it_would_enlarge_the_image(
+    tmp_path: Path, fit_hw: tuple[int, int] | None, advised: bool
+) -> None:
+    head = {**CELL_HEAD, "instances": {**CELL_HEAD["instances"], "least_diameter_px": 12}}
+    card = fake_bundle(tmp_path / "m.cellseg", head=head, mpp=0.5).manifest
+    view = WorkingView(ArraySlide(np.zeros((30, 40), np.uint8)), 0.5, fit_hw=fit_hw)
+    doubt = small_doubt(view, card, {"total": 99, "median_diameter_px": 8.0})
+    assert doubt is not None
+    assert ("--mpp 1 " in doubt) == advised
