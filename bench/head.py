@@ -69,16 +69,18 @@ class Head:
         )
 
 
-def images_to_choose_by(recipe: Recipe, data: Path, train_images: int) -> list[LabelledImage]:
+def images_to_choose_by(
+    recipe: Recipe, data: Path, train_images: int
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Load validation images, and up to so many training images of each source."""
     from cellseg.train.images.cell_crops import load_source
 
-    rng, images = np.random.default_rng(0), []
+    rng, unseen, some = np.random.default_rng(0), [], []
     for source in recipe.sources:
-        images += load_source(source, data, "valid", recipe.normalize)
-        seen = load_source(source, data, "train", recipe.normalize)
-        images += [seen[i] for i in sorted(rng.permutation(len(seen))[:train_images])]
-    return images
+        unseen += load_source(source, data, "valid", recipe.normalize)
+        seen = load_source(source, data, "train", recipe.normalize) if train_images else []
+        some += [seen[i] for i in sorted(rng.permutation(len(seen))[:train_images])]
+    return unseen, some
 
 
 def predictor(run: Path, recipe: Recipe) -> Predict:
@@ -98,8 +100,8 @@ def score_heads(run: Path, data: Path, train_images: int) -> list[dict[str, Any]
 
     recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
     predict = predictor(run, recipe)
-    images = images_to_choose_by(recipe, data, train_images)
-    pairs = [(item, predict(item.image)) for item in images]
+    unseen, seen = images_to_choose_by(recipe, data, train_images)
+    pairs = [(item, predict(item.image)) for item in (*unseen, *seen)]
     rows = []
     for values in itertools.product(
         THRESHOLDS, SEED_THRESHOLDS, SEED_DEPTHS, BLURS_PX, MIN_AREAS_PX, MIN_SURES, NECK_DEPTHS

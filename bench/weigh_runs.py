@@ -52,15 +52,13 @@ def weigh(run: Path, data: Path, train_images: int) -> list[dict[str, Any]]:
 
     recipe = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
     predict = predictor(run, recipe)
-    validation = {(item.source, item.stem) for item in images_to_choose_by(recipe, data, 0)}
-    images = images_to_choose_by(recipe, data, train_images)
-    pairs = [(item, predict(item.image)) for item in images]
+    unseen, seen = images_to_choose_by(recipe, data, train_images)
+    pairs = [(item, predict(item.image)) for item in (*unseen, *seen)]
     rows = []
     for head in heads_of(recipe):
         rule = head.rule(recipe)
         scores = [score_image(item, found, rule, head.threshold) for item, found in pairs]
-        unseen = [score for score in scores if (score.source, score.stem) in validation]
-        for name, some in (("validation", unseen), ("with training", scores)):
+        for name, some in (("validation", scores[: len(unseen)]), ("with training", scores)):
             summary = summarize(some)
             rows.append(
                 asdict(head)
