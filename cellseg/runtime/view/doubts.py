@@ -137,7 +137,7 @@ def small_doubt(view: WorkingView, card: ModelCard, summary: Mapping[str, Any]) 
         return doubt
     return (
         f"{doubt} The image states no pixel size: --mpp {card.mpp * _ENLARGED:g} shows it to the "
-        f"model enlarged {_ENLARGED:g} times."
+        f"model enlarged {_ENLARGED:g} times; sizes in µm mean nothing then."
     )
 
 

@@ -223,3 +223,4 @@ def test_a_pixel_size_is_advised_where_it_would_enlarge_the_image(
     doubt = small_doubt(view, card, {"total": 99, "median_diameter_px": 8.0})
     assert doubt is not None
     assert ("--mpp 1 " in doubt) == advised
+    assert ("sizes in µm mean nothing" in doubt) == advised
