@@ -116,7 +116,7 @@ def test_what_no_machine_measured_has_no_line_in_the_table(tmp_path: Path) -> No
     [
         (("--engine", "tensorflow"), 1, "Engines are auto, openvino"),
         (("--scenario", "night"), 1, "Scenarios are tile-single"),
-        (("--tile", "big"), 2, "whole numbers"),
+        (("--tile", "512,big"), 2, "Received: 512"),
         (("--accuracy-set", "none=absent"), 1, "An accuracy set must hold images"),
         (("--model", "absent.cellseg"), 1, "absent.cellseg"),
         (("--slide", "absent.svs"), 1, "absent.svs"),

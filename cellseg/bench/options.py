@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cellseg.errors import BenchError
+from cellseg.runtime.slides.slide import check_mpp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,8 @@ class BenchOptions:
     ------
     BenchError
         If a value is out of range.
+    SlideError
+        If ``mpp`` is.
     """
 
     models: tuple[str, ...] = ("nuclei",)
@@ -79,14 +82,17 @@ class BenchOptions:
             "tile": self.tiles_px,
             "fps": (self.fps,),
             "frame": self.frame_wh,
+            "timeout": (self.timeout_s,),
         }
         for name, values in positive.items():
             for value in values:
                 if not (math.isfinite(value) and value > 0):
                     raise BenchError(f"{name} must be above 0. Received: {name}={value}.")
-        if self.min_duration_s < 0 or self.min_samples < 0:
+        if self.mpp is not None:
+            check_mpp(self.mpp)
+        if not (0 <= self.min_duration_s < math.inf and self.min_samples >= 0):
             raise BenchError(
-                "Least duration and samples must not be negative. Received: "
+                "Least duration and samples are numbers from 0 on. Received: "
                 f"min_duration={self.min_duration_s}, min_samples={self.min_samples}."
             )
         unknown = [name for name in self.scenarios if name not in SCENARIO_NAMES]

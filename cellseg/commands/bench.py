@@ -21,10 +21,13 @@ __all__ = ["bench", "compare", "merge", "report"]
 
 
 def _integers(texts: list[str] | None, name: str) -> tuple[int, ...]:
+    parts = opt.parse_list(texts)
     try:
-        return tuple(int(text) for text in opt.parse_list(texts))
-    except ValueError as error:
-        raise typer.BadParameter(f"{name} takes whole numbers, parted by commas: {error}") from None
+        return tuple(int(text) for text in parts)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{name} takes whole numbers, parted by commas. Received: {', '.join(parts)}."
+        ) from None
 
 
 @reports_errors

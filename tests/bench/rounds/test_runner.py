@@ -12,7 +12,7 @@ import pytest
 from cellseg.bench.options import BenchOptions
 from cellseg.bench.record import Peak, Report
 from cellseg.bench.rounds.runner import run_bench
-from cellseg.errors import BenchError
+from cellseg.errors import BenchError, SlideError
 from tests.bundles import make_bundle
 
 WORKER = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
@@ -142,8 +142,14 @@ def test_an_accuracy_set_without_truth_is_refused_before_anything_runs(
         {"tiles_px": (0,)},
         {"scenarios": ("tile",)},
         {"min_samples": -1},
+        {"min_duration_s": float("nan")},
+        {"min_duration_s": float("inf")},
+        {"timeout_s": float("nan")},
+        {"timeout_s": 0.0},
+        {"mpp": 0.0},
+        {"mpp": float("nan")},
     ],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BenchError):
+    with pytest.raises((BenchError, SlideError), match="Received"):
         BenchOptions(**wrong)
