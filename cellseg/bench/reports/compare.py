@@ -34,6 +34,13 @@ class Change:
     low: float | None = None
     """95 % interval of ``after / before``; None where no noise is known."""
     high: float | None = None
+    of: str | None = None
+    """What was scored: of all sets and classes the one that lost most; None for other metrics."""
+
+    @property
+    def words(self) -> str:
+        """The metric, with what was scored."""
+        return self.metric if self.of is None else f"{self.metric} of {self.of}"
 
     @property
     def ratio(self) -> float | None:
@@ -152,6 +159,11 @@ def _differences(before: Report, after: Report) -> Iterator[str]:
             yield f"another {key}: {before.machine.get(key)} and {after.machine.get(key)}"
     if before.settings.get("slide") != after.settings.get("slide"):
         yield f"another slide: {before.settings.get('slide')} and {after.settings.get('slide')}"
+    scored = [
+        {it.dataset for row in report.rows for it in row.accuracy} for report in (before, after)
+    ]
+    for which, alone in (("first", scored[0] - scored[1]), ("second", scored[1] - scored[0])):
+        yield from (f"accuracy on {name}: only in the {which} report" for name in sorted(alone))
 
 
 def _changes(before: Row, after: Row) -> Iterator[Change]:
@@ -170,6 +182,8 @@ def _changes(before: Row, after: Row) -> Iterator[Change]:
         earlier, later = read(before), read(after)
         if earlier is not None and later is not None:
             yield Change(**who, metric=metric, before=earlier, after=later)
+    for metric, scores in _SCORES.items():
+        yield from _score_change(scores(before), scores(after), metric, who)
 
 
 def _latency_change(
@@ -203,18 +217,30 @@ def _ratio_of_intervals(before: Any, after: Any) -> dict[str, float]:
     return {"low": ratio * np.exp(-half), "high": ratio * np.exp(half)}
 
 
-def _worst_dice(row: Row) -> float | None:
-    return min((v for item in row.accuracy for v in item.dice.values()), default=None)
+def _score_change(
+    before: dict[str, float], after: dict[str, float], metric: str, who: dict[str, Any]
+) -> Iterator[Change]:
+    """Compare what both reports scored, and tell of what lost most.
+
+    The worst score of each report would hide a loss wherever another set is worse anyway, and
+    take a set that only one report has for a change.
+    """
+    lost = {name: after[name] - before[name] for name in before if name in after}
+    if lost:
+        of = min(lost, key=lambda name: (lost[name], before[name]))
+        yield Change(**who, metric=metric, before=before[of], after=after[of], of=of)
 
 
-def _worst_f1(row: Row) -> float | None:
-    scores = [item.object_f1 for item in row.accuracy if item.object_f1 is not None]
-    return min(scores, default=None)
+def _dice(row: Row) -> dict[str, float]:
+    return {f"{it.dataset} {name}": dice for it in row.accuracy for name, dice in it.dice.items()}
+
+
+def _f1(row: Row) -> dict[str, float]:
+    return {it.dataset: it.object_f1 for it in row.accuracy if it.object_f1 is not None}
 
 
 _PLAIN: dict[str, Callable[[Row], float | None]] = {
     "rss": lambda row: row.peak_rss_mb,
     "energy": lambda row: None if row.energy is None else row.energy.joule_per_mpx,
-    "dice": _worst_dice,
-    "f1": _worst_f1,
 }
+_SCORES: dict[str, Callable[[Row], dict[str, float]]] = {"dice": _dice, "f1": _f1}

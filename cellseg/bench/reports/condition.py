@@ -31,8 +31,8 @@ METRICS = {
     "rss": "peak resident memory",
     "energy": "joules a megapixel",
     "misses": "share of frames missed",
-    "dice": "Dice, the worst class and set",
-    "f1": "object F1, the worst set",
+    "dice": "Dice, of the class and set that lost most",
+    "f1": "object F1, of the set that lost most",
 }
 _FORM = re.compile(
     r"(?:(?P<scenario>[a-z-]+):)?(?P<metric>[a-z0-9]+)(?P<side>[<>])"

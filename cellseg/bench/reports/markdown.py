@@ -138,14 +138,13 @@ def merged_table(reports: Sequence[Report]) -> str:
 def comparison_text(found: Comparison, conditions: Sequence[Condition]) -> str:
     """Return a comparison as Markdown, regressions last."""
     rows = [
-        [c.key, c.metric, number(c.before, 4), number(c.after, 4), _change_words(c)]
+        [c.key, c.words, number(c.before, 4), number(c.after, 4), _change_words(c)]
         for c in found.changes
     ]
     parts = [table(["contestant", "metric", "before", "after", "change (95 % interval)"], rows)]
     parts += [f"does not run any more: {text}" for text in found.failed]
     parts += [
-        f"regression: {change.key}: {change.metric} {_change_words(change)}, "
-        f"asked: {condition.text}"
+        f"regression: {change.key}: {change.words} {_change_words(change)}, asked: {condition.text}"
         for change, condition in found.regressions(conditions)
     ]
     if conditions and len(parts) == 1:

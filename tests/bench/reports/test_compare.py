@@ -59,6 +59,32 @@ def test_a_loss_of_accuracy_is_a_difference_not_a_share() -> None:
     assert regressions(before, after, "dice<-0.03") == []
 
 
+def test_a_loss_on_one_set_is_not_hidden_by_a_set_that_is_worse_anyway() -> None:
+    row = made_row()
+    hard = row.accuracy[0].model_copy(
+        update={"dataset": "hard", "dice": {"nucleus": 0.5}, "object_f1": 0.4}
+    )
+    lost = row.accuracy[0].model_copy(update={"dice": {"nucleus": 0.8}, "object_f1": 0.6})
+    before = made_report(row.model_copy(update={"accuracy": (row.accuracy[0], hard)}))
+    after = made_report(row.model_copy(update={"accuracy": (lost, hard)}))
+    assert regressions(before, after, "dice<-0.01", "f1<-0.01") == ["dice", "f1"]
+    changes = {change.metric: change for change in compare_reports(before, after).changes}
+    assert changes["dice"].words == "dice of test nucleus"
+    assert (changes["f1"].before, changes["f1"].after, changes["f1"].of) == (0.8, 0.6, "test")
+
+
+def test_sets_that_one_report_alone_has_are_told_and_not_compared() -> None:
+    row = made_row()
+    other = row.accuracy[0].model_copy(update={"dataset": "other", "dice": {"nucleus": 0.1}})
+    before, after = made_report(row), made_report(row.model_copy(update={"accuracy": (other,)}))
+    found = compare_reports(before, after)
+    assert not [change for change in found.changes if change.metric in ("dice", "f1")]
+    assert "accuracy on test: only in the first report" in found.warnings
+    assert "accuracy on other: only in the second report" in found.warnings
+    with pytest.raises(BenchError, match="must have a row"):
+        regressions(before, after, "dice<-0.01")
+
+
 def test_a_condition_may_name_its_scenario() -> None:
     before = made_report(made_row("slide", times_ms=10), made_row("cold", times_ms=10))
     after = made_report(made_row("slide", times_ms=20), made_row("cold", times_ms=10))
