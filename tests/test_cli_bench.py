@@ -47,6 +47,17 @@ def test_a_comparison_is_json_for_programs(reports: tuple[Path, Path]) -> None:
     assert 1.2 < p50["low"] < p50["ratio"] < p50["high"] < 1.4
 
 
+def test_no_regression_is_said_only_of_conditions_that_were_held_against(
+    reports: tuple[Path, Path],
+) -> None:
+    held = bench("compare", *reports, "--fail-if", "rss>+50%")
+    assert (held.exit_code, "no regression" in held.stdout) == (0, True)
+    not_held = bench("compare", *reports, "--fail-if", "misses>+0.1")
+    assert (not_held.exit_code, "no regression" in not_held.stdout) == (1, False)
+    assert "hint: Frames are missed in the scenario stream." in not_held.stderr
+    assert json.loads(bench("compare", *reports, "--fail-if", "rss>+50%", "--json").stdout)
+
+
 def test_two_machines_are_warned_of_and_not_judged(tmp_path: Path) -> None:
     one, other = tmp_path / "one.json", tmp_path / "other.json"
     one.write_text(made_report(made_row()).to_json())

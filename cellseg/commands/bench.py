@@ -181,6 +181,8 @@ def compare(
             f"No condition may be met. Received: {len(what) + len(found.failed)} "
             f"regressions ({'; '.join([*what, *found.failed][:3])})."
         )
+    if not as_json:
+        typer.echo("\nno regression")
 
 
 @reports_errors

@@ -21,6 +21,14 @@ __all__ = ["Change", "Comparison", "compare_reports"]
 
 _PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0}
 
+_SAMPLES_HINT = "p90 takes 29 samples and p99 takes 299: measure with --min-samples 299."
+_SETS_HINT = "Score both on the same images: --accuracy-set NAME=FOLDER."
+_UNCOVERED_HINTS = dict.fromkeys(_PERCENTILES, _SAMPLES_HINT) | {
+    "dice": _SETS_HINT,
+    "f1": _SETS_HINT,
+    "misses": "Frames are missed in the scenario stream.",
+}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -117,7 +125,7 @@ class Comparison:
                 raise BenchError(
                     "Each condition must have a row in both reports to be held against. "
                     f"Received: none for {condition.text}.",
-                    hint="p90 takes 29 samples and p99 takes 299: measure with --min-samples 299.",
+                    hint=_UNCOVERED_HINTS.get(condition.metric),
                 )
 
 

@@ -147,8 +147,6 @@ def comparison_text(found: Comparison, conditions: Sequence[Condition]) -> str:
         f"regression: {change.key}: {change.words} {_change_words(change)}, asked: {condition.text}"
         for change, condition in found.regressions(conditions)
     ]
-    if conditions and len(parts) == 1:
-        parts.append("no regression")
     return "\n\n".join(parts)
 
 
