@@ -169,9 +169,13 @@ def fill_section(path: Path, marker: str, text: str) -> bool:
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; a bar in a name, of a set or a model, ends no cell."""
     rows = [heads, ["---"] * len(heads), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in rows)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
 
 
 def number(value: float | None, digits: int = 3) -> str:

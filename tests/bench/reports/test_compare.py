@@ -10,6 +10,7 @@ import pytest
 from cellseg.bench.record import load_report, report_schema
 from cellseg.bench.reports.compare import compare_reports
 from cellseg.bench.reports.condition import parse_conditions
+from cellseg.bench.reports.markdown import report_markdown
 from cellseg.errors import BenchError
 from tests.bench.made_reports import MACHINE, made_report, made_row
 
@@ -154,3 +155,11 @@ def test_what_is_no_report_of_this_schema_is_refused(tmp_path: Path, text: str, 
 def test_the_schema_in_the_docs_is_that_of_the_code(repository: Path) -> None:
     kept = (repository / "docs/schema/bench.schema.json").read_text(encoding="utf-8")
     assert kept == report_schema()
+
+
+def test_a_bar_in_the_name_of_a_set_ends_no_cell_of_a_table() -> None:
+    row = made_row()
+    odd = row.accuracy[0].model_copy(update={"dataset": "a|b"})
+    text = report_markdown(made_report(row.model_copy(update={"accuracy": (odd,)})))
+    (line,) = [line for line in text.splitlines() if "a\\|b" in line]
+    assert line.count("|") - line.count("\\|") == 10  # nine columns
