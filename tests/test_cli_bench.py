@@ -90,6 +90,21 @@ def test_pages_are_made_again_and_tables_filled(reports: tuple[Path, Path], tmp_
     assert "| nuclei | openvino | fp32 | 1024 |" in text
 
 
+def test_pages_of_several_reports_do_not_overwrite_each_other(
+    reports: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "bench.json").write_bytes(reports[1].read_bytes())
+    refused = bench("report", reports[0], other, "-o", tmp_path / "pages")
+    assert refused.exit_code == 1
+    assert "Received: 2 reports for 1 of them." in refused.stderr
+    assert not (tmp_path / "pages").exists()
+    assert bench("report", reports[0], reports[1], "-o", tmp_path / "pages").exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "pages").iterdir())
+    assert names == ["after.html", "after.md", "bench.html", "bench.md"]
+
+
 def test_a_page_without_marks_is_not_touched(reports: tuple[Path, Path], tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("nothing here\n")

@@ -120,10 +120,16 @@ def report(
     from cellseg.bench.record import load_report
     from cellseg.bench.reports.markdown import merged_table, rows_by_scenario
 
+    places = [_place_of_pages(path, out) for path in files]
+    if len(set(places)) < len(places):
+        raise BenchError(
+            f"Pages of several reports need a name each. Received: {len(places)} reports for "
+            f"{len(set(places))} of them.",
+            hint="Leave -o out: each is written beside its file. Or name files: a.json b.json.",
+        )
     found = [load_report(path) for path in files]
-    for path, each in zip(files, found, strict=True):
-        folder = out or (path if path.is_dir() else path.parent)
-        for written in _write_pages(each, folder, path.stem if path.is_file() else "bench"):
+    for (folder, stem), each in zip(places, found, strict=True):
+        for written in _write_pages(each, folder, stem):
             typer.echo(written)
     table = rows_by_scenario(found[0]) if len(found) == 1 else merged_table(found)
     for page in fill or ():
@@ -241,6 +247,12 @@ def _check_folder(out: Path) -> None:
 
 def _folder_of(out: Path) -> Path:
     return out.parent if out.suffix == ".json" else out
+
+
+def _place_of_pages(path: Path, out: Path | None) -> tuple[Path, str]:
+    """Folder and name, without suffix, of the pages of a report."""
+    folder = path if path.is_dir() else path.parent
+    return out or folder, "bench" if path.is_dir() else path.stem
 
 
 def _write(found: Report, out: Path) -> list[Path]:
