@@ -6,14 +6,16 @@ Exit codes: 0 done, 1 our error (``error:`` and ``hint:`` on stderr), 2 wrong us
 from __future__ import annotations
 
 import gc
+import io
 import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from cellseg.commands import bench, data, data_stats, recipe
-from cellseg.commands.common import prose
+from cellseg.commands.common import in_our_words, print_error, prose
 from cellseg.commands.export import export
 from cellseg.commands.infer import infer
 from cellseg.commands.live import live
@@ -47,6 +49,12 @@ def main() -> None:
     _settle_process()
     try:
         app()
+    except (OSError, ImportError) as error:  # before and behind a command: its words, its help
+        known = in_our_words(error)
+        if known is None:
+            raise
+        print_error(known)
+        sys.exit(1)
     finally:
         gc.freeze()  # Python looks through all that is left for garbage, and then it is gone
 
@@ -56,10 +64,13 @@ def _settle_process() -> None:
 
     Numbers are not crunched by BLAS here, but NumPy, SciPy and OpenCV each bring one whose threads,
     one for each core, spin for a tenth of a second when they start. Imports and the engine's
-    graph make objects that stay: looking through them for garbage takes as long again.
+    graph make objects that stay: looking through them for garbage takes as long again. A name that
+    stdout's encoding has no letters for is escaped, as on stderr: it ended a command that was done.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(10_000, 10, 10)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -289,3 +291,43 @@ def test_help_breaks_lines_at_the_terminals_width_alone() -> None:
     paragraph = lines[start : lines.index("", start)]
     assert all(len(line) > 45 for line in paragraph[:-1])  # none was broken twice
     assert "cellseg-cli infer slide.svs" in lines  # examples keep theirs
+
+
+def cellseg_cli(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cellseg", *words],
+        capture_output=True,
+        text=True,
+        encoding="ascii",
+        errors="replace",
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_name_that_stdout_cannot_write_is_escaped(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "細胞.png"
+    cv2.imwrite(str(path), np.zeros((20, 20, 3), np.uint8))
+    for words in (("inspect", str(path)), ("infer", "--help")):
+        done = cellseg_cli(*words, PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_package_that_the_words_of_a_command_need_is_an_error_too(tmp_path: Path) -> None:
+    (tmp_path / "pydantic.py").write_text("raise ImportError('libm.so.6: cannot be opened')")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    done = cellseg_cli("doctor", PYTHONPATH=path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The packages that a run needs must load.")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_help_on_a_full_disk_is_an_error_too() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cellseg", "--help"], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert b"error: The disk must have room." in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -278,7 +278,10 @@ def _write_pages(found: Report, folder: Path, stem: str) -> list[Path]:
 def _print(found: Report, written: list[Path], as_json: bool) -> None:
     from cellseg.bench.reports.markdown import report_markdown
 
-    typer.echo(found.to_json() if as_json else report_markdown(found))
+    if as_json:
+        print_json(found.model_dump(mode="json", by_alias=True))
+    else:
+        typer.echo(report_markdown(found))
     for path in written:
         typer.echo(f"wrote {path}", err=True)
 

@@ -27,6 +27,7 @@ _HELP_HINT = "The command with --help says what may be given."
 
 __all__ = [
     "counted",
+    "in_our_words",
     "load_recipe",
     "needs_extra",
     "print_error",
@@ -54,7 +55,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             print_error(error)
             raise typer.Exit(1) from error
         except (OSError, ImportError) as error:
-            known = _in_our_words(error)
+            known = in_our_words(error)
             if known is None:
                 raise
             print_error(known)
@@ -66,7 +67,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def _in_our_words(error: OSError | ImportError) -> CellsegError | None:
+def in_our_words(error: OSError | ImportError) -> CellsegError | None:
+    """Return the error for what is no fault of ours; None where it is."""
     return broken_package(error) if isinstance(error, ImportError) else _refusal_of_system(error)
 
 
