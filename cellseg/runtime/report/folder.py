@@ -34,6 +34,19 @@ __all__ = ["RunFolder", "find_runs"]
 _LOG = logging.getLogger(__name__)
 _SCHEMA = "cellseg.run/1"
 _RUN_JSON = "run.json"
+_SAID = {
+    "input": ("path", "width_px", "height_px", "mpp"),
+    "model": ("name", "version", "sha256"),
+    "normalize": ("low", "high"),
+    "engine": ("name", "precision", "device", "threads"),
+    "plan": ("width_px", "height_px", "mpp", "tile_hw", "halo_px", "tiles_total", "tiles_skipped"),
+    "stages_s": (),
+    "classes": (),
+    "outputs": (),
+    "provenance": ("cellseg", "versions", "command", "machine"),
+}
+_RUN_AGAIN = "It was changed, or another version wrote it: run infer --restart on the slide."
+_MEASURED = ("wall_s", "throughput_mpx_s")
 _PLAIN_COLOURS = np.array(
     [(0, 0, 0), (255, 200, 0), (0, 170, 255), (235, 70, 90), (60, 190, 100), (190, 110, 230)],
     np.uint8,
@@ -41,23 +54,11 @@ _PLAIN_COLOURS = np.array(
 
 
 def find_runs(places: list[Path]) -> list[Path]:
-    """Return the folders of finished runs: those named, and those within them.
-
-    Raises
-    ------
-    StoreError
-        If a place holds none.
-    """
+    """Return the folders of runs: those within the places; a place that holds none is its own."""
     found: list[Path] = []
     for place in places:
-        inner = [place] if (place / _RUN_JSON).is_file() else []
-        inner = inner or sorted(path.parent for path in place.glob(f"*/{_RUN_JSON}"))
-        if not inner:
-            raise StoreError(
-                f"A report is made of a folder with run.json in it. Received: {place}.",
-                hint="Name what infer wrote: its -o FOLDER, or FOLDER/<name of input>.",
-            )
-        found += inner
+        inner = [] if (place / _RUN_JSON).is_file() else place.glob(f"*/{_RUN_JSON}")
+        found += sorted(path.parent for path in inner) or [place]
     return list(dict.fromkeys(found))
 
 
@@ -79,13 +80,19 @@ class RunFolder:
     Raises
     ------
     StoreError
-        If ``run.json`` is none of ours.
+        If there is no ``run.json``, or none of ours.
     """
 
     def __init__(self, path: Path) -> None:
+        if not (path / _RUN_JSON).is_file():
+            raise StoreError(
+                f"A report is made of a folder with run.json in it. Received: {path}.",
+                hint="Name what infer wrote: its -o FOLDER, or FOLDER/<name of input>.",
+            )
         self.path = path
         self.run = _read_run(path / _RUN_JSON)
         self._open = ExitStack()
+        self._told: set[str] = set()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -220,20 +227,49 @@ class RunFolder:
         return found
 
     def _file(self, name: str) -> Path | None:
-        """Path of an output that the run names and that is there."""
-        path = self.path / name
-        return path if name in self.run["outputs"] and path.is_file() else None
+        """Path of an output that the run names and that is there, whole."""
+        path, made = self.path / name, self.run["outputs"].get(name)
+        if made is None or not path.is_file():
+            return None
+        if path.stat().st_size == made["bytes"]:
+            return path
+        if name not in self._told:
+            self._told.add(name)
+            _LOG.warning("%s has changed since the run: it is left out", path)
+        return None
 
 
 def _read_run(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"run.json can be read. Received: {path}: {error}.") from error
+        raise StoreError(
+            f"run.json can be read. Received: {path}: {error}.", hint=_RUN_AGAIN
+        ) from error
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != _SCHEMA:
-        raise StoreError(f"run.json says {_SCHEMA}. Received: schema={schema} in {path}.")
+        raise StoreError(
+            f"run.json says {_SCHEMA}. Received: schema={schema} in {path}.", hint=_RUN_AGAIN
+        )
+    lacking = _lacking(found)
+    if lacking:
+        raise StoreError(
+            f"run.json holds what infer writes. Received: no {', '.join(lacking[:3])} in {path}.",
+            hint=_RUN_AGAIN,
+        )
     return dict(found)
+
+
+def _lacking(run: dict[str, Any]) -> list[str]:
+    """Name what a page cannot do without and a report does not say."""
+    found = [name for name in _MEASURED if run.get(name) is None]
+    for part, names in _SAID.items():
+        inner = run.get(part)
+        if isinstance(inner, dict):
+            found += [f"{part}.{name}" for name in names if name not in inner]
+        else:
+            found.append(part)
+    return found
 
 
 def _palette(path: Path, count: int, otherwise: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -240,8 +240,8 @@ def _engine(folder: RunFolder) -> str:
         f"{engine['threads']} threads",
         f"{done:,} of {plan['tiles_total']:,} tiles of {_width_by_height(plan['tile_hw'])} px",
         f"halo {plan['halo_px']} px",
-        f"{run['mm2_per_s']:.3g} mm²/s" if run["mm2_per_s"] else "",
-        f"{run['peak_rss_mb']:,.0f} MiB of memory" if run["peak_rss_mb"] else "",
+        f"{run['mm2_per_s']:.3g} mm²/s" if run.get("mm2_per_s") else "",
+        f"{run['peak_rss_mb']:,.0f} MiB of memory" if run.get("peak_rss_mb") else "",
     ]
     words = "; ".join(filter(None, said))
     note = '<p class="dim">Busy seconds of each stage; they overlap.</p>' if rows else ""

@@ -187,8 +187,9 @@ def test_another_run_json_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_runs_are_found_by_their_folder_or_the_one_above(run: Path, tmp_path: Path) -> None:
     assert find_runs([run]) == find_runs([run.parent]) == find_runs([run, run.parent]) == [run]
+    (nothing,) = find_runs([tmp_path])
     with pytest.raises(StoreError, match="run.json in it"):
-        find_runs([tmp_path])
+        write_report(nothing)
 
 
 def test_the_command_makes_a_page_for_each_result_and_one_that_compares(tmp_path: Path) -> None:
@@ -202,3 +203,47 @@ def test_the_command_makes_a_page_for_each_result_and_one_that_compares(tmp_path
     assert index.count("does not say how large its pixels are") == 1  # said of both at once
     links = re.findall(r'href="(?!data)(.*?)"', index)
     assert links[0] == "one/out/a%20%26%20b/report.html"
+
+
+def test_a_result_that_cannot_be_shown_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = finished_run(tmp_path / "good", mpp=None)
+    other = shutil.copytree(good, tmp_path / "bad")
+    change_run(other, plan=None)
+    result = CliRunner().invoke(app, ["report", str(good), str(other), str(tmp_path / "page.html")])
+    assert result.exit_code == 1
+    assert result.stderr.count("error: ") == 2
+    assert f"no plan in {other / 'run.json'}" in result.stderr
+    assert "1 of 3 results have a page" in result.stderr
+    assert Path(result.stdout.splitlines()[0]) == good / "report.html"
+
+
+@pytest.mark.parametrize("name", ["cells.parquet", "labels.ome.tif", "classes.ome.tif"])
+def test_a_file_that_was_cut_short_is_left_out(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    (folder / name).write_bytes((run / name).read_bytes()[:100])
+    assert "Classes" in headings(write_report(folder))
+    assert caplog.text.count(f"{name} has changed since the run") == 1
+
+
+@pytest.mark.parametrize("part", ["wall_s", "plan", "outputs", "provenance"])
+def test_a_run_json_that_lacks_a_part_is_refused_by_its_name(
+    run: Path, tmp_path: Path, part: str
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    change_run(folder, **{part: None})
+    with pytest.raises(StoreError, match=f"no {part} in"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize("name", ["slide.png", "", "."])
+def test_a_page_is_never_written_over_a_file_of_another_kind(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    slide = tmp_path / "slide.png"
+    slide.write_bytes(b"an image")
+    result = CliRunner().invoke(app, ["report", str(run), "-o", name and str(tmp_path / name)])
+    assert result.exit_code == 2
+    assert "FILE.html" in result.stderr
+    assert slide.read_bytes() == b"an image"
