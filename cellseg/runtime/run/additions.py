@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.cells.file_cells import FileCells
 from cellseg.runtime.cells.measure import CellMeasurer
-from cellseg.runtime.jobs.outputs import OUTPUTS
+from cellseg.runtime.jobs.outputs import OUTPUTS, outputs_of
 from cellseg.runtime.jobs.wanted import draws_cells
 from cellseg.runtime.run.results import RUN_JSON
 from cellseg.runtime.run.writing import write_outputs
@@ -63,8 +63,9 @@ def sources_for(
     needs: set[str] = {"classes", *(output.needs for output in missing)}
     if any(draws_cells(output, job) for output in missing):
         needs.add("cells")
-    if "cells" in needs and _FILES["probability"] in report["outputs"]:
-        needs.add("probability")  # a cell's class probability is made from it
+    made = outputs_of(report["outputs"])
+    if "cells" in needs and any(OUTPUTS[name].needs == "probability" for name in made):
+        needs.add("probability")  # the run kept it, and each cell's class probability is from it
     judges = "cells" in needs and ("probability" in needs or len(job.class_names) > 2)
     if judges and job.limits:
         return None  # cells on their edge are whole, but the maps that judge them end there

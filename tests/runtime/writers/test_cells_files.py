@@ -177,6 +177,16 @@ def test_files_added_to_a_finished_run_have_the_bytes_they_would_have_had(tmp_pa
     )
 
 
+def test_a_table_added_later_says_what_the_first_one_says(tmp_path: Path) -> None:
+    """The run kept probability for its blurred mask alone, and told the cells' from it."""
+    run(tmp_path, nuclei_picture(*HW), write=("classes", "labels", "cells", "blurred-mask"))
+    later, _ = run(tmp_path, nuclei_picture(*HW), write=("csv",))
+    table, text = later.files["cells.parquet"], later.files["cells.csv"]
+    probability = pd.read_parquet(table)["class_probability"]
+    assert probability.notna().all()
+    np.testing.assert_allclose(pd.read_csv(text)["class_probability"], probability, atol=1e-3)
+
+
 def test_outlines_are_made_anew_for_another_tolerance(tmp_path: Path) -> None:
     picture = nuclei_picture(*HW)
     first, _ = run(tmp_path, picture)
