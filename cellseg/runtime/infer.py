@@ -36,8 +36,8 @@ from cellseg.runtime.run.result_folder import (
     check_apart,
     check_own,
     forget_run,
-    is_whole,
     logged_to,
+    lost_files,
     made_folder,
     missing_outputs,
     read_report,
@@ -193,7 +193,7 @@ class _Run:
         self._tell("open")
         job = self._same_job(finished)
         missing = self._missing(finished, job)
-        if missing is None:
+        if missing is None or lost_files(self.folder, finished):
             raise refusal
         if missing:
             names = ", ".join(output.file for output in missing)
@@ -219,7 +219,8 @@ class _Run:
             return self._run(job, finished)
         self._tell("write")
         report = add_outputs(self.folder, finished, missing, sources, job, self.options)
-        _LOG.info("%s: %d outputs added, see %s", self.slide.path, len(missing), self.folder)
+        names = ", ".join(output.file for output in missing)
+        _LOG.info("%s: added %s, see %s", self.slide.path, names, self.folder)
         return RunResult(self.folder, report)
 
     def _renamed(self, finished: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -253,16 +254,18 @@ class _Run:
         return job
 
     def _missing(self, finished: dict[str, Any], job: Job) -> list[Output] | None:
-        """Return what is wanted and was not made; None if what was made is gone or of no use."""
+        """Return what is wanted, or was made, and is not there; None if the run is of no use."""
         from cellseg.runtime.cells.summary import counts_regions_of
 
-        wanted = outputs_for(self.options.write, job)
-        if not is_whole(self.folder, finished):
-            return None
+        lost = lost_files(self.folder, finished)
+        wanted = outputs_for({*self.options.write, *outputs_of(lost)}, job)
         if not counts_regions_of(finished.get("cells_summary"), job):
             _LOG.info("%s: regions are other ones than those that were counted", self.slide.path)
             return None
-        return missing_outputs(finished, wanted.values(), self.options)
+        if lost:
+            names = ", ".join(lost)
+            _LOG.info("%s: gone or changed since, and made again: %s", self.slide.path, names)
+        return missing_outputs(self.folder, finished, wanted.values(), self.options)
 
     def _prepare(self, earlier: Mapping[str, Any] | None) -> Job:
         self._tell("tissue")

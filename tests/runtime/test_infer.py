@@ -25,6 +25,7 @@ from cellseg.errors import CellsegError, EngineError, SlideError, StoreError, Ti
 from cellseg.runtime.bundles.decide import ClassRule
 from cellseg.runtime.infer import RunResult
 from cellseg.runtime.jobs.options import InferOptions, Progress
+from cellseg.runtime.jobs.outputs import OUTPUTS
 from cellseg.runtime.run.result_folder import result_folder
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import ArraySlide
@@ -274,13 +275,30 @@ def test_a_restart_leaves_no_file_of_the_run_that_it_replaces(tmp_path: Path, bu
     assert names == ["classes.ome.tif", "run.json", "run.log"]
 
 
-def test_a_finished_run_with_a_lost_file_is_run_again(tmp_path: Path, bundle: Path) -> None:
+@pytest.mark.parametrize("lost", ["overlay.jpg", "classes.ome.tif"])
+@pytest.mark.parametrize("asked", ["classes", "mask"])
+def test_a_file_that_is_lost_comes_back_and_tiles_run_only_where_the_map_is_gone(
+    tmp_path: Path, bundle: Path, lost: str, asked: str
+) -> None:
+    slide = ArraySlide(nuclei_picture(90, 90))
+    first, _ = run_fake(slide, tmp_path, bundle, write=("classes", "overlay"))
+    before = hashes(first)
+    (first.folder / lost).unlink()
+    second, engine = run_fake(slide, tmp_path, bundle, write=(asked,))
+    assert hashes(second) == before
+    assert (engine is None) == (lost == "overlay.jpg")
+    assert set(second.files) == {*before, OUTPUTS[asked].file}
+
+
+def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, bundle: Path) -> None:
     slide = ArraySlide(nuclei_picture(90, 90))
     first, _ = run_fake(slide, tmp_path, bundle)
     before = hashes(first)
-    (first.folder / "overlay.jpg").unlink()
-    second, _ = run_fake(slide, tmp_path, bundle)
-    assert hashes(second) == before
+    os.truncate(first.folder / "overlay.jpg", 100)
+    second, engine = run_fake(slide, tmp_path, bundle)
+    assert (hashes(second), engine, second.was_done) == (before, None, False)
+    third, _ = run_fake(slide, tmp_path, bundle)
+    assert third.was_done
 
 
 def test_a_finished_run_of_another_kind_is_not_overwritten(tmp_path: Path, bundle: Path) -> None:

@@ -28,8 +28,8 @@ __all__ = [
     "check_apart",
     "check_own",
     "forget_run",
-    "is_whole",
     "logged_to",
+    "lost_files",
     "made_folder",
     "missing_outputs",
     "read_report",
@@ -145,18 +145,18 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     return report if is_ours and report.get("status") == "done" else None
 
 
-def is_whole(folder: Path, report: dict[str, Any]) -> bool:
-    """Tell whether all that a report names is there, at the size it states."""
-    return all(
-        output_bytes(folder / name) == facts["bytes"] for name, facts in report["outputs"].items()
-    )
+def lost_files(folder: Path, report: dict[str, Any]) -> list[str]:
+    """Return what a report names that is gone, or has not the size it states."""
+    made = report["outputs"].items()
+    return [name for name, facts in made if output_bytes(folder / name) != facts["bytes"]]
 
 
 def missing_outputs(
-    report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
+    folder: Path, report: dict[str, Any], wanted: Iterable[Output], options: InferOptions
 ) -> list[Output]:
-    """Return which outputs a report does not name, or names with other settings."""
-    made: dict[str, Any] = report["outputs"]
+    """Return which outputs are not in a folder as a report names them, or with other settings."""
+    lost = lost_files(folder, report)
+    made = {name: facts for name, facts in report["outputs"].items() if name not in lost}
     return [
         output
         for output in wanted
