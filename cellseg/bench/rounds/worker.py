@@ -25,6 +25,8 @@ def main(words: list[str]) -> None:
         done = run_scenario(task)
     except CellsegError as error:
         sys.exit(f"{error}" + (f" hint: {error.hint}" if error.hint else ""))
+    except MemoryError as error:
+        sys.exit(f"The memory does not hold it: {error}")
     if task.contestant.scenario == "cold":
         done = done.model_copy(update={"parts_s": {"imports": imports_s, **done.parts_s}})
     print(done.model_dump_json(), flush=True)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from cellseg.bench.options import BenchOptions
-from cellseg.bench.record import Peak, Report
+from cellseg.bench.record import Contestant, Peak, Report
+from cellseg.bench.rounds import worker
 from cellseg.bench.rounds.runner import run_bench
+from cellseg.bench.rounds.task import Task
 from cellseg.errors import BenchError, SlideError
 from tests.bundles import make_bundle
 
@@ -153,3 +155,20 @@ def test_an_accuracy_set_without_truth_is_refused_before_anything_runs(
 def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((BenchError, SlideError), match="Received"):
         BenchOptions(**wrong)
+
+
+def test_a_round_that_the_memory_does_not_hold_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_scenario(task: object) -> None:
+        raise MemoryError("Unable to allocate 1.82 TiB")
+
+    monkeypatch.setattr("cellseg.bench.rounds.scenarios.run_scenario", run_scenario)
+    who = Contestant(
+        scenario="tile-single", model="nuclei", engine="openvino", precision="fp32",
+        tile_px=2**20, batch=1, threads=None,
+    )  # fmt: skip
+    task = Task(
+        contestant=who, model_path="nuclei", slide=None, mpp=None, turn=0, seconds=0.1, samples=1,
+        fps=5.0, frame_wh=(64, 64),
+    )  # fmt: skip
+    with pytest.raises(SystemExit, match=r"The memory does not hold it: Unable to allocate 1.82"):
+        worker.main([task.model_dump_json()])
