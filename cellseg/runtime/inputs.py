@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
-from cellseg.runtime.slides.readers import OPENSLIDE_SUFFIXES, missing_file
+from cellseg.runtime.slides.readers import OPENSLIDE_SUFFIXES, check_named, missing_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,11 +54,7 @@ def expand_inputs(inputs: Iterable[str]) -> list[Path]:
 
 
 def _expand(text: str) -> Iterator[Path]:
-    if not text:  # to Path, that is the working folder
-        raise SlideError(
-            "An input is the name of a file or folder, or a pattern. Received: an empty text.",
-            hint="If it comes from a variable of a script, that one is empty.",
-        )
+    check_named(text)
     path = Path(text)
     if _is_slide_folder(path):
         yield path

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Wanted
     from cellseg.runtime.slides.slide import Slide
 
-__all__ = ["OPENSLIDE_SUFFIXES", "files_of_series", "missing_file", "open_slide"]
+__all__ = ["OPENSLIDE_SUFFIXES", "check_named", "files_of_series", "missing_file", "open_slide"]
 
 OPENSLIDE_SUFFIXES = frozenset(
     {".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".dcm", ".svslide", ".bif", ".czi"}
@@ -67,11 +67,21 @@ def open_slide(
     """
     if mpp is not None:
         check_mpp(mpp)
+    check_named(path)
     where = Path(path)
     try:
         return _open_by_content(where, mpp, channel)
     except OSError as error:
         raise SlideError(f"{where}: cannot be read: {error.strerror or error}.") from error
+
+
+def check_named(path: str | os.PathLike[str]) -> None:
+    """Refuse an empty text, which to ``Path`` is the working folder."""
+    if not str(path):
+        raise SlideError(
+            "An input is the name of a file or folder, or a pattern. Received: an empty text.",
+            hint="If it comes from a variable of a script, that one is empty.",
+        )
 
 
 def missing_file(path: Path) -> SlideError:
