@@ -67,6 +67,18 @@ def test_a_tolerance_of_ones_own_decides(image: Path, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").stat().st_size > 1000
 
 
+def test_a_log_has_no_empty_line_of_the_bar(image: Path, tmp_path: Path) -> None:
+    result = verify(image, make_bundle(tmp_path / "tiny.cellseg").path)
+    assert "" not in result.stderr.splitlines()
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_a_variable_that_was_not_set_is_not_the_working_folder(command: str) -> None:
+    result = CliRunner().invoke(app, [command, ""])
+    assert result.exit_code == 1
+    assert "Received: an empty text" in result.stderr
+
+
 def test_a_seed_below_zero_is_wrong_usage(image: Path, tmp_path: Path) -> None:
     result = verify(image, make_bundle(tmp_path / "tiny.cellseg").path, "--seed", "-1")
     assert result.exit_code == 2

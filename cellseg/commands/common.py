@@ -171,8 +171,12 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
     from cellseg import console
 
+    stderr = console.stderr()
+    silent = not stderr.is_terminal  # of a bar that is gone a log file would keep an empty line
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console.stderr(), transient=True) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=stderr, transient=True, disable=silent
+    ) as bar:
         shown = bar.add_task("", total=None)
         yield lambda text, done, of: bar.update(shown, description=text, completed=done, total=of)
 
