@@ -208,7 +208,7 @@ def test_a_run_knows_the_order_of_its_channels(options: ExportOptions) -> None:
 def test_file_that_is_no_keras_model_is_refused(options: ExportOptions, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(card()))
     (tmp_path / "best.keras").write_bytes(b"no model")
-    with pytest.raises(ExportError, match="must be a Keras 3 model"):
+    with pytest.raises(ExportError, match=r"must be a Keras 3 model\. Received: a damaged file"):
         export_run(replace(options, run=tmp_path))
 
 

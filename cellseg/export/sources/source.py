@@ -10,6 +10,7 @@ import re
 from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 from pydantic import ValidationError
 
@@ -257,6 +258,11 @@ def _keras_channels(model: Any) -> int:
 
 
 def _load_keras(path: Path) -> Any:
+    if not is_zipfile(path):  # of which Keras says that there is no such file
+        raise ExportError(
+            f"{path.name} must be a Keras 3 model. Received: a damaged file, or another kind.",
+            hint="Copy it again, or save it again with model.save('model.keras').",
+        )
     import keras
 
     from cellseg.layers import in_full_precision  # registers our layers as well
