@@ -24,7 +24,7 @@ from cellseg.runtime.tiles.plan import TilePlan, plan_tiles, tile_px_for
 from cellseg.runtime.tiles.stitcher import CropStitcher
 from cellseg.runtime.tissue.file import read_tissue_mask
 from cellseg.runtime.tissue.mask import TissueMask, find_tissue
-from cellseg.runtime.view.doubts import coarse_doubt, painted_doubt, slide_doubts
+from cellseg.runtime.view.doubts import coarse_doubt, flat_doubt, painted_doubt, slide_doubts
 from cellseg.runtime.view.fit import wanted_fit
 from cellseg.runtime.view.normalize import Intensities, Normalize, full_range, intensities_of
 from cellseg.runtime.view.painted_stain import sum_products
@@ -246,11 +246,11 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
         roi = read_roi(options.roi, unread.l0_per_wl, extent_hw, reach_px)
     side_px = choose_tile_px(bundle, options, tile_px, unread.fit_hw)
     plan, blend = _plan(bundle, extent_hw, side_px, options)
-    seen, painted = _intensities(slide, Normalize(wanted.kind, wanted.low, wanted.high))
+    seen, of_values = _intensities(slide, Normalize(wanted.kind, wanted.low, wanted.high))
     coarse = coarse_doubt(slide, card.mpp if unread.fit_hw is None else None)
     doubts = (
         *slide_doubts(slide, needs_mpp=card.mpp is not None),
-        *filter(None, (coarse, painted)),
+        *filter(None, (coarse, *of_values)),
     )
     for doubt in doubts:
         _LOG.warning(doubt)
@@ -261,13 +261,14 @@ def prepare(slide: Slide, bundle: Bundle, options: InferOptions, tile_px: int | 
     return Job(slide, bundle, view, seen, rule, mask, plan, todo, roi, blend, doubts=doubts)
 
 
-def _intensities(slide: Slide, normalize: Normalize) -> tuple[Intensities, str | None]:
-    """Measure what is seen, as training does; return it, and a doubt that samples raise."""
+def _intensities(slide: Slide, normalize: Normalize) -> tuple[Intensities, tuple[str | None, ...]]:
+    """Measure what is seen, as training does; return it, and doubts that samples raise."""
     if normalize.kind == "none":
-        return Intensities(full_range(slide.dtype)), None
+        return Intensities(full_range(slide.dtype)), ()
     counts = count_samples(slide)
     found = intensities_of(counts, normalize, lambda: sum_products(samples(slide)))
-    return found, painted_doubt(slide, counts) if found.channel is None else None
+    painted = painted_doubt(slide, counts) if found.channel is None else None
+    return found, (flat_doubt(slide, found.value_range), painted)
 
 
 def open_view(slide: Slide, bundle: Bundle, options: InferOptions) -> WorkingView:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.slide import Slide
     from cellseg.runtime.view.working import WorkingView
 
-__all__ = ["coarse_doubt", "painted_doubt", "slide_doubts", "small_doubt"]
+__all__ = ["coarse_doubt", "flat_doubt", "painted_doubt", "slide_doubts", "small_doubt"]
 
 _MOST_OBLONG = 1.1
+_FEW_VALUES = 12  # dim fluorescence that was labelled spans 15 and more
 _FEW_CELLS = 20
 _ENLARGED = 2.0  # as bench/enlarged.py has it
 
@@ -73,6 +74,31 @@ def coarse_doubt(slide: Slide, model_mpp: float | None) -> str | None:
         "the model looks for cannot be seen in it, and the result means nothing. Received: slide "
         f"mpp={mpp:g}, model mpp={model_mpp:g}. This is an overview, or its pixel size is wrong; "
         "if so, give the right one with --mpp."
+    )
+
+
+def flat_doubt(slide: Slide, value_range: tuple[float, float]) -> str | None:
+    """Say that what is seen of a slide is next to nothing, brought to the range of a picture.
+
+    Parameters
+    ----------
+    slide : Slide
+        For its path.
+    value_range : (float, float)
+        Values that the model sees as 0 and 255.
+
+    Returns
+    -------
+    str or None
+        One sentence or two; None from a dozen values on, and of a blank image, which stays blank.
+    """
+    low, high = value_range
+    if not 0 < high - low < _FEW_VALUES:
+        return None
+    return (
+        f"{slide.path}: nearly all of its values lie from {low:.0f} to {high:.0f}: that is empty "
+        "glass, or out of focus, or far too dark. It is brought to full contrast, and what is "
+        "found may be noise."
     )
 
 

@@ -143,6 +143,21 @@ def test_a_run_warns_of_painted_stains_and_sees_a_single_one_as_grey(
     assert caplog.text.count("its green is seen as grey") == 1
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "doubted"),
+    [(242, 247, True), (0, 3, True), (240, 240, False), (9, 30, False)],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_run_warns_of_empty_glass_that_is_brought_to_full_contrast(
+    tmp_path: Path, least: int, most: int, doubted: bool, dtype: type
+) -> None:
+    noise = np.random.default_rng(0).integers(least, most, (64, 64, 3), dtype, endpoint=True)
+    normalize = {"kind": "slide-percentile", "low": 0.5, "high": 99.8}
+    bundle = make_bundle(tmp_path / "tiny.cellseg", input={"normalize": normalize})
+    job = prepare(ArraySlide(noise), bundle, InferOptions(model=str(bundle.path)))
+    assert ["full contrast" in doubt for doubt in job.doubts] == [True] * doubted
+
+
 def test_an_overview_is_run_as_it_is_and_told(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny.cellseg", mpp=0.5)
     for mpp, doubts in ((2.0, 0), (28.0, 1)):
