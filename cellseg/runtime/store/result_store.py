@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from cellseg.errors import StoreError
+from cellseg.runtime.machine.file_limit import growth_refused, largest_file_bytes
 from cellseg.runtime.slides.source_tiles import DamagedTile
 from cellseg.runtime.store.identity import check_same_run
 
@@ -355,13 +356,8 @@ def _store_error(error: sqlite3.Error, path: Path) -> StoreError:
             f"Only one run at a time may write to a folder. Received: {path} is locked.",
             hint="Wait until the other run is done, or choose another folder with -o.",
         )
-    limit = _largest_file()
-    if "disk I/O" in text and limit is not None:  # SQLite has no word for it
-        return StoreError(
-            f"Files must be allowed to grow. Received: {path} ({text}), limit={limit} bytes.",
-            hint="Lift the limit (ulimit -f unlimited) and give the same command again: finished "
-            "tiles are kept.",
-        )
+    if "disk I/O" in text and largest_file_bytes() is not None:  # SQLite has no word for it
+        return growth_refused(path, text)
     if isinstance(error, sqlite3.OperationalError):
         return StoreError(
             f"The folder must be writable. Received: {path} ({text}).",
@@ -371,13 +367,3 @@ def _store_error(error: sqlite3.Error, path: Path) -> StoreError:
         f"The file of an unfinished run is damaged. Received: {path} ({text}).",
         hint="Start over with --restart.",
     )
-
-
-def _largest_file() -> int | None:
-    """Return how many bytes a file of this process may have; None where there is no limit."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    return None if limit == resource.RLIM_INFINITY else limit

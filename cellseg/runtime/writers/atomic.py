@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cellseg.errors import StoreError
+from cellseg.runtime.machine.file_limit import growth_refused
 from cellseg.runtime.writers.facts import remove_output
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _flush(path: Path) -> None:
 
 
 def _explained(error: OSError, path: Path) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno == errno.EFBIG:
+        return growth_refused(path, error.strerror or str(error))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             f"The disk is full. Received: {path} ({error.strerror}).",
             hint="Free some space and give the same command again: finished tiles are kept.",

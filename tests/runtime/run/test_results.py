@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from cellseg.errors import CellsegError, EngineError
+from cellseg.errors import CellsegError, EngineError, StoreError
 from cellseg.runtime.run.result_folder import result_folder
 from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.writers import overlay
+from cellseg.runtime.writers.atomic import replacing
 from cellseg.runtime.writers.facts import output_bytes, output_facts, remove_output
 from tests.fakes import CELL_HEAD, fake_bundle, nuclei_picture, run_fake
 
@@ -217,6 +220,29 @@ def test_a_writer_that_fails_leaves_no_part_behind(
     with pytest.raises(ValueError, match="no colours left"):
         run(slide, tmp_path, bundle, "overlay")
     assert not list(result_folder(slide.path, tmp_path).glob(".part-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no files")
+def test_a_file_that_may_not_grow_is_no_full_disk(
+    tmp_path: Path, bundle: Path, slide: ArraySlide
+) -> None:
+    import resource
+
+    run(slide, tmp_path, bundle, "classes")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, before[1]))
+    try:
+        with pytest.raises(StoreError, match="allowed to grow.*limit=4096 bytes") as caught:
+            run(slide, tmp_path, bundle, "merged")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "ulimit -f unlimited" in str(caught.value.hint)
+    with (
+        pytest.raises(StoreError, match="allowed to grow") as caught,
+        replacing(tmp_path / "x.tif"),
+    ):
+        raise OSError(errno.EFBIG, "File too large")
+    assert "another disk" in str(caught.value.hint)
 
 
 def test_parts_of_a_run_that_was_killed_are_swept_away(
