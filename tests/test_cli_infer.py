@@ -57,6 +57,15 @@ def test_a_run_prints_what_it_found_and_where_the_files_are(work: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+def test_more_is_said_on_stderr_and_in_the_log_where_it_is_asked_for(work: Path) -> None:
+    quiet, loud = (infer("scans/a.png", "-o", out, *v) for out, v in (("q", ()), ("v", ("-v",))))
+    log = (work / "v" / "a" / "run.log").read_text(encoding="utf-8")
+    for fact in ("the result depends on", "range [", "busy seconds: read", "peak of memory"):
+        assert fact in loud.stderr
+        assert fact in log
+        assert fact not in quiet.stderr
+
+
 def test_a_name_that_is_no_utf8_is_a_name_like_any_other(work: Path) -> None:
     old = os.fsdecode(b"pr\xe9.png")  # as Latin-1 systems wrote it
     (work / "scans" / "a.png").rename(work / "scans" / old)

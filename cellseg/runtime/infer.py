@@ -291,7 +291,8 @@ class _Run:
         with self._warmed(job), self._opened_engine(options, job.plan.tile_hw) as engine:
             memory = self._plan_memory(job, engine, before_bytes)
             with closing(ResultStore(self.folder)) as store:
-                store.begin(job.identity | engine_identity(engine), owed)
+                store.begin(identity := job.identity | engine_identity(engine), owed)
+                _LOG.debug("the result depends on %s", _listed(identity))
                 _check_damage(len(store.damaged()), self.options, self.folder)
                 if finished is not None:
                     forget_run(self.folder, finished["outputs"])
@@ -305,6 +306,8 @@ class _Run:
                     self.folder, job, engine, store, session, self.options, outputs, self._tell
                 )
                 store.remove()
+        _LOG.debug("busy seconds: %s", _listed(report["stages_s"]))
+        _LOG.debug("peak of memory: %s MB", report["peak_rss_mb"])
         _LOG.info("%s: done, see %s", self.slide.path, self.folder)
         return RunResult(self.folder, report)
 
@@ -400,6 +403,10 @@ def _check_damage(count: int, options: InferOptions, folder: Path) -> None:
             f"Received: folder={folder}, damaged tiles={count}, on_error=stop.",
             hint="Go on with --on-error skip, or start over with --restart.",
         )
+
+
+def _listed(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
 
 
 def _set_cache(slide: Slide, limit_bytes: int) -> None:
