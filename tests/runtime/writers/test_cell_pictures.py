@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellseg.errors import CellsegError
 from cellseg.runtime.cells.files import CellFile
 from cellseg.runtime.writers.density import _mean_halved
 from tests.fakes import CELL_RULE, fake_bundle, nuclei_picture, run_fake
@@ -77,9 +78,9 @@ def test_a_field_without_cells_has_valid_pictures(tmp_path: Path) -> None:
     assert "no cells" in (folder / "histogram.svg").read_text(encoding="utf-8")
 
 
-def test_a_model_without_cells_leaves_them_out(tmp_path: Path) -> None:
-    folder = run(tmp_path, nuclei_picture(90, 120), ("classes", *PICTURES), cells=False)
-    assert not list(folder.glob("density*"))
+def test_pictures_of_cells_are_refused_of_a_model_without_cells(tmp_path: Path) -> None:
+    with pytest.raises(CellsegError, match="is made of cells"):
+        run(tmp_path, nuclei_picture(90, 120), ("classes", *PICTURES), cells=False)
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (5, 4), (3, 7)])
