@@ -258,12 +258,13 @@ def _keras_channels(model: Any) -> int:
 
 
 def _load_keras(path: Path) -> Any:
+    import keras
+
     if not is_zipfile(path):  # of which Keras says that there is no such file
         raise ExportError(
             f"{path.name} must be a Keras 3 model. Received: a damaged file, or another kind.",
             hint="Copy it again, or save it again with model.save('model.keras').",
         )
-    import keras
 
     from cellseg.layers import in_full_precision  # registers our layers as well
 
