@@ -102,8 +102,10 @@ class ClassSurvey:
         self._ended.set()
 
 
-def read_overview(view: WorkingView, halvings: int) -> NDArray[np.uint8]:
-    """Read the whole slide, reduced; from the coarsest level that still has the pixels.
+def read_overview(
+    view: WorkingView, halvings: int, rows: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Read the slide, reduced; from the coarsest level that still has the pixels.
 
     Parameters
     ----------
@@ -111,25 +113,28 @@ def read_overview(view: WorkingView, halvings: int) -> NDArray[np.uint8]:
         Gives the frame: its extent, halved, is the size of the picture. And the intensities.
     halvings : int
         How often its extent is halved.
+    rows : (int, int), optional
+        First row of the picture that is read, and the one after the last; by default all.
 
     Returns
     -------
     uint8, shape (h, w, 3)
         RGB. Blocks of about 2048 x 2048 source pixels are held while it is made.
     """
-    hw = _reduced(view.hw, halvings)
+    height, width = _reduced(view.hw, halvings)
+    top, bottom = (0, height) if rows is None else rows
     if halvings == 0:
-        return view.read(0, 0, *view.hw)
+        return view.read(top, 0, bottom - top, width)
     level, scales = _level_for(view, halvings)
-    picture = np.empty((*hw, 3), np.uint8)
+    picture = np.empty((bottom - top, width, 3), np.uint8)
     step = max(1, int(_BLOCK_SOURCE_PX / max(scales)))
-    for y in range(0, hw[0], step):
-        for x in range(0, hw[1], step):
-            part = picture[y : y + step, x : x + step]
+    for y in range(0, bottom - top, step):
+        for x in range(0, width, step):
+            part, yx = picture[y : y + step, x : x + step], (top + y, x)
             if scales == (1.0, 1.0):  # the level is the picture as it is
-                part[:] = view.read_level(level, (y, x), (part.shape[0], part.shape[1]))
+                part[:] = view.read_level(level, yx, (part.shape[0], part.shape[1]))
             else:
-                _fill(part, (y, x), view, level, scales)
+                _fill(part, yx, view, level, scales)
     return picture
 
 

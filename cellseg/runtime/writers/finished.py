@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.options import InferOptions
     from cellseg.runtime.store.labels import LabelSource
 
+    PictureRows = Callable[[int, int], NDArray[np.uint8]]
+
 __all__ = ["FinishedRun"]
 
 _SURVEY_PX = 512
@@ -117,10 +119,17 @@ class FinishedRun:
         """Let another thread read the slide's overview while other files are written."""
         self._picture = pool.submit(self._read_picture)
 
-    def picture(self) -> NDArray[np.uint8]:
-        """Return the slide's overview, uint8 (h, w, 3), of the survey's size; not kept."""
-        begun, self._picture = self._picture, None
-        return self._read_picture() if begun is None else begun.result()
+    def picture_rows(self) -> PictureRows:
+        """Return what gives rows of the slide's overview, of the survey's size; not kept.
 
-    def _read_picture(self) -> NDArray[np.uint8]:
-        return read_overview(self.job.shown, self.halvings)
+        Called with the first row and the one after the last; uint8 (h, w, 3), not to be written
+        into. Several threads may call it.
+        """
+        begun, self._picture = self._picture, None
+        if begun is None:
+            return lambda start, stop: self._read_picture((start, stop))
+        picture = begun.result()
+        return lambda start, stop: picture[start:stop]
+
+    def _read_picture(self, rows: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        return read_overview(self.job.shown, self.halvings, rows)

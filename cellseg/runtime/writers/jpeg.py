@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["write_jpeg"]
+__all__ = ["write_jpeg", "write_jpeg_strips"]
 
 _QUALITY = 90
 _THREADS = 2
@@ -38,14 +38,35 @@ def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
     rgb : uint8, shape (h, w, 3)
         At most 65,500 pixels to a side.
     """
-    across = -(-rgb.shape[1] // _BLOCK_PX)
+    write_jpeg_strips(path, (rgb.shape[0], rgb.shape[1]), lambda start, stop: rgb[start:stop])
+
+
+def write_jpeg_strips(
+    path: Path, hw: tuple[int, int], strip: Callable[[int, int], NDArray[np.uint8]]
+) -> None:
+    """Write a picture that is made strip by strip; see `write_jpeg`.
+
+    Parameters
+    ----------
+    path : Path
+        Target.
+    hw : (int, int)
+        Height and width, at most 65,500 pixels to a side.
+    strip : callable
+        From the first row and the one after the last to their pixels, uint8 (h, w, 3). Called by a
+        few threads, once for each strip; no more strips than threads are held.
+    """
+    height, width = hw
+    across = -(-width // _BLOCK_PX)
     down = min(_STRIP_BLOCKS, _MOST_BLOCKS // across)
     strip_px = down * _BLOCK_PX
-    strips = [rgb[y : y + strip_px] for y in range(0, rgb.shape[0], strip_px)]
+
+    def encoded_from(start: int) -> bytes:
+        return _encode(strip(start, min(start + strip_px, height)))
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        encoded = list(pool.map(_encode, strips))
-    is_one = len(encoded) == 1
-    path.write_bytes(encoded[0] if is_one else _joined(encoded, rgb.shape[0], across * down))
+        encoded = list(pool.map(encoded_from, range(0, height, strip_px)))
+    path.write_bytes(encoded[0] if len(encoded) == 1 else _joined(encoded, height, across * down))
 
 
 def _encode(rgb: NDArray[np.uint8]) -> bytes:

@@ -8,18 +8,21 @@ hide what it surrounds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.runtime.writers.jpeg import write_jpeg
+from cellseg.runtime.writers.jpeg import write_jpeg, write_jpeg_strips
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from cellseg.runtime.writers.finished import FinishedRun
+    from cellseg.runtime.pictures.overview import ClassSurvey
+    from cellseg.runtime.store.labels import LabelSource
+    from cellseg.runtime.writers.finished import FinishedRun, PictureRows
 
 __all__ = ["draw_overlay", "write_overlay"]
 
@@ -29,24 +32,48 @@ _OPAQUE = 256
 _FILL_WITH_OUTLINE = 26
 _FILL_REDUCED = 100
 _OUTLINE_REDUCED = 200
+_EDGE_PX = 1
 
 
 def write_overlay(path: Path, run: FinishedRun) -> None:
-    """Draw the overlay of a run and write it."""
-    job, survey = run.job, run.survey
-    picture = run.picture()
-    is_fresh = survey.halvings > 0  # or else it may be the slide's own memory
-    has_outlines = run.cells is not None and survey.halvings == 0
-    objects = run.cells.read(0, 0, *run.cells.hw) if run.cells and has_outlines else None
-    drawn = draw_overlay(
-        picture,
-        survey.overview,
-        job.palette,
-        objects=objects,
-        halvings=survey.halvings,
-        in_place=is_fresh,
-    )
-    write_jpeg(path, drawn)
+    """Draw the overlay of a run strip by strip and write it."""
+    survey = run.survey
+    cells = run.cells if survey.halvings == 0 else None
+    strips = _Strips(run.picture_rows(), survey, cells, run.job.palette)
+    if _enlargement(survey.overview.shape, survey.halvings) > 1:  # all of it is less than a strip
+        write_jpeg(path, strips.draw(0, strips.hw[0]))
+    else:
+        write_jpeg_strips(path, strips.hw, strips.draw)
+
+
+@dataclass(frozen=True)
+class _Strips:
+    """Draws rows of an overlay, with what lies above and below them in sight."""
+
+    picture: PictureRows
+    survey: ClassSurvey
+    cells: LabelSource | None
+    palette: NDArray[np.uint8]
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of the picture before it is enlarged."""
+        height, width = self.survey.overview.shape
+        return height, width
+
+    def draw(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return rows as they are painted; an outline knows what it separates beyond them."""
+        top, bottom = max(start - _EDGE_PX, 0), min(stop + _EDGE_PX, self.hw[0])
+        objects = None if self.cells is None else self.cells.read(top, 0, bottom - top, self.hw[1])
+        drawn = draw_overlay(
+            self.picture(top, bottom),
+            self.survey.overview[top:bottom],
+            self.palette,
+            objects=objects,
+            halvings=self.survey.halvings,
+        )
+        times = drawn.shape[1] // self.hw[1]
+        return drawn[(start - top) * times : (stop - top) * times]
 
 
 def draw_overlay(
@@ -56,7 +83,6 @@ def draw_overlay(
     *,
     objects: NDArray[Any] | None = None,
     halvings: int = 0,
-    in_place: bool = False,
 ) -> NDArray[np.uint8]:
     """Paint a class map on a picture of the slide.
 
@@ -72,8 +98,6 @@ def draw_overlay(
         Instance labels: touching cells are then outlined one by one.
     halvings : int
         How often both were halved from the working level.
-    in_place : bool
-        Paint on ``rgb`` itself, which is contiguous, where it is not enlarged.
 
     Returns
     -------
@@ -83,8 +107,8 @@ def draw_overlay(
     from cellseg.runtime.kernels.palette import paint
 
     edges = classes if objects is None else objects
-    times = _enlargement(classes.shape[:2]) if halvings == 0 else 1
-    picture = rgb if in_place and times == 1 else _enlarged(rgb, times)
+    times = _enlargement(classes.shape, halvings)
+    picture = _enlarged(rgb, times)
     if times > 1:
         classes, edges = (e.repeat(times, axis=0).repeat(times, axis=1) for e in (classes, edges))
     weights = (_FILL_WITH_OUTLINE, _OPAQUE) if halvings == 0 else (_FILL_REDUCED, _OUTLINE_REDUCED)
@@ -93,8 +117,8 @@ def draw_overlay(
     return picture
 
 
-def _enlargement(hw: tuple[int, ...]) -> int:
-    return max(1, min(_MOST_ENLARGED, _ENLARGED_TO_PX // max(hw)))
+def _enlargement(hw: tuple[int, ...], halvings: int) -> int:
+    return 1 if halvings else max(1, min(_MOST_ENLARGED, _ENLARGED_TO_PX // max(hw)))
 
 
 def _enlarged(rgb: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:

@@ -102,7 +102,7 @@ def test_the_slides_overview_is_read_once_and_beside_the_other_files(
 ) -> None:
     readers: list[str] = []
 
-    def read(_: FinishedRun) -> Any:
+    def read(*_: object) -> Any:
         readers.append(threading.current_thread().name)
         return np.zeros((1, 1, 3), np.uint8)
 
@@ -112,7 +112,7 @@ def test_the_slides_overview_is_read_once_and_beside_the_other_files(
         output(
             "overlay",
             "classes",
-            lambda path, run: path.write_text(str(run.picture().shape)),
+            lambda path, run: path.write_text(str(run.picture_rows()(0, 1).shape)),
             shows_slide=True,
         ),
     ]

@@ -11,13 +11,20 @@ import numpy as np
 import pytest
 
 from cellseg.errors import StoreError
+from cellseg.runtime.bundles.bundle import Bundle
+from cellseg.runtime.jobs.job import prepare
+from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.pictures.overview import ClassSurvey, halvings_to_fit, read_overview
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import ArraySlide
-from cellseg.runtime.store.labels import halved, windows
+from cellseg.runtime.store.labels import ArrayLabels, halved, windows
 from cellseg.runtime.view.working import WorkingView
+from cellseg.runtime.writers import finished
 from cellseg.runtime.writers.atomic import replacing
-from cellseg.runtime.writers.overlay import draw_overlay
+from cellseg.runtime.writers.finished import FinishedRun
+from cellseg.runtime.writers.jpeg import write_jpeg
+from cellseg.runtime.writers.overlay import draw_overlay, write_overlay
+from tests.fakes import fake_bundle, nuclei_picture
 from tests.slides import scene, write_pyramid
 
 if TYPE_CHECKING:
@@ -63,6 +70,29 @@ def test_an_image_is_halved_until_it_fits() -> None:
     assert halvings_to_fit((4096, 4000), 4096) == 0
     assert halvings_to_fit((4097, 10), 4096) == 1
     assert halvings_to_fit((10**6, 10**6), 4096) == 8
+
+
+@pytest.mark.parametrize("halvings", [0, 1])
+def test_an_overlay_drawn_in_strips_is_the_one_drawn_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halvings: int
+) -> None:
+    monkeypatch.setattr(finished, "OVERVIEW_LONGEST_PX", 1200 >> halvings)
+    bundle = Bundle.open(fake_bundle(tmp_path / "fake.cellseg").path)
+    job = prepare(ArraySlide(nuclei_picture(1200, 530)), bundle, InferOptions())
+    classes = np.zeros((1200, 530), np.uint8)
+    classes[100:1100, 20:500] = 1
+    cells = classes * (np.arange(1200, dtype=np.uint32)[:, None] // 256 + 1)  # apart at each strip
+    run = FinishedRun(job, InferOptions(), ArrayLabels(classes), ArrayLabels(cells))
+    write_overlay(tmp_path / "strips.jpg", run)
+    whole = draw_overlay(
+        read_overview(job.shown, halvings),
+        run.survey.overview,
+        job.palette,
+        objects=None if halvings else cells,
+        halvings=halvings,
+    )
+    write_jpeg(tmp_path / "whole.jpg", whole)
+    assert (tmp_path / "strips.jpg").read_bytes() == (tmp_path / "whole.jpg").read_bytes()
 
 
 @pytest.mark.parametrize("halvings", [0, 1, 3])
