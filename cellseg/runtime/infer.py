@@ -16,6 +16,7 @@ import os
 import time
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,9 @@ from cellseg.runtime.jobs.wanted import outputs_for, planes_for
 from cellseg.runtime.machine.facts import usable_cores
 from cellseg.runtime.machine.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
 from cellseg.runtime.memory.budget import MIN_CACHE_BYTES, reset_peak_rss, resident_bytes
-from cellseg.runtime.memory.footprint import memory_for, try_engine
-from cellseg.runtime.memory.tiling import most_at_once, tile_for
+from cellseg.runtime.memory.footprint import memory_for
+from cellseg.runtime.memory.tiling import most_at_once, tile_for, usage_for
+from cellseg.runtime.memory.usage import expected_usage, try_engine
 from cellseg.runtime.run.additions import add_outputs, sources_for
 from cellseg.runtime.run.result_folder import (
     check_apart,
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.job import Job
     from cellseg.runtime.jobs.options import Phase, ProgressCallback
     from cellseg.runtime.jobs.outputs import Output
-    from cellseg.runtime.memory.budget import MemoryPlan
+    from cellseg.runtime.memory.budget import EngineUsage, MemoryPlan
     from cellseg.runtime.run.engine_shelf import EngineShelf, OpenEngine
     from cellseg.runtime.slides.slide import Slide
 
@@ -276,20 +278,23 @@ class _Run:
         is_settled = tile_px is not None or self.options.tile_px is not None
         if is_settled or self.open_engine is not None:
             return job
-        return with_tile(job, self.options, tile_for(job, self.options))
+        return with_tile(
+            job, self.options, tile_for(job, self.options, self._usage(job, self.options))
+        )
 
     def _run(self, job: Job, finished: dict[str, Any] | None) -> RunResult:
         earlier = None if finished is None else finished["provenance"]["identity"]
         if self.options.restart or earlier is None:
             earlier = stored_identity(self.folder)
         options = _as_before(self.options, earlier)
-        options = replace(options, tiles_at_once=most_at_once(job, options))
+        usage = self._usage(job, options)
+        options = replace(options, tiles_at_once=most_at_once(job, options, usage))
         owed = self._owed(finished)
         outputs = outputs_for({*self.options.write, *owed}, job)
         job = replace(job, planes=planes_for(outputs.values(), job))
         before_bytes = resident_bytes()
         with self._warmed(job), self._opened_engine(options, job.plan.tile_hw) as engine:
-            memory = self._plan_memory(job, engine, before_bytes)
+            memory = self._plan_memory(job, engine, usage, before_bytes)
             with closing(ResultStore(self.folder)) as store:
                 store.begin(identity := job.identity | engine_identity(engine), owed)
                 _LOG.debug("the result depends on %s", _listed(identity))
@@ -331,15 +336,23 @@ class _Run:
         with closing(open_engine(self.bundle, options, tile_hw)) as engine:
             yield engine
 
-    def _plan_memory(self, job: Job, engine: Engine, before_bytes: int | None) -> MemoryPlan:
+    def _usage(self, job: Job, options: InferOptions) -> EngineUsage:
+        if self.open_engine is not None:  # not one of ours, perhaps
+            return expected_usage(options.engine)
+        return usage_for(job, options)
+
+    def _plan_memory(
+        self, job: Job, engine: Engine, usage: EngineUsage, before_bytes: int | None
+    ) -> MemoryPlan:
         """Plan threads and queues; under a budget, first by what is expected, then as measured."""
-        memory = memory_for(job, engine, self.options, usable_cores())
+        plan = partial(memory_for, job, engine, self.options, usable_cores(), usage)
+        memory = plan()
         if self.options.max_ram_bytes is None:
             return memory
         taken_bytes = try_engine(engine, before_bytes)
         if taken_bytes > memory.cost.engine_bytes:
             _LOG.info("the engine takes %d MiB, more than was expected", taken_bytes >> 20)
-        return memory_for(job, engine, self.options, usable_cores(), taken_bytes)
+        return plan(taken_bytes)
 
     def _owed(self, finished: dict[str, Any] | None) -> tuple[str, ...]:
         """Name what the folder had before: asking for one more file must not take another away."""

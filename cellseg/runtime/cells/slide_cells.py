@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.job import Job
     from cellseg.runtime.store.result_store import ResultStore
 
-__all__ = ["RegionWork", "SlideCells", "tell_apart"]
+__all__ = ["CACHE_BYTES", "RegionWork", "SlideCells", "tell_apart"]
 
 _LOG = logging.getLogger(__name__)
-_CACHE_BYTES = 48 << 20
+CACHE_BYTES = 48 << 20
 _UNCOMMITTED = 16
 # What the store keeps of each cell that reaches into a region.
 _CELL = np.dtype([("first", "<i8"), ("runs", "<i4"), ("is_own", "?"), ("is_cut", "?")])
@@ -73,7 +73,7 @@ class SlideCells:
         self.hw = job.view.hw
         self._store, self._grid = store, RegionGrid(job.view.hw)
         self._job = job
-        self._cache = TileCache(_CACHE_BYTES)
+        self._cache = TileCache(CACHE_BYTES)
         self._joins = self._joined()
         self.large_count = len(self._joins.roots)
         firsts = [lot["first"].copy() for lot in self._region_records()]
@@ -179,7 +179,7 @@ class SlideCells:
             cells = self._named(index)[1]
             pieces += cells["first"][cells["is_cut"]].tolist()
             links += map(tuple, unpack_all(packed, np.dtype(np.int64)).reshape(-1, 2).tolist())
-        cache = TileCache(_CACHE_BYTES)
+        cache = TileCache(CACHE_BYTES)
 
         def name_at(pixel: int) -> int | None:
             y, x = divmod(pixel, self.hw[1])

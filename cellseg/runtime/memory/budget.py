@@ -2,12 +2,12 @@
 
 A run's memory is a sum over things whose number or size is known beforehand::
 
-    base        interpreter, libraries, code made for the network               BASE_BYTES
-    + engine    concurrency x tile_px x what the engine takes a pixel           activations
+    base        interpreter, libraries, compiled kernels                        BASE_BYTES
     + held      masks, regions, tables of tiles: all that grows with the slide
     + the larger of two, of which the second begins when the first is over:
 
-      tiles     workers      x source_px x 3 x depth x 2                        decoded windows
+      tiles     engine, and concurrency x tile_px x what it takes a pixel       activations
+                workers      x source_px x 3 x depth x 2                        decoded windows
                 (workers + batch + concurrency) x tile_px x 3                   uint8 tiles
                 outputs      x tile_px x channels x 4                           float32 channels
                 QUEUED       x tile_px x planes                                 results on their way
@@ -15,13 +15,11 @@ A run's memory is a sum over things whose number or size is known beforehand::
                 cache                                                           decoded TIFF tiles
       files     pictures, spools and caches of the writers
 
-``ENGINE_BYTES_PER_PX`` is above what was measured, not a promise of the engines: a UNet of 0.5
-million parameters with a stride-2 stem takes 160 to 206 bytes a pixel in OpenVINO (110 to 120 where
-its decoder ends in bands, as it does at float32), one of 1.1 million 364 to 400 in ONNX
-Runtime and 161 to 279 in LiteRT, at float32 and int8. A network that is wider at full
-resolution takes more, so under a budget one round of tiles is run first, and what the engine took
-then is counted if it is more. It is closed before files are written, unless it is kept for the
-next slide; as not every engine gives all of its memory back, it is counted all the same.
+What an engine takes a pixel is measured under a budget, once for each network
+(`cellseg.runtime.memory.usage`), and expected otherwise. Under a budget it is closed before files
+are written, and gives its memory back (seen of OpenVINO, ONNX Runtime and LiteRT); without one it
+may be kept for the next slide, and one that computes on a GPU may keep the driver's: such is
+counted beside the files, too.
 
 A budget is spent in this order: everything at its least, then workers, then waiting tiles, then
 the cache. What does not fit at its least is refused before a tile is run. So that freed memory goes
@@ -47,13 +45,26 @@ __all__ = [
     "resident_bytes",
 ]
 
-BASE_BYTES = 350 * 2**20
-ENGINE_BYTES_PER_PX = {"openvino": 256, "onnxruntime": 448, "litert": 320}
-UNKNOWN_ENGINE_BYTES_PER_PX = 448
+BASE_BYTES = 320 * 2**20
 CACHE_BYTES = 256 * 2**20
 MIN_CACHE_BYTES = 16 * 2**20
 MAX_WORKERS = 8
 QUEUED = 12  # results being stitched, waiting to be written, and being written
+
+
+@dataclass(frozen=True)
+class EngineUsage:
+    """What an engine takes of memory."""
+
+    fixed_bytes: int
+    """However large its tiles are: weights, compiled code."""
+
+    bytes_per_px: float
+    """For each pixel that it works on at a time."""
+
+    def bytes_at(self, px: int) -> int:
+        """Return what it takes to work on so many pixels at a time."""
+        return self.fixed_bytes + round(px * self.bytes_per_px)
 
 
 @dataclass(frozen=True)
@@ -75,11 +86,14 @@ class TileCost:
     concurrency: int
     """Tiles that the engine works on at once."""
 
-    engine_bytes_per_px: int = UNKNOWN_ENGINE_BYTES_PER_PX
-    """What the engine takes for a pixel of each tile that it works on."""
+    usage: EngineUsage
+    """What the engine is expected to take."""
 
     engine_taken_bytes: int = 0
     """What it took when it was tried; 0: it was not."""
+
+    engine_stays: bool = False
+    """Whether it holds its memory while files are written."""
 
     planes: int = 1
     """Maps that are kept of each tile, a byte a pixel."""
@@ -98,14 +112,13 @@ class TileCost:
 
     @property
     def engine_bytes(self) -> int:
-        """Activations of all tiles that the engine works on at once."""
-        expected = self.concurrency * self.tile_px * self.engine_bytes_per_px
-        return max(expected, self.engine_taken_bytes)
+        """What the engine takes for all tiles that it works on at once."""
+        return self.engine_taken_bytes or self.usage.bytes_at(self.concurrency * self.tile_px)
 
     @property
     def lasting_bytes(self) -> int:
         """What is held from the first tile to the last file, all told."""
-        return BASE_BYTES + self.engine_bytes + self.held_bytes
+        return BASE_BYTES + self.held_bytes + (self.engine_bytes if self.engine_stays else 0)
 
     @property
     def tile_px(self) -> int:
@@ -142,6 +155,9 @@ class MemoryPlan:
     cost: TileCost
     """What was planned with."""
 
+    budget_bytes: int | None = None
+    """What the process may hold; None: nobody said."""
+
     @property
     def total_bytes(self) -> int:
         """Estimate for the whole process."""
@@ -153,7 +169,8 @@ class MemoryPlan:
         cost = self.cost
         tiles = self.workers + self.batch + cost.concurrency
         return (
-            self.workers * cost.read_bytes
+            (0 if cost.engine_stays else cost.engine_bytes)
+            + self.workers * cost.read_bytes
             + tiles * cost.tile_px * 3
             + self.outputs * cost.output_bytes
             + QUEUED * cost.tile_px * cost.planes
@@ -196,7 +213,7 @@ def plan_memory(
     """
     wanted_workers = workers or min(MAX_WORKERS, max(2, cores))
     wanted_batch = batch or cost.concurrency + 1
-    least = MemoryPlan(1, 1, cost.concurrency + 1, MIN_CACHE_BYTES, cost)
+    least = MemoryPlan(1, 1, cost.concurrency + 1, MIN_CACHE_BYTES, cost, max_ram_bytes)
     if max_ram_bytes is None:
         cache_bytes = max(MIN_CACHE_BYTES, cost.cache_bytes)
         return replace(least, workers=wanted_workers, batch=wanted_batch, cache_bytes=cache_bytes)

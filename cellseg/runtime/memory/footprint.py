@@ -6,27 +6,21 @@ of it is here, so that `cellseg.runtime.memory.budget` can divide what remains.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from threading import Barrier, Thread
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cellseg.runtime.cells.regions import CORE_PX, MARGIN_PX, WINDOW_BYTES_PER_PX
 from cellseg.runtime.cells.runs import LARGEST_PX
+from cellseg.runtime.cells.slide_cells import CACHE_BYTES as LABELS_CACHE_BYTES
 from cellseg.runtime.jobs.outputs import OVERVIEW_LONGEST_PX
 from cellseg.runtime.memory.budget import (
     CACHE_BYTES,
-    ENGINE_BYTES_PER_PX,
     MIN_CACHE_BYTES,
-    UNKNOWN_ENGINE_BYTES_PER_PX,
     TileCost,
     plan_memory,
-    resident_bytes,
 )
 from cellseg.runtime.pictures.overview import halvings_to_fit
 from cellseg.runtime.slides.source_tiles import source_of
-from cellseg.runtime.store.labels import CACHE_BYTES as LABELS_CACHE_BYTES
+from cellseg.runtime.store.labels import CACHE_BYTES as MAP_CACHE_BYTES
 from cellseg.runtime.tiles.order import cache_for
 from cellseg.runtime.view.working import SOURCE_PX
 
@@ -34,9 +28,12 @@ if TYPE_CHECKING:
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.job import Job
     from cellseg.runtime.jobs.options import InferOptions
-    from cellseg.runtime.memory.budget import MemoryPlan
+    from cellseg.runtime.memory.budget import EngineUsage, MemoryPlan
 
-__all__ = ["files_bytes", "held_bytes", "memory_for", "region_threads", "tile_cost", "try_engine"]
+__all__ = ["MOST_PLANES", "files_bytes", "held_bytes", "memory_for", "region_threads", "tile_cost"]
+
+MOST_PLANES = 3
+"""Maps that may be kept of each tile: which they are is settled after its size."""
 
 _TILE_TABLE_BYTES = 64  # indices to run, left, done; hit or not; in the store's index
 _SOURCE_TABLE_BYTES = 40  # offset and size of a stored tile, touched or not; and of tifffile
@@ -45,9 +42,9 @@ _FILE_TILE_PX = 512 * 512
 _PX_A_CELL = 400  # 8000 cells a mm² at 0.5 microns a pixel: dense
 _CELL_BYTES = 8
 _ROW_BYTES = CORE_PX * 300 // _PX_A_CELL  # a row of regions' cells are held while they are sorted
-_OVERVIEW_BYTES = 16  # slide, class map and painted picture; reversed for the encoder; encoded
+_OVERVIEW_BYTES = 4  # class map; encoded strips, joined
 _BLOCK_BYTES = 3 * 2048 * 2048 * 3  # a block of the slide is read, mapped, reduced
-_WRITERS_BYTES = 64 << 20  # tiles, bands and shards on their way through the encoders
+_WRITERS_BYTES = 96 << 20  # libraries of their own; tiles, strips and shards on their way
 
 
 def held_bytes(job: Job) -> int:
@@ -69,27 +66,37 @@ def held_bytes(job: Job) -> int:
 
 def files_bytes(job: Job) -> int:
     """Return what telling cells apart and the writers of files hold at most, at a time."""
-    times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
-    height, width = (-(-side // (1 << times)) for side in job.view.hw)
-    pictures = (
-        height * width * _OVERVIEW_BYTES + _BLOCK_BYTES * job.slide.dtype.itemsize + _WRITERS_BYTES
-    )
-    if job.tells_cells:
-        pictures += job.view.hw[1] * _ROW_BYTES
-    cells = _grown_bytes(job) + _region_bytes(job) if job.tells_cells else 0
-    return _maps_bytes(job) + max(pictures, cells)
-
-
-def region_threads(job: Job, memory: MemoryPlan) -> int:
-    """Return of how many regions cells may be told apart at once, when the tiles are done."""
-    room = max(memory.transient_bytes, memory.cost.files_bytes) - _maps_bytes(job)
-    return 1 + max(0, room - _grown_bytes(job)) // _region_bytes(job)
-
-
-def _maps_bytes(job: Job) -> int:
-    """Return what is kept of classes, a byte a pixel, of cells, four, and of the slide."""
     area_px = job.view.hw[0] * job.view.hw[1]
-    return sum(min(LABELS_CACHE_BYTES, bytes_ * area_px) for bytes_ in (1, 4)) + MIN_CACHE_BYTES
+    times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
+    writers = (
+        MIN_CACHE_BYTES
+        + min(MAP_CACHE_BYTES, area_px)
+        + (area_px >> 2 * times) * _OVERVIEW_BYTES
+        + _BLOCK_BYTES * job.slide.dtype.itemsize
+        + _WRITERS_BYTES
+    )
+    if not job.tells_cells:
+        return writers
+    writers += min(LABELS_CACHE_BYTES, 4 * area_px) + job.view.hw[1] * _ROW_BYTES
+    return max(writers, _parting_bytes(job) + _region_bytes(job))
+
+
+def region_threads(job: Job, memory: MemoryPlan, cores: int) -> int:
+    """Return of how many regions cells may be told apart at once: a core each, if they have room.
+
+    Under a budget that is when the tiles are done.
+    """
+    if memory.budget_bytes is None:
+        return cores
+    room = memory.budget_bytes - memory.cost.lasting_bytes - _parting_bytes(job)
+    return min(cores, max(1, room // _region_bytes(job)))
+
+
+def _parting_bytes(job: Job) -> int:
+    """Return what telling cells apart holds beside its regions: maps, and a window that grew."""
+    area_px = job.view.hw[0] * job.view.hw[1]
+    maps = MOST_PLANES * min(MAP_CACHE_BYTES, area_px)
+    return MIN_CACHE_BYTES + maps + _window_px(job, LARGEST_PX) * WINDOW_BYTES_PER_PX
 
 
 def _region_bytes(job: Job) -> int:
@@ -100,29 +107,33 @@ def _region_bytes(job: Job) -> int:
     return max(area_px * WINDOW_BYTES_PER_PX, area_px * WINDOW_BYTES_PER_PX // 2 + read)
 
 
-def _grown_bytes(job: Job) -> int:
-    """Return what the one thread holds whose window grew as far as windows do."""
-    return _window_px(job, LARGEST_PX) * WINDOW_BYTES_PER_PX
-
-
 def _window_px(job: Job, margin_px: int) -> int:
     height, width = (min(side, CORE_PX + 2 * margin_px) for side in job.view.hw)
     return height * width
 
 
-def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> TileCost:
+def tile_cost(
+    job: Job,
+    usage: EngineUsage,
+    concurrency: int,
+    taken_bytes: int = 0,
+    *,
+    engine_stays: bool = False,
+) -> TileCost:
     """Return what the tiles of a job's plan cost with an engine.
 
     Parameters
     ----------
     job : Job
         What is run.
-    engine : str
-        Its name.
+    usage : EngineUsage
+        What the engine is expected to take.
     concurrency : int
         Tiles that it works on at once.
     taken_bytes : int
         What it took when it was tried.
+    engine_stays : bool
+        Whether it holds its memory while files are written.
     """
     return TileCost(
         tile_hw=job.plan.tile_hw,
@@ -130,8 +141,9 @@ def tile_cost(job: Job, engine: str, concurrency: int, taken_bytes: int = 0) -> 
         source_bytes=job.slide.dtype.itemsize,
         channels=len(job.bundle.manifest.channels),
         concurrency=concurrency,
-        engine_bytes_per_px=ENGINE_BYTES_PER_PX.get(engine, UNKNOWN_ENGINE_BYTES_PER_PX),
+        usage=usage,
         engine_taken_bytes=taken_bytes,
+        engine_stays=engine_stays,
         planes=len(job.planes),
         reserve_bytes=job.band_bytes,
         held_bytes=held_bytes(job),
@@ -152,45 +164,19 @@ def _cache_bytes(job: Job) -> int:
 
 
 def memory_for(
-    job: Job, engine: Engine, options: InferOptions, cores: int, taken_bytes: int = 0
+    job: Job,
+    engine: Engine,
+    options: InferOptions,
+    cores: int,
+    usage: EngineUsage,
+    taken_bytes: int = 0,
 ) -> MemoryPlan:
     """Plan the memory of a run; see `cellseg.runtime.memory.budget`."""
+    stays = options.max_ram_bytes is None or engine.device != "cpu"
     return plan_memory(
-        tile_cost(job, engine.name, engine.concurrency, taken_bytes),
+        tile_cost(job, usage, engine.concurrency, taken_bytes, engine_stays=stays),
         max_ram_bytes=options.max_ram_bytes,
         workers=options.workers,
         batch=options.batch,
         cores=cores,
     )
-
-
-def try_engine(engine: Engine, before_bytes: int | None) -> int:
-    """Let an engine work on as many tiles at once as it ever will; return what it took, bytes.
-
-    Parameters
-    ----------
-    engine : Engine
-        Open, and not used yet.
-    before_bytes : int or None
-        `resident_bytes` before it was opened.
-
-    Returns
-    -------
-    int
-        0 where the system does not tell.
-    """
-    tile = np.zeros((*engine.tile_hw, 3), np.uint8)
-    together = Barrier(engine.concurrency)
-
-    def work() -> None:
-        together.wait()
-        with suppress(Exception):  # a tile of the run will fail in the same way, and be named
-            engine.infer(tile)
-
-    threads = [Thread(target=work, daemon=True) for _ in range(engine.concurrency)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    after = resident_bytes()
-    return 0 if after is None or before_bytes is None else max(0, after - before_bytes)

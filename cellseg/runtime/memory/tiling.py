@@ -23,15 +23,17 @@ from cellseg.runtime.engines.table import ENGINES
 from cellseg.runtime.engines.tune import TUNED_SIDES_PX, fastest_tile_px
 from cellseg.runtime.jobs.job import with_tile
 from cellseg.runtime.machine.facts import this_machine, usable_cores
-from cellseg.runtime.memory.budget import plan_memory
-from cellseg.runtime.memory.footprint import tile_cost
+from cellseg.runtime.memory.budget import BASE_BYTES, plan_memory
+from cellseg.runtime.memory.footprint import MOST_PLANES, tile_cost
+from cellseg.runtime.memory.usage import expected_usage, measured_usage
 
 if TYPE_CHECKING:
     from cellseg.runtime.engines import Choice, Engine
     from cellseg.runtime.jobs.job import Job
     from cellseg.runtime.jobs.options import InferOptions
+    from cellseg.runtime.memory.budget import EngineUsage
 
-__all__ = ["TUNED_FROM_PX", "fitting_tiles", "most_at_once", "tile_for"]
+__all__ = ["TUNED_FROM_PX", "fitting_tiles", "most_at_once", "tile_for", "usage_for"]
 
 TUNED_FROM_PX = 64_000_000
 """Runs of fewer kept pixels take less time than the trial."""
@@ -43,10 +45,24 @@ _HALF_AS_MANY = 0.95
 """Speed that is left: 0.94 to 0.97 on two cores, 512 and 1024 px, fp32 and int8."""
 _PART_OF_MEMORY = 0.5  # where no budget is given
 _MODEST_BYTES = 2**30  # nor are tiles larger than usual tried then, if they need more than this
-_MOST_PLANES = 3
 
 
-def tile_for(job: Job, options: InferOptions) -> int:
+def usage_for(job: Job, options: InferOptions) -> EngineUsage:
+    """Return what the engine of a run takes: measured where a budget is to be kept, else expected.
+
+    Raises
+    ------
+    EngineError
+        If no engine fits the request.
+    """
+    threads, budget = options.threads or usable_cores(), options.max_ram_bytes
+    if budget is None:
+        return expected_usage(_SIDE_BY_SIDE if options.engine == "auto" else options.engine)
+    choice = choose_engine(job.bundle, options.engine, options.precision, threads)
+    return measured_usage(job.bundle, choice, threads, max(0, budget - BASE_BYTES))
+
+
+def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
     """Return the size of tile for a job that was prepared with the default one.
 
     Parameters
@@ -55,6 +71,8 @@ def tile_for(job: Job, options: InferOptions) -> int:
         Prepared.
     options : InferOptions
         Without ``tile_px``.
+    usage : EngineUsage
+        What the engine takes.
 
     Raises
     ------
@@ -67,7 +85,7 @@ def tile_for(job: Job, options: InferOptions) -> int:
         return usual_px
     threads = options.threads or usable_cores()
     choice = choose_engine(job.bundle, options.engine, options.precision, threads)
-    fitting = fitting_tiles(job, options, choice.engine, threads)
+    fitting = fitting_tiles(job, options, choice.engine, threads, usage)
     shares = {side: _wanted_share(job, options, side) for side in fitting}
     usual_px = max(
         (side for side in fitting if side <= max(usual_px, min(fitting))),
@@ -88,16 +106,18 @@ def tile_for(job: Job, options: InferOptions) -> int:
     )
 
 
-def most_at_once(job: Job, options: InferOptions) -> int | None:
+def most_at_once(job: Job, options: InferOptions, usage: EngineUsage) -> int | None:
     """Return how many tiles of a job's plan fit at once; None: as many as the engine likes."""
     if options.tiles_at_once is not None or options.engine not in ("auto", _SIDE_BY_SIDE):
         return options.tiles_at_once
     threads = options.threads or usable_cores()
-    found = _fitting_at_once(job, options, threads, job.plan.y.tile_px)
+    found = _fitting_at_once(job, options, threads, job.plan.y.tile_px, usage)
     return None if found == threads else max(1, found)
 
 
-def fitting_tiles(job: Job, options: InferOptions, engine: str, threads: int) -> dict[int, int]:
+def fitting_tiles(
+    job: Job, options: InferOptions, engine: str, threads: int, usage: EngineUsage
+) -> dict[int, int]:
     """Return the sizes that fit the budget, ascending, and how many of each are computed at once.
 
     Of sizes that none fits, the smallest.
@@ -112,6 +132,8 @@ def fitting_tiles(job: Job, options: InferOptions, engine: str, threads: int) ->
         Its name.
     threads : int
         Threads it computes with; it works on no more tiles at once.
+    usage : EngineUsage
+        What it takes.
     """
     card, usual_px = job.bundle.manifest, job.plan.y.tile_px
     wanted = {-(-side // card.stride) * card.stride for side in (*_SMALL_SIDES_PX, *TUNED_SIDES_PX)}
@@ -122,17 +144,17 @@ def fitting_tiles(job: Job, options: InferOptions, engine: str, threads: int) ->
         if side == usual_px or (_kept_share(job, side) >= _LEAST_KEPT and side <= longest)
     )
     most = min(options.tiles_at_once or threads, threads) if engine == _SIDE_BY_SIDE else 1
-    found = {side: _fitting_at_once(job, options, most, side, engine) for side in sides}
+    found = {side: _fitting_at_once(job, options, most, side, usage) for side in sides}
     return {side: count for side, count in found.items() if count} or {sides[0]: 1}
 
 
 def _fitting_at_once(
-    job: Job, options: InferOptions, most: int, side: int, engine: str = _SIDE_BY_SIDE
+    job: Job, options: InferOptions, most: int, side: int, usage: EngineUsage
 ) -> int:
     """Halve a number of tiles until they fit; 0 if not even one does."""
     resized = with_tile(job, options, side)
     is_unasked = options.max_ram_bytes is None and side > job.plan.y.tile_px
-    while most and not _fits(resized, options, engine, most, is_unasked=is_unasked):
+    while most and not _fits(resized, options, usage, most, is_unasked=is_unasked):
         most = 0 if is_unasked else most // 2
     return most
 
@@ -141,14 +163,17 @@ def _speed_left(at_once: int, most: int) -> float:
     return float(_HALF_AS_MANY ** math.log2(most / at_once))
 
 
-def _fits(job: Job, options: InferOptions, engine: str, at_once: int, *, is_unasked: bool) -> bool:
+def _fits(
+    job: Job, options: InferOptions, usage: EngineUsage, at_once: int, *, is_unasked: bool
+) -> bool:
     memory_mb = this_machine().memory_mb
     budget = options.max_ram_bytes
     if budget is None:
         budget = None if memory_mb is None else int(memory_mb * 2**20 * _PART_OF_MEMORY)
         if is_unasked:
             budget = min(budget or _MODEST_BYTES, _MODEST_BYTES)
-    cost = replace(tile_cost(job, engine, at_once), planes=_MOST_PLANES)
+    stays = options.max_ram_bytes is None
+    cost = replace(tile_cost(job, usage, at_once, engine_stays=stays), planes=MOST_PLANES)
     try:
         plan_memory(cost, max_ram_bytes=budget)
     except TilePlanError:

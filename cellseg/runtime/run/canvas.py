@@ -8,6 +8,7 @@ import numpy as np
 
 from cellseg.runtime.engines.trim import infer_seen
 from cellseg.runtime.memory.budget import TileCost, plan_memory
+from cellseg.runtime.memory.usage import expected_usage
 from cellseg.runtime.run.pipeline import Limits, run_tiles
 from cellseg.runtime.run.stages import StageClock
 
@@ -45,7 +46,8 @@ def run_canvas(job: Job, engine: Engine, options: InferOptions) -> NDArray[np.fl
         whole = engine.infer(job.view.read(0, 0, height, width))
         return np.ascontiguousarray(whole[:h, :w])
     channels = len(job.bundle.manifest.channels)
-    cost = TileCost((height, width), 1.0, 1, channels, engine.concurrency)
+    usage = expected_usage(engine.name)
+    cost = TileCost((height, width), 1.0, 1, channels, engine.concurrency, usage)
     memory = plan_memory(cost, workers=options.workers, batch=options.batch)
     every = np.arange(len(job.plan), dtype=np.int64)
     steps = _CanvasSteps(job, engine, job.stitcher(every))

@@ -124,7 +124,7 @@ class TileSession:
             output_shape=(*cost.tile_hw, cost.channels),
             lookahead=self._stitcher.lookahead,
         )
-        self.region_threads = min(usable_cores(), region_threads(self._job, memory))
+        self.region_threads = region_threads(self._job, memory, usable_cores())
         self._feed = self._begun_feed()
         self.clock.threads = {"read": limits.workers, "infer": limits.concurrency}
         self._tiles_started_s = time.perf_counter()

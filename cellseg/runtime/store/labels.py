@@ -29,7 +29,7 @@ __all__ = [
     "windows",
 ]
 
-CACHE_BYTES = 64 << 20
+CACHE_BYTES = 32 << 20
 
 
 class LabelSource(Protocol):

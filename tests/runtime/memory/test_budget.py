@@ -12,13 +12,16 @@ from cellseg.errors import TilePlanError
 from cellseg.runtime.memory.budget import (
     CACHE_BYTES,
     MIN_CACHE_BYTES,
+    EngineUsage,
     TileCost,
     peak_rss_mb,
     plan_memory,
     reset_peak_rss,
 )
 
-COST = TileCost((1024, 1024), source_per_wl=2.0, source_bytes=1, channels=3, concurrency=2)
+COST = TileCost(
+    (1024, 1024), 2.0, source_bytes=1, channels=3, concurrency=2, usage=EngineUsage(0, 448)
+)
 LEAST_BYTES = plan_memory(COST, workers=1, batch=1).total_bytes - CACHE_BYTES + MIN_CACHE_BYTES
 
 

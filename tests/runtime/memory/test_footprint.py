@@ -15,15 +15,15 @@ from cellseg.runtime.bundles.manifest import Head
 from cellseg.runtime.jobs.job import prepare
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.jobs.outputs import OVERVIEW_LONGEST_PX
-from cellseg.runtime.memory.budget import BASE_BYTES, plan_memory
+from cellseg.runtime.memory.budget import BASE_BYTES, EngineUsage, plan_memory
 from cellseg.runtime.memory.footprint import (
     files_bytes,
     held_bytes,
     memory_for,
     region_threads,
     tile_cost,
-    try_engine,
 )
+from cellseg.runtime.memory.usage import try_engine
 from cellseg.runtime.shapes.geojson import Region
 from cellseg.runtime.shapes.roi import Roi
 from cellseg.runtime.slides.slide import ArraySlide
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.jobs.job import Job
 
+USAGE = EngineUsage(0, 256)
 GIGAPIXEL_SIDES = (32_768, 65_536, 131_072)
 
 
@@ -57,7 +58,7 @@ def of_side(job: Job, side: int, *, part: float = 1.0) -> Job:
 def test_what_writers_hold_does_not_grow_with_a_slide(job: Job) -> None:
     sizes = [files_bytes(of_side(job, side)) for side in GIGAPIXEL_SIDES]
     assert sizes[0] == sizes[1] == sizes[2]
-    assert sizes[0] > OVERVIEW_LONGEST_PX**2 * 16
+    assert sizes[0] > OVERVIEW_LONGEST_PX**2 * 3  # the class map and the encoded picture, twice
 
 
 def test_what_grows_with_a_slide_is_a_few_megabytes_a_gigapixel(job: Job) -> None:
@@ -71,7 +72,8 @@ def test_one_to_sixteen_gigapixels_are_planned_within_ten_percent(job: Job) -> N
     options = InferOptions(max_ram_bytes=1536 * 2**20)
     engine.name = "openvino"
     plans = [
-        memory_for(of_side(job, side, part=0.02), engine, options, 2) for side in GIGAPIXEL_SIDES
+        memory_for(of_side(job, side, part=0.02), engine, options, 2, USAGE)
+        for side in GIGAPIXEL_SIDES
     ]
     totals = [plan.total_bytes for plan in plans]
     assert max(totals) <= 1536 * 2**20
@@ -102,13 +104,16 @@ def test_of_a_strongly_reduced_slide_what_is_read_counts_too(job: Job) -> None:
 
 def test_cells_are_told_apart_by_as_many_threads_as_have_room(job: Job) -> None:
     cells = of_side(telling_cells(job), 32_768)
-    small, large = (
-        plan_memory(tile_cost(cells, "openvino", 2), max_ram_bytes=budget, cores=4)
-        for budget in (None, 16 * 2**30)
-    )
-    most = replace(large, cache_bytes=2**30)
-    assert region_threads(cells, small) >= 2
-    assert region_threads(cells, most) > region_threads(cells, large)
+    cost = tile_cost(cells, USAGE, 1)
+    least = cost.lasting_bytes + cost.files_bytes
+
+    def threads(budget: int | None) -> int:
+        return region_threads(cells, plan_memory(cost, max_ram_bytes=budget, cores=8), 8)
+
+    assert threads(None) == 8
+    assert threads(least) == 1
+    assert threads(least + 2**28) in range(4, 8)
+    assert threads(2**34) == 8
 
 
 def test_regions_masks_and_tables_are_counted(job: Job) -> None:
@@ -119,11 +124,21 @@ def test_regions_masks_and_tables_are_counted(job: Job) -> None:
     assert held_bytes(replace(job, mask=mask)) == held_bytes(job) + 3000 - job.mask.mask.nbytes
 
 
-def test_an_engine_that_takes_more_than_expected_is_counted_as_it_is(job: Job) -> None:
-    expected = tile_cost(job, "openvino", 2)
-    assert expected.engine_bytes == 2 * expected.tile_px * expected.engine_bytes_per_px
-    assert tile_cost(job, "openvino", 2, 10**9).engine_bytes == 10**9
-    assert tile_cost(job, "unheard of", 1).engine_bytes_per_px >= expected.engine_bytes_per_px
+def test_an_engine_that_was_tried_is_counted_as_it_is(job: Job) -> None:
+    expected = tile_cost(job, EngineUsage(10**6, 256), 2)
+    assert expected.engine_bytes == 10**6 + 2 * expected.tile_px * 256
+    for taken in (10**7, 10**9):
+        assert tile_cost(job, USAGE, 2, taken).engine_bytes == taken
+
+
+def test_an_engine_that_stays_is_counted_beside_the_files(job: Job) -> None:
+    closed = replace(tile_cost(job, USAGE, 2, 2**29), files_bytes=2**30)
+    kept = replace(closed, engine_stays=True)
+    totals = [plan_memory(cost, workers=1, batch=1).total_bytes for cost in (closed, kept)]
+    assert totals[1] - totals[0] == 2**29
+    no_files = [replace(cost, files_bytes=0) for cost in (closed, kept)]
+    totals = [plan_memory(cost, workers=1, batch=1).total_bytes for cost in no_files]
+    assert totals[0] == totals[1]
 
 
 def test_trying_an_engine_keeps_all_its_callers_busy_at_once() -> None:

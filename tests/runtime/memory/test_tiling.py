@@ -15,7 +15,7 @@ from cellseg.runtime.engines.table import EngineEntry
 from cellseg.runtime.jobs.job import prepare, with_tile
 from cellseg.runtime.jobs.options import InferOptions
 from cellseg.runtime.memory import tiling
-from cellseg.runtime.memory.budget import plan_memory
+from cellseg.runtime.memory.budget import EngineUsage, plan_memory
 from cellseg.runtime.memory.footprint import tile_cost
 from cellseg.runtime.memory.tiling import fitting_tiles, most_at_once, tile_for
 from cellseg.runtime.slides.slide import ArraySlide
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellseg.runtime.jobs.job import Job
+
+
+USAGE = EngineUsage(0, 256)
 
 
 @pytest.fixture
@@ -56,12 +59,12 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_a_large_run_takes_the_fastest_of_what_fits(
     large: Job, trials: list[dict[str, Any]]
 ) -> None:
-    assert tile_for(large, InferOptions(threads=1, max_ram_bytes=2**32)) == 2048
+    assert tile_for(large, InferOptions(threads=1, max_ram_bytes=2**32), USAGE) == 2048
     assert [(each["sides"], each["usual"]) for each in trials] == [
         ([512, 768, 1024, 1536, 2048], 1024)
     ]
     budget = InferOptions(threads=1, max_ram_bytes=1200 * 2**20)
-    chosen = tile_for(large, budget)
+    chosen = tile_for(large, budget, USAGE)
     assert 1024 <= chosen < 2048
     assert max(trials[-1]["sides"]) == chosen
 
@@ -70,7 +73,7 @@ def test_a_size_is_judged_by_what_it_computes_of_this_slide(
     large: Job, trials: list[dict[str, Any]]
 ) -> None:
     options = InferOptions(threads=1, max_ram_bytes=2**32)
-    tile_for(large, options)
+    tile_for(large, options, USAGE)
     everywhere = trials[-1]["shares"]
     for side, share in everywhere.items():
         plan = with_tile(large, options, side).plan
@@ -79,7 +82,7 @@ def test_a_size_is_judged_by_what_it_computes_of_this_slide(
     spots[::20, ::20] = True  # 100 px wide, 2000 px apart: most of a large tile is ground
     scattered = replace(large, mask=TissueMask(spots, (100.0, 100.0), "bright"))
     scattered = with_tile(with_tile(scattered, options, 512), options, 1024)
-    tile_for(scattered, options)
+    tile_for(scattered, options, USAGE)
     here = trials[-1]["shares"]
     assert everywhere[2048] > 0.9 * everywhere[512]
     assert here[2048] < 0.4 * here[512]
@@ -88,16 +91,16 @@ def test_a_size_is_judged_by_what_it_computes_of_this_slide(
 def test_unasked_no_tile_is_tried_that_takes_far_more_memory_than_the_usual(
     large: Job, trials: list[dict[str, Any]]
 ) -> None:
-    assert tile_for(large, InferOptions(threads=1)) == 1024
-    assert tile_for(large, InferOptions(threads=4)) == 1024  # the usual one may take more
+    assert tile_for(large, InferOptions(threads=1), USAGE) == 1024
+    assert tile_for(large, InferOptions(threads=4), USAGE) == 1024  # the usual one may take more
     assert [trial["sides"] for trial in trials] == [[512, 768, 1024]] * 2
 
 
 def test_a_small_run_is_not_tried(tmp_path: Path, trials: list[dict[str, Any]]) -> None:
     bundle = Bundle.open(make_bundle(tmp_path / "b.cellseg").path)
     job = prepare(ArraySlide(nuclei_picture(300, 300)), bundle, InferOptions())
-    assert tile_for(job, InferOptions()) == 1024
-    assert tile_for(job, InferOptions(max_ram_bytes=2**31)) == 1024
+    assert tile_for(job, InferOptions(), USAGE) == 1024
+    assert tile_for(job, InferOptions(max_ram_bytes=2**31), USAGE) == 1024
     assert trials == []
 
 
@@ -105,14 +108,14 @@ def test_blended_tiles_keep_their_size(large: Job, trials: list[dict[str, Any]])
     options = InferOptions(blend="hann")
     job = with_tile(replace(large, plan=with_tile(large, options, 512).plan), options, 1024)
     assert job.blend is not None
-    assert tile_for(job, options) == 1024
+    assert tile_for(job, options, USAGE) == 1024
     assert trials == []
 
 
 def test_a_tighter_budget_gets_smaller_tiles_and_a_hopeless_one_the_smallest(large: Job) -> None:
     def largest(mebibytes: int) -> int:
         budget = InferOptions(max_ram_bytes=mebibytes * 2**20)
-        return max(fitting_tiles(large, budget, "openvino", 2))
+        return max(fitting_tiles(large, budget, "openvino", 2, USAGE))
 
     sizes = [largest(mebibytes) for mebibytes in (8000, 2000, 1200, 900, 1)]
     assert sizes == sorted(sizes, reverse=True)
@@ -122,10 +125,10 @@ def test_a_tighter_budget_gets_smaller_tiles_and_a_hopeless_one_the_smallest(lar
 
 def test_every_size_that_fits_can_be_planned(large: Job) -> None:
     options = InferOptions(max_ram_bytes=900 * 2**20)
-    for side, at_once in fitting_tiles(large, options, "openvino", 2).items():
-        cost = tile_cost(with_tile(large, options, side), "openvino", at_once)
+    for side, at_once in fitting_tiles(large, options, "openvino", 2, USAGE).items():
+        cost = tile_cost(with_tile(large, options, side), USAGE, at_once)
         plan_memory(cost, max_ram_bytes=options.max_ram_bytes)
-    cost = tile_cost(with_tile(large, options, 2048), "openvino", 2)
+    cost = tile_cost(with_tile(large, options, 2048), USAGE, 2)
     with pytest.raises(TilePlanError):
         plan_memory(cost, max_ram_bytes=options.max_ram_bytes)
 
@@ -143,20 +146,20 @@ def test_with_many_cores_fewer_tiles_are_computed_at_once_rather_than_small_ones
 ) -> None:
     options = InferOptions(threads=16, max_ram_bytes=3 * 2**29)
     wide_halo = prepare(large.slide, Bundle.open("nuclei"), InferOptions())  # 96 px
-    fitting = fitting_tiles(wide_halo, options, "openvino", 16)
+    fitting = fitting_tiles(wide_halo, options, "openvino", 16, USAGE)
     assert fitting[384] == 16
     assert 1 <= fitting[1024] < 16
     assert list(fitting.values()) == sorted(fitting.values(), reverse=True)
-    assert tile_for(wide_halo, options) >= 1024
-    assert tile_for(large, options) > 0  # 8 px: small tiles lose little, and are not avoided
-    assert [trial["usual"] for trial in trials] == [1024, 384]
+    assert tile_for(wide_halo, options, USAGE) >= 1024
+    assert tile_for(large, options, USAGE) > 0  # 8 px: small tiles lose little, and are not avoided
+    assert [trial["usual"] for trial in trials] == [1024, 512]
 
 
 def test_a_plan_that_fits_leaves_it_to_the_engine_how_many_tiles_go_side_by_side(
     large: Job,
 ) -> None:
     def at_once(**options: Any) -> int | None:
-        return most_at_once(large, InferOptions(threads=16, **options))
+        return most_at_once(large, InferOptions(threads=16, **options), USAGE)
 
     assert at_once(max_ram_bytes=2**36) is None
     assert at_once(max_ram_bytes=3 * 2**29) in (1, 2, 4)
