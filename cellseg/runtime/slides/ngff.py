@@ -23,7 +23,13 @@ import numpy as np
 
 from cellseg.errors import DOCTOR_HINT, SlideError
 from cellseg.runtime.slides.channels import are_rgb, channels_error, pick_channel
-from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
+from cellseg.runtime.slides.slide import (
+    Level,
+    check_window,
+    is_evenly_reduced,
+    level_downsample,
+    rgb_from_samples,
+)
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
 from cellseg.runtime.slides.tiff_metadata import plausible_mpp
 from cellseg.runtime.slides.units import um_per
@@ -113,11 +119,12 @@ class NgffSlide:
         about = _multiscales_of(root, self.path)
         self._axes = about.axes
         is_one = channel is not None
-        self._arrays = [_array_of(root, name, about, self.path, is_one) for name in about.paths]
+        arrays = [_array_of(root, name, about, self.path, is_one) for name in about.paths]
+        _check_pyramid([_hw_of(array, self._axes) for array in arrays], self.path)
+        self._arrays = _evenly_reduced(arrays, self._axes)
         self.channel = self._chosen(about, channel)
         grids = [self._grid_of(array) for array in self._arrays]
         self.levels = tuple(_level_of(grids[0], grid) for grid in grids)
-        _check_pyramid(self.levels, self.path)
         found = about.mpp if plausible_mpp(about.mpp) else None
         self.mpp = found if mpp is None else (mpp, mpp)
         self.kind: Literal["slide", "image"] = _kind_of(self.levels)
@@ -156,8 +163,7 @@ class NgffSlide:
 
     def _grid_of(self, array: Any) -> TileGrid:
         y, x = self._axes.index("y"), self._axes.index("x")
-        height, width = int(array.shape[y]), int(array.shape[x])
-        return TileGrid(height, width, int(array.chunks[y]), int(array.chunks[x]))
+        return TileGrid(*_hw_of(array, self._axes), int(array.chunks[y]), int(array.chunks[x]))
 
     def _decode(self, level: int, row: int, col: int) -> NDArray[Any]:
         grid = self.source.grids[level]
@@ -344,8 +350,18 @@ def _check_sizes(sizes: dict[str, int], name: str) -> None:
         )
 
 
-def _check_pyramid(levels: tuple[Level, ...], path: str) -> None:
-    widths = [level.width_px for level in levels]
+def _hw_of(array: Any, axes: tuple[str, ...]) -> tuple[int, int]:
+    return int(array.shape[axes.index("y")]), int(array.shape[axes.index("x")])
+
+
+def _evenly_reduced(arrays: list[Any], axes: tuple[str, ...]) -> list[Any]:
+    """Leave out levels that are reduced more along one side: a level has one downsample."""
+    full_hw = _hw_of(arrays[0], axes)
+    return [array for array in arrays if is_evenly_reduced(full_hw, _hw_of(array, axes))]
+
+
+def _check_pyramid(hws: list[tuple[int, int]], path: str) -> None:
+    widths = [width for _, width in hws]
     if widths != sorted(widths, reverse=True):
         raise SlideError(
             f"{path}: levels must be listed from the largest to the smallest. "

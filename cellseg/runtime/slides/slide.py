@@ -32,6 +32,7 @@ __all__ = [
     "Slide",
     "check_mpp",
     "check_window",
+    "is_evenly_reduced",
     "level_downsample",
     "paste",
     "rgb_from_samples",
@@ -222,6 +223,22 @@ def level_downsample(full_hw: tuple[int, int], part_hw: tuple[int, int]) -> floa
         if all(abs(full / guess - part) <= 1 for full, part in sides):
             return guess
     return mean
+
+
+def is_evenly_reduced(full_hw: tuple[int, int], part_hw: tuple[int, int]) -> bool:
+    """Say whether one downsample explains both sides of a level, each to within a pixel.
+
+    A side of one pixel may come from any side that is shorter than a pixel of the level.
+
+    Examples
+    --------
+    >>> is_evenly_reduced((601, 803), (300, 402)), is_evenly_reduced((601, 803), (601, 402))
+    (True, False)
+    """
+    sides = tuple(zip(full_hw, part_hw, strict=True))
+    lowest = max(full / (part + 1) for full, part in sides)
+    highest = min(full / (part - 1) if part > 1 else math.inf for full, part in sides)
+    return lowest <= highest
 
 
 def paste(window: NDArray[Any], tile: NDArray[Any], origin_yx: tuple[int, int]) -> None:

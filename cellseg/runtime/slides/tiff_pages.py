@@ -22,6 +22,7 @@ from tifffile import TiffFile, TiffPage
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.channels import RGB_NAMES, channels_error, pick_channel
 from cellseg.runtime.slides.philips import clip_padding
+from cellseg.runtime.slides.slide import is_evenly_reduced
 
 if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Channel, Wanted
@@ -228,13 +229,11 @@ def _same_pixels(base: TiffPage, page: TiffPage) -> bool:
 
 
 def _is_reduced(base: TiffPage, page: TiffPage) -> bool:
-    """Say whether one downsample explains both sides, each to within a pixel."""
+    """Say whether a page is smaller on both sides, and one downsample explains them."""
     if not (0 < page.imagewidth < base.imagewidth and 0 < page.imagelength < base.imagelength):
         return page.is_reduced and 1 in (page.imagewidth, page.imagelength)
-    sides = ((base.imagewidth, page.imagewidth), (base.imagelength, page.imagelength))
-    lowest = max(full / (part + 1) for full, part in sides)
-    highest = min(full / max(part - 1, 0.5) for full, part in sides)
-    return lowest <= highest
+    full_hw, part_hw = ((each.imagelength, each.imagewidth) for each in (base, page))
+    return is_evenly_reduced(full_hw, part_hw)
 
 
 def _of_equal_size(base: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:

@@ -146,6 +146,20 @@ def test_a_run_over_a_store_is_that_over_its_pixels(tmp_path: Path, version: str
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_levels_that_are_reduced_along_one_side_are_not_read(tmp_path: Path, version: str) -> None:
+    import zarr
+
+    image = grey(200, 300)
+    path = write_store(tmp_path / "a.zarr", image, axes="yx", version=version)
+    root = zarr.open_group(str(path))
+    del root["1"]
+    root.create_array("1", data=np.ascontiguousarray(image[:, ::2]), chunks=(64, 64))
+    with closing(open_slide(path)) as slide:
+        assert [(level.width_px, level.downsample) for level in slide.levels] == [(300, 1), (75, 4)]
+        assert (slide.read_region(1, (0, 0), (50, 75))[..., 0] == halved(image, 2)).all()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_damaged_chunk_is_named_and_can_be_skipped(tmp_path: Path, version: str) -> None:
     path = write_store(tmp_path / "a.zarr", grey(), axes="yx", version=version)
     chunk = path / "0" / ("1.2" if version == "0.4" else "c/1/2")
