@@ -24,6 +24,7 @@ import numpy as np
 from cellseg.errors import DOCTOR_HINT, SlideError
 from cellseg.runtime.slides.channels import are_rgb, channels_error, pick_channel
 from cellseg.runtime.slides.slide import (
+    OTHER_IMAGES,
     Level,
     check_window,
     is_evenly_reduced,
@@ -71,6 +72,8 @@ class _Multiscales:
     """Of the channels that are described (``omero``)."""
 
     channel_colours: tuple[Colour | None, ...]
+    others: tuple[str, ...]
+    """Names of further pyramids in the same group, which are not read."""
 
     @property
     def mpp(self) -> tuple[float, float] | None:
@@ -131,6 +134,8 @@ class NgffSlide:
         self.dtype = np.dtype(np.uint16 if self._arrays[0].dtype.itemsize == 2 else np.uint8)
         mpp_from = "given" if mpp is not None else "OME-Zarr scale" if found else "none"
         self.properties = _properties(self._arrays[0], about, self._channels, grids[0], mpp_from)
+        if about.others:
+            self.properties[OTHER_IMAGES] = ", ".join(about.others[:8])
         self._read_channels = slice(None)
         if self.channel is not None:
             self.properties |= self.channel.properties()
@@ -233,7 +238,7 @@ def _multiscales_of(root: Any, path: str) -> _Multiscales:
         )
     try:
         version = str(about.get("version", found[0].get("version", "0.4")))
-        return _parsed(found[0], version, (about.get("omero") or {}).get("channels") or [])
+        return _parsed(found, version, (about.get("omero") or {}).get("channels") or [])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SlideError(
             f"{path}: the multiscales attributes are not those of OME-Zarr 0.4 or 0.5: "
@@ -260,7 +265,10 @@ def _no_image(about: Any, root: Any, path: str) -> SlideError:
     return SlideError(f"{path}: a zarr group without 'multiscales': not an OME-Zarr image.", hint)
 
 
-def _parsed(given: dict[str, Any], version: str, channels: list[dict[str, Any]]) -> _Multiscales:
+def _parsed(
+    pyramids: list[dict[str, Any]], version: str, channels: list[dict[str, Any]]
+) -> _Multiscales:
+    given, *others = pyramids  # the first is the default, as the format has it
     axes = tuple(str(axis["name"]).lower() for axis in given["axes"])
     if not {"y", "x"} <= set(axes) <= set("tczyx") or len(set(axes)) < len(axes):
         raise ValueError(f"axes must be y and x, and at most t, c, z besides, not {axes}")
@@ -281,6 +289,7 @@ def _parsed(given: dict[str, Any], version: str, channels: list[dict[str, Any]])
         scale=None if scale is None else tuple(scale),
         channel_names=tuple(channel.get("label") for channel in channels),
         channel_colours=tuple(_colour(str(channel.get("color"))) for channel in channels),
+        others=tuple(str(other.get("name") or "unnamed") for other in others),
     )
 
 

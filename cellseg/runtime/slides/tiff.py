@@ -71,7 +71,7 @@ class TiffSlide:
         self.path = str(path)
         first = tif.pages.first
         ome = read_ome(first.description, self.path, first.samplesperpixel)
-        pages, self.channel, sample = find_levels(tif, ome, channel)
+        pages, self.channel, sample, others = find_levels(tif, ome, channel)
         found, mpp_source = find_mpp(first if tif.is_svs else pages[0][0], ome)
         self.mpp = found if mpp is None else (mpp, mpp)
         base = pages[0][0]
@@ -79,8 +79,8 @@ class TiffSlide:
         self.kind: Literal["slide", "image"] = _kind_of(pages)
         self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
         self.properties |= {} if self.channel is None else self.channel.properties()
-        if ome is not None and ome.others:
-            self.properties[OTHER_IMAGES] = ", ".join(ome.others[:8])
+        if others:
+            self.properties[OTHER_IMAGES] = ", ".join(others[:8])
         self._file = ByteSource(path)
         try:
             self._segments = [

@@ -54,6 +54,10 @@ class FoundLevels(NamedTuple):
     sample: int | None = None
     """Where it lies in a pixel, if pages hold several channels; None: they are read whole."""
 
+    others: tuple[str, ...] = ()
+    """Images in the same file that are not read and have over a quarter of its pixels: no level,
+    label or thumbnail of it."""
+
 
 class _File(Protocol):
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
@@ -109,7 +113,7 @@ def find_levels(tif: TiffFile, ome: OmeImage | None, channel: Wanted = None) -> 
     if images > len(pages) * pages[0].samplesperpixel:  # Bio-Formats counts red, green and blue
         raise _stack_error(path, f"an ImageJ stack of {images} without pages of their own")
     base = pages[0] if tif.is_svs else max(pages, key=_rank)
-    chosen, sample = None, None
+    chosen, sample, all_pages = None, None, pages
     if len(stack := _of_equal_size(base, pages)) > 1:
         if channel is None:
             what = f"{len(stack)} pages of the same size"
@@ -122,8 +126,9 @@ def find_levels(tif: TiffFile, ome: OmeImage | None, channel: Wanted = None) -> 
     elif has_channels(base):
         raise channels_error(path, _sample_names(base))
     reduced = [page for page in pages if page is not base] + _sub_pages(tif, base)
-    levels = tuple((page,) for page in [base, *_pyramid(base, reduced)])
-    return FoundLevels(levels, chosen, sample)
+    found = [base, *_pyramid(base, reduced)]
+    others = () if tif.is_svs else _others(found, all_pages)
+    return FoundLevels(tuple((page,) for page in found), chosen, sample, others)
 
 
 def page_offsets(file: _File, path: str) -> list[int]:
@@ -236,6 +241,19 @@ def _is_reduced(base: TiffPage, page: TiffPage) -> bool:
     return is_evenly_reduced(full_hw, part_hw)
 
 
+def _others(levels: list[TiffPage], pages: list[TiffPage]) -> tuple[str, ...]:
+    """Tell of pages that are pictures of their own, by their number from 1 on."""
+    read = {(page.imagewidth, page.imagelength) for page in levels}
+    least_px = levels[0].imagewidth * levels[0].imagelength // 4
+    return tuple(
+        f"page {page.index + 1} ({page.imagewidth} x {page.imagelength})"
+        for page in pages
+        if (page.imagewidth, page.imagelength) not in read
+        and page.imagewidth * page.imagelength > least_px
+        and not (page.is_reduced or page.is_mask or _is_associated(page))
+    )
+
+
 def _of_equal_size(base: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
     """Return the pages of full resolution: planes of a stack, or channels."""
     return [
@@ -310,7 +328,7 @@ def _ome_levels(
     elif has_channels(bases[0]) or (len(bases) > 1 and not ome.is_rgb):
         raise channels_error(path, names)
     pyramids = [_pyramid(base, _sub_pages(tif, base)) for base in bases]
-    return FoundLevels((tuple(bases), *zip(*pyramids, strict=False)), chosen, sample)
+    return FoundLevels((tuple(bases), *zip(*pyramids, strict=False)), chosen, sample, ome.others)
 
 
 def _ome_channels(ome: OmeImage, bases: list[TiffPage]) -> tuple[str | None, ...]:

@@ -182,7 +182,9 @@ def _other_images_doubt(slide: Slide) -> str | None:
     others = slide.properties.get(OTHER_IMAGES)
     if others is None:
         return None
+    base = slide.levels[0]
     return (
-        f"{slide.path}: the file holds more than one image, and only the largest is read. "
-        f"Not read: {others}. Save those as files of their own to have them segmented."
+        f"{slide.path}: it holds more than one image, and only that of {base.width_px} x "
+        f"{base.height_px} px is read. Not read: {others}. Save those as files of their "
+        "own to have them segmented."
     )

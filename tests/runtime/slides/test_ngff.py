@@ -20,6 +20,7 @@ from cellseg.runtime.run.result_folder import result_folder
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.source_tiles import source_of
 from cellseg.runtime.store.identity import slide_identity
+from cellseg.runtime.view.doubts import slide_doubts
 from tests.fakes import fake_bundle, nuclei_picture, run_fake
 from tests.slides import grey, halved, scene, whole
 
@@ -143,6 +144,21 @@ def test_a_run_over_a_store_is_that_over_its_pixels(tmp_path: Path, version: str
     assert result.report["outputs"]["classes.ome.tif"] == plain.report["outputs"]["classes.ome.tif"]
     counts = result.report["input"]["source_tiles"]
     assert counts == {"touched": 4 * 5, "decoded": 4 * 5}
+
+
+def test_of_several_pyramids_the_first_is_read_and_the_others_are_named(tmp_path: Path) -> None:
+    import zarr
+
+    path = write_store(tmp_path / "a.zarr", scene())
+    root = zarr.open_group(str(path))
+    about = root.attrs["ome"]
+    (first,) = about["multiscales"]
+    second = first | {"name": "unmixed", "datasets": first["datasets"][1:]}
+    root.attrs["ome"] = about | {"multiscales": [first, second]}
+    with closing(open_slide(path)) as slide:
+        assert np.array_equal(whole(slide), scene())
+        (doubt,) = slide_doubts(slide)
+    assert "only that of 407 x 301 px is read. Not read: unmixed." in doubt
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -13,6 +13,7 @@ import tifffile
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.view.doubts import slide_doubts
 from tests.slides import (
     grey,
     halved,
@@ -58,6 +59,31 @@ def test_another_picture_of_half_the_size_is_no_level(tmp_path: Path) -> None:
         for image in (scene(400, 300), halved(scene(400, 300))[::-1]):
             tif.write(image, photometric="rgb", metadata=None)
     assert sizes(path) == [(300, 400, 1)]
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": (64, 64)}])
+def test_pictures_of_a_like_size_on_other_pages_are_named(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for image in (scene(90, 70), scene(290, 300), scene(), scene(200, 310)):
+            tif.write(image, photometric="rgb", metadata=None, **options)
+    with closing(open_slide(path)) as slide:
+        assert np.array_equal(whole(slide), scene())
+        (doubt,) = slide_doubts(slide)
+    assert "only that of 407 x 301 px is read" in doubt
+    assert "Not read: page 2 (300 x 290), page 4 (310 x 200)." in doubt
+
+
+def test_levels_labels_and_thumbnails_are_no_other_pictures(tmp_path: Path) -> None:
+    paths = [
+        write_svs(tmp_path / "a.svs", scene(), compression="jpeg"),
+        write_pyramid(tmp_path / "b.tif", scene(), subifds=False),
+    ]
+    for path in paths:
+        with closing(open_slide(path)) as slide:
+            assert slide_doubts(slide) == []
 
 
 def test_thumbnail_before_the_slide_is_not_taken_for_it(tmp_path: Path) -> None:
