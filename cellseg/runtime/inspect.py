@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.bundles.manifest import Agreement, InteriorBorder
+from cellseg.runtime.slides.slide import DISBELIEVED
 from cellseg.runtime.view.doubts import slide_doubts
 from cellseg.runtime.writers.facts import output_bytes
 
@@ -128,7 +129,7 @@ def _slide_lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"{facts['kind']:<14}{facts['path']} ({_size(facts['bytes'])})",
         f"{'size':<14}{facts['width_px']} x {facts['height_px']} px{_mm_text(facts['mm'])}",
-        f"{'pixel size':<14}{_mpp_text(facts['mpp'], facts['kind'])}",
+        f"{'pixel size':<14}{_mpp_text(facts)}",
         f"{'depth':<14}{facts['dtype']}",
     ]
     lines += [f"{name:<14}{value}" for name, value in facts["properties"].items()]
@@ -142,10 +143,12 @@ def _mm_text(mm: list[float] | None) -> str:
     return f", {mm[0]:.2f} x {mm[1]:.2f} mm" if mm else ""
 
 
-def _mpp_text(mpp: list[float] | None, kind: str) -> str:
+def _mpp_text(facts: dict[str, Any]) -> str:
+    mpp = facts["mpp"]
     if mpp is None:
-        known = "taken to be the model's" if kind == "image" else "give it with --mpp"
-        return f"not stated; {known}"
+        lack = "none that can be" if DISBELIEVED in facts["properties"] else "not stated"
+        known = "taken to be the model's" if facts["kind"] == "image" else "give it with --mpp"
+        return f"{lack}; {known}"
     return f"{mpp[0]:.4g} x {mpp[1]:.4g} µm"
 
 

@@ -32,7 +32,7 @@ from cellseg.runtime.slides.slide import (
     rgb_from_samples,
 )
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
-from cellseg.runtime.slides.tiff_metadata import plausible_mpp
+from cellseg.runtime.slides.tiff_metadata import disbelieved, plausible_mpp
 from cellseg.runtime.slides.units import um_per
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ class NgffSlide:
         self.dtype = np.dtype(np.uint16 if self._arrays[0].dtype.itemsize == 2 else np.uint8)
         mpp_from = "given" if mpp is not None else "OME-Zarr scale" if found else "none"
         self.properties = _properties(self._arrays[0], about, self._channels, grids[0], mpp_from)
+        if self.mpp is None:
+            self.properties |= disbelieved(about.mpp)
         if about.others:
             self.properties[OTHER_IMAGES] = ", ".join(about.others[:8])
         self._read_channels = slice(None)

@@ -17,6 +17,7 @@ from cellseg.runtime.slides.channels import RGB_NAMES, pick_channel
 from cellseg.runtime.slides.magnification import OBJECTIVE
 from cellseg.runtime.slides.slide import Level, check_window, level_downsample, rgb_from_samples
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles, TileGrid, UndecodableError
+from cellseg.runtime.slides.tiff_metadata import disbelieved, plausible_mpp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,10 +71,12 @@ class OpenSlideSlide:
         self._downsamples: tuple[float, ...] = self._slide.level_downsamples
         full_hw = (sizes_wh[0][1], sizes_wh[0][0])
         self.levels = tuple(Level(w, h, level_downsample(full_hw, (h, w))) for w, h in sizes_wh)
-        found = _mpp_of(self._slide.properties)
+        stated = _mpp_of(self._slide.properties)
+        found = stated if plausible_mpp(stated) else None
         self.mpp = found if mpp is None else (mpp, mpp)
         self.dtype = np.dtype(np.uint8)
         self.properties = _properties(self._slide.properties, found, mpp)
+        self.properties |= disbelieved(stated) if self.mpp is None else {}
         self.properties |= {} if self.channel is None else self.channel.properties()
         self._background = _background(self._slide.properties)
         grids = [TileGrid(h, w, _BLOCK_PX, _BLOCK_PX) for w, h in sizes_wh]
@@ -150,13 +153,10 @@ def _import_openslide(path: Path) -> Any:
 
 
 def _mpp_of(properties: Any) -> tuple[float, float] | None:
-    from cellseg.runtime.slides.tiff_metadata import plausible_mpp
-
     try:
-        mpp = float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
+        return float(properties["openslide.mpp-x"]), float(properties["openslide.mpp-y"])
     except (KeyError, ValueError):
         return None
-    return mpp if plausible_mpp(mpp) else None
 
 
 def _properties(given: Any, found: tuple[float, float] | None, mpp: float | None) -> dict[str, str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellseg.runtime.slides.channels import Channel
 
 __all__ = [
+    "DISBELIEVED",
     "OTHER_IMAGES",
     "ArraySlide",
     "Level",
@@ -44,6 +45,9 @@ AlphaKind = Literal["straight", "premultiplied", "ignore"]
 
 OTHER_IMAGES = "not read"
 """Key of a slide's ``properties``: pictures of a like size in the same file, which are not read."""
+
+DISBELIEVED = "not believed"
+"""Key of a slide's ``properties``: a pixel size that the file states and that cannot be true."""
 
 _DIGEST_BYTES = 1 << 20
 

@@ -17,7 +17,7 @@ from cellseg.runtime.slides.orientation import ORIENTATION, TURNED
 from cellseg.runtime.slides.segments import ByteSource, LevelSegments
 from cellseg.runtime.slides.slide import OTHER_IMAGES, Level, check_window, level_downsample
 from cellseg.runtime.slides.source_tiles import CACHE_BYTES, SourceTiles
-from cellseg.runtime.slides.tiff_metadata import find_mpp, read_ome
+from cellseg.runtime.slides.tiff_metadata import disbelieved, find_mpp, read_ome, stated_mpp
 from cellseg.runtime.slides.tiff_pages import find_levels, page_offsets
 
 if TYPE_CHECKING:
@@ -72,13 +72,16 @@ class TiffSlide:
         first = tif.pages.first
         ome = read_ome(first.description, self.path, first.samplesperpixel)
         pages, self.channel, sample, others = find_levels(tif, ome, channel)
-        found, mpp_source = find_mpp(first if tif.is_svs else pages[0][0], ome)
+        described = first if tif.is_svs else pages[0][0]
+        found, mpp_source = find_mpp(described, ome)
         self.mpp = found if mpp is None else (mpp, mpp)
         base = pages[0][0]
         self.levels = tuple(_level_of(base, level[0]) for level in pages)
         self.kind: Literal["slide", "image"] = _kind_of(pages)
         self.properties = _properties(tif, pages, mpp_source if mpp is None else "given")
         self.properties |= {} if self.channel is None else self.channel.properties()
+        if self.mpp is None:
+            self.properties |= disbelieved(stated_mpp(described, ome))
         if others:
             self.properties[OTHER_IMAGES] = ", ".join(others[:8])
         self._file = ByteSource(path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.channels import are_rgb
+from cellseg.runtime.slides.slide import DISBELIEVED
 from cellseg.runtime.slides.units import um_per
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.slides.channels import Colour
 
-__all__ = ["OmeImage", "find_mpp", "plausible_mpp", "read_ome"]
+__all__ = ["OmeImage", "disbelieved", "find_mpp", "plausible_mpp", "read_ome", "stated_mpp"]
 
 Mpp = tuple[float, float]
 
@@ -155,6 +156,26 @@ def plausible_mpp(mpp: Mpp | None, limits_um: tuple[float, float] = _EXPLICIT_UM
     if mpp is None or not all(math.isfinite(v) and lowest <= v <= highest for v in mpp):
         return False
     return 0.5 <= mpp[0] / mpp[1] <= 2.0
+
+
+def stated_mpp(page: TiffPage, ome: OmeImage | None) -> Mpp | None:
+    """Return the pixel size that a file states on purpose, whether it can be true or not."""
+    stated = (ome and ome.mpp, *(source(page) for source in _EXPLICIT_SOURCES.values()))
+    return next((mpp for mpp in stated if mpp), None)
+
+
+def disbelieved(mpp: Mpp | None) -> dict[str, str]:
+    """Return what a slide's ``properties`` say of a stated pixel size that cannot be true.
+
+    Examples
+    --------
+    >>> disbelieved((250.0, 250.0)), disbelieved((0.25, 0.25)), disbelieved(None)
+    ({'not believed': '250 x 250 µm a pixel'}, {}, {})
+    """
+    is_size = mpp is not None and all(math.isfinite(side) and side > 0 for side in mpp)
+    if mpp is None or not is_size or plausible_mpp(mpp):
+        return {}
+    return {DISBELIEVED: f"{mpp[0]:.4g} x {mpp[1]:.4g} µm a pixel"}
 
 
 def _mpp_of_aperio(page: TiffPage) -> Mpp | None:

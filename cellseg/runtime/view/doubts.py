@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellseg.runtime.slides.magnification import pixel_size_doubt
 from cellseg.runtime.slides.orientation import orientation_doubt
-from cellseg.runtime.slides.slide import OTHER_IMAGES
+from cellseg.runtime.slides.slide import DISBELIEVED, OTHER_IMAGES
 from cellseg.runtime.view.painted_stain import COLOURS, empty_channels
 from cellseg.runtime.view.working import MOST_COARSER
 
@@ -44,7 +44,7 @@ def slide_doubts(slide: Slide, *, needs_mpp: bool = True) -> list[str]:
     list of str
         A sentence each; empty where nothing does.
     """
-    size = (pixel_size_doubt(slide), _oblong_doubt(slide)) if needs_mpp else ()
+    size = (pixel_size_doubt(slide), _oblong_doubt(slide), _disbelief(slide)) if needs_mpp else ()
     found = (*size, orientation_doubt(slide), _other_images_doubt(slide))
     return [doubt for doubt in found if doubt is not None]
 
@@ -175,6 +175,16 @@ def _oblong_doubt(slide: Slide) -> str | None:
         f"{slide.path}: its pixels are not square, and a model sees cells pressed flat. Received: "
         f"mpp={x:.4g} x {y:.4g} (from {slide.properties.get('mpp from', 'the file')}). If that is "
         "wrong, give the right one with --mpp; else resample the image to square pixels first."
+    )
+
+
+def _disbelief(slide: Slide) -> str | None:
+    stated = slide.properties.get(DISBELIEVED)
+    if stated is None:
+        return None
+    return (
+        f"{slide.path}: it says {stated}, which cannot be, and is taken for a file that says "
+        "nothing of it. Give the right size of a pixel with --mpp."
     )
 
 

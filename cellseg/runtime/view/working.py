@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg.errors import SlideError
+from cellseg.runtime.slides.slide import DISBELIEVED
 from cellseg.runtime.view.normalize import Intensities, build_lut, full_range, take_channel
 
 if TYPE_CHECKING:
@@ -199,9 +200,12 @@ def choose_level(slide: Slide, model_mpp: float | None) -> tuple[int, float]:
     if model_mpp is None or (slide.mpp is None and slide.kind == "image"):
         return 0, 1.0
     if slide.mpp is None:
+        stated = slide.properties.get(DISBELIEVED)
+        lack = (
+            f"says {stated}, which cannot be" if stated else "does not say how large its pixels are"
+        )
         raise SlideError(
-            f"{slide.path}: the file does not say how large its pixels are, and the model needs "
-            f"{model_mpp:g} microns per pixel.",
+            f"{slide.path}: the file {lack}, and the model needs {model_mpp:g} microns per pixel.",
             hint="Say it with --mpp: a 40x scan is mostly near 0.25, a 20x scan near 0.5.",
         )
     l0_mpp = math.sqrt(slide.mpp[0] * slide.mpp[1])

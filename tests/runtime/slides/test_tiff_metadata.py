@@ -13,6 +13,8 @@ import tifffile
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.tiff_metadata import read_ome
+from cellseg.runtime.view.doubts import slide_doubts
+from cellseg.runtime.view.working import WorkingView
 from tests.slides import grey, overwrite, scene, write_svs
 
 MULTI_FILE = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1">
@@ -90,6 +92,25 @@ def test_ome_physical_size_has_units(
     units = {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
     mpp = written(tmp_path / "a.ome.tif", ome=True, metadata=metadata | units)
     assert mpp == (None if expected is None else pytest.approx((expected, 2 * expected)))
+
+
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize(("x", "y"), [(250.0, 250.0), (1.0, 0.3)])
+def test_a_size_that_cannot_be_is_said_and_not_believed(
+    tmp_path: Path, x: float, y: float, tile: tuple[int, int] | None
+) -> None:
+    path, metadata = tmp_path / "a.ome.tif", {"axes": "YX", "PhysicalSizeX": x, "PhysicalSizeY": y}
+    tifffile.imwrite(path, grey(), ome=True, metadata=metadata, tile=tile)
+    with closing(open_slide(path)) as slide:
+        assert slide.mpp is None
+        (doubt,) = slide_doubts(slide)
+        assert f"it says {x:g} x {y:g} µm a pixel, which cannot be" in doubt
+        assert slide_doubts(slide, needs_mpp=False) == []
+        if tile is not None:
+            with pytest.raises(SlideError, match="which cannot be, and the model needs 0.5"):
+                WorkingView(slide, 0.5)
+    with closing(open_slide(path, mpp=0.25)) as slide:
+        assert slide_doubts(slide) == []
 
 
 @pytest.mark.parametrize(
