@@ -228,9 +228,8 @@ def _open_root(path: Path) -> Any:
 
 
 def _multiscales_of(root: Any, path: str) -> _Multiscales:
-    attributes = dict(root.attrs)
-    about = attributes.get("ome", attributes)
-    found = about.get("multiscales") if isinstance(about, dict) else None
+    about = _about(root)
+    found = about.get("multiscales")
     if not found:
         raise _no_image(about, root, path)
     if "image-label" in about:
@@ -249,18 +248,28 @@ def _multiscales_of(root: Any, path: str) -> _Multiscales:
         ) from error
 
 
-def _no_image(about: Any, root: Any, path: str) -> SlideError:
+def _about(group: Any) -> dict[str, Any]:
+    """Return what a group says of itself: all its attributes, or those below ``ome`` since 0.5."""
+    attributes = dict(group.attrs)
+    about = attributes.get("ome", attributes)
+    return about if isinstance(about, dict) else {}
+
+
+def _no_image(about: dict[str, Any], root: Any, path: str) -> SlideError:
     """Say what a group without ``multiscales`` is, and where the image may be."""
-    if isinstance(about, dict) and ("plate" in about or "well" in about):
+    if "plate" in about or "well" in about:
         return SlideError(
             f"{path}: a plate of several images.", hint="Give one field: PLATE.zarr/A/1/0."
         )
-    if isinstance(about, dict) and "labels" in about:
+    if "labels" in about:
         return SlideError(
             f"{path}: it holds label images only: {', '.join(map(str, about['labels']))}.",
             hint="Labels are results; give the folder of the image that they were made from.",
         )
-    inside = sorted(name for name, _ in root.groups())[:3]
+    groups = sorted(root.groups())
+    # Beside its images bioformats2raw puts a group of metadata.
+    images = [name for name, group in groups if "multiscales" in _about(group)]
+    inside = (images or [name for name, _ in groups])[:3]
     hint = "An OME-Zarr image has 'multiscales' in its attributes (.zattrs, or ome in zarr.json)."
     if inside:
         hint = f"Is it one of the groups inside? {', '.join(f'{path}/{name}' for name in inside)}."

@@ -250,11 +250,13 @@ def refused(path: Path) -> SlideError:
 def test_a_group_without_an_image_names_the_groups_inside(tmp_path: Path) -> None:
     import zarr
 
-    zarr.create_group(str(tmp_path / "a.zarr"))
+    root = zarr.create_group(str(tmp_path / "a.zarr"))
     write_store(tmp_path / "a.zarr" / "0", grey(), axes="yx")
     error = refused(tmp_path / "a.zarr")
     assert "without 'multiscales'" in str(error)
     assert f"{tmp_path / 'a.zarr'}/0" in str(error.hint)
+    root.create_group("OME")  # of bioformats2raw, beside the images
+    assert "/OME" not in str(refused(tmp_path / "a.zarr").hint)
 
 
 def test_labels_alone_are_refused(tmp_path: Path) -> None:
