@@ -66,6 +66,7 @@ class _File(Protocol):
 
 _MAX_PYRAMID_PAGES = 256
 _MAX_SUBIFDS = 64
+_LEAST_REDUCED = 1.4
 _NUMBERS = (
     "imagewidth", "imagelength", "imagedepth", "tilewidth", "tilelength", "rowsperstrip",
     "samplesperpixel", "planarconfig", "photometric", "compression", "predictor",
@@ -219,9 +220,17 @@ def _pyramid(base: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
         if not _is_associated(page)
         and _same_pixels(base, page)
         and _is_reduced(base, page)
-        and (page.is_tiled or page.is_reduced)  # strips of half the size may be another picture
+        and (page.is_reduced or _is_like_a_level(base, page))
     }
     return [by_size[size] for size in sorted(by_size, reverse=True)]
+
+
+def _is_like_a_level(base: TiffPage, page: TiffPage) -> bool:
+    """Say whether a page that is not marked as reduced may be: else it is another picture.
+
+    Nobody's pyramids have levels as near to each other as two square fields of view may be.
+    """
+    return page.is_tiled and page.imagewidth * _LEAST_REDUCED <= base.imagewidth
 
 
 def _same_pixels(base: TiffPage, page: TiffPage) -> bool:

@@ -76,6 +76,16 @@ def test_pictures_of_a_like_size_on_other_pages_are_named(
     assert "Not read: page 2 (300 x 290), page 4 (310 x 200)." in doubt
 
 
+def test_a_tiled_field_of_nearly_the_same_shape_is_no_level(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for side in (400, 340):
+            tif.write(scene(side, side), tile=(64, 64), photometric="rgb", metadata=None)
+    assert sizes(path) == [(400, 400, 1)]
+    with closing(open_slide(path)) as slide:
+        assert "Not read: page 2 (340 x 340)." in slide_doubts(slide)[0]
+
+
 def test_levels_labels_and_thumbnails_are_no_other_pictures(tmp_path: Path) -> None:
     paths = [
         write_svs(tmp_path / "a.svs", scene(), compression="jpeg"),
