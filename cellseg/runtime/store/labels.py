@@ -42,7 +42,7 @@ class LabelSource(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """An unsigned integer."""
+        """An unsigned integer; float32 of a map of densities."""
         ...
 
     def read(self, y0: int, x0: int, h: int, w: int) -> NDArray[Any]:

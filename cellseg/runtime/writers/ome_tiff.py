@@ -73,7 +73,7 @@ def write_ome_tiff(
     path : Path
         Target; written in place, see `cellseg.runtime.writers.atomic.replacing`.
     labels : LabelSource
-        uint8, uint16 or uint32. Each tile is read once, row by row, by several threads.
+        uint8, uint16, uint32 or float32. Each tile is read once, row by row, by several threads.
     image : LabelImage
         Name, pixel size, palette.
     seen : callable, optional
@@ -231,7 +231,7 @@ def _ome_xml(source: LabelSource, image: LabelImage) -> bytes:
     pixels = {
         "ID": "Pixels:0",
         "DimensionOrder": "XYCZT",
-        "Type": source.dtype.name,
+        "Type": "float" if source.dtype == np.float32 else source.dtype.name,
         "BigEndian": "false",
         "SizeX": width,
         "SizeY": height,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import cv2
@@ -13,7 +15,8 @@ import tifffile
 
 from cellseg.errors import CellsegError
 from cellseg.runtime.cells.files import CellFile
-from cellseg.runtime.writers.density import _mean_halved
+from cellseg.runtime.pictures.density import DensityMap
+from cellseg.runtime.writers import density
 from tests.fakes import CELL_RULE, fake_bundle, nuclei_picture, run_fake
 
 PICTURES = ("heatmap", "gallery", "histogram")
@@ -47,10 +50,23 @@ def test_the_density_map_lies_on_the_slide_and_counts_its_cells(made: Path) -> N
         assert tif.is_ome
         assert [level.shape for level in tif.series[0].levels] == [(300, 700), (150, 350)]
         assert 'PhysicalSizeX="0.5"' in str(tif.ome_metadata)
-        density = tif.series[0].asarray()
+        found = tif.series[0].asarray()
     cells = CellFile(made / "cells.parquet").cell_count
     area_mm2 = 300 * 700 * 0.25e-6
-    assert float(density.mean()) == pytest.approx(cells / area_mm2, rel=0.1)
+    assert float(found.mean()) == pytest.approx(cells / area_mm2, rel=0.1)
+
+
+@pytest.mark.parametrize("per_mm2", [0.3, 300_000])
+def test_the_density_map_holds_hardly_any_cells_and_a_crowd_of_bacteria(
+    tmp_path: Path, per_mm2: float
+) -> None:
+    even = DensityMap(np.full((60, 70), per_mm2, np.float32), "cells/mm²", 4.0, 1.0)
+    view = SimpleNamespace(hw=(60, 70), mpp=(1.0, 1.0))
+    with patch.object(density, "_density", return_value=even):
+        density.write_density_map(
+            tmp_path / "map.tif", SimpleNamespace(job=SimpleNamespace(view=view))
+        )
+    assert tifffile.imread(tmp_path / "map.tif") == pytest.approx(even.values, rel=1 / 2000)
 
 
 def test_the_histogram_counts_every_cell(made: Path) -> None:
@@ -85,8 +101,8 @@ def test_pictures_of_cells_are_refused_of_a_model_without_cells(tmp_path: Path) 
 
 @pytest.mark.parametrize("hw", [(1, 1), (5, 4), (3, 7)])
 def test_halving_keeps_the_mean_of_each_block(hw: tuple[int, int]) -> None:
-    values = np.random.default_rng(0).integers(0, 60000, hw).astype(np.uint16)
-    half = _mean_halved(values)
+    values = np.random.default_rng(0).uniform(0, 60000, hw).astype(np.float32)
+    half = density._mean_halved(values)
     assert half.shape == (-(-hw[0] // 2), -(-hw[1] // 2))
     if min(hw) > 1:
-        assert half[0, 0] == int(values[:2, :2].mean() + 0.5)
+        assert half[0, 0] == pytest.approx(values[:2, :2].mean(), rel=1 / 2000)
