@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cellseg.runtime.batch import Outcome
     from cellseg.runtime.jobs.options import Progress
+    from cellseg.runtime.report.facts import ClassFacts
     from cellseg.runtime.verification.report import VerifyReport, WayCheck
 
 __all__ = [
@@ -198,9 +199,10 @@ def report_text(folder: Path, run: dict[str, Any]) -> str:
     run : dict
         Content of ``run.json``.
     """
-    total_px = sum(area["pixels"] for area in run["classes"].values())
-    areas = list(run["classes"].items())[1:]  # the first class is background
-    facts = [(name, _area_text(area, total_px)) for name, area in areas]
+    from cellseg.runtime.report.facts import analysed_part, class_facts
+
+    part = analysed_part(run)
+    facts = [(item.name, _area_text(item, part)) for item in class_facts(run)]
     if run["cells"]:
         facts.append(("cells", ", ".join(f"{n} {name}" for name, n in run["cells"].items())))
     damaged = run["input"].get("damaged_tiles", {"count": 0})
@@ -274,9 +276,9 @@ def _speed_text(run: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _area_text(area: dict[str, Any], total_px: int) -> str:
-    mm2 = "" if area["area_mm2"] is None else f", {area['area_mm2']:.4g} mm²"
-    return f"{area['pixels'] / total_px:.1%} of the area{mm2}"
+def _area_text(found: ClassFacts, part: str) -> str:
+    mm2 = "" if found.area_mm2 is None else f", {found.area_mm2:.4g} mm²"
+    return f"{found.area_share:.1%} of the {part}{mm2}"
 
 
 def _damage_text(damaged: dict[str, Any]) -> str:

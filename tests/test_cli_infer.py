@@ -53,7 +53,7 @@ def test_a_run_prints_what_it_found_and_where_the_files_are(work: Path) -> None:
     for name in ("classes.ome.tif", "overlay.jpg", "run.json"):
         assert (work / "out" / "a" / name).stat().st_size > 0
         assert str(Path("out", "a", name)) in result.stdout
-    assert "of the area" in result.stdout
+    assert "of the image" in result.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")

@@ -4,6 +4,7 @@ import io
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -92,11 +93,22 @@ def test_logs_appear_once_however_often_they_are_asked_for() -> None:
 def test_the_report_says_what_was_found_and_where_it_is() -> None:
     text = report_text(Path("out/slide"), RUN)
     assert "done in 1:01, 7.2 MP/s, openvino int8, 9 of 12 tiles" in text
-    assert "nucleus     5.0% of the area" in text
+    assert "nucleus     5.0% of the image" in text
     assert "background" not in text
     assert "3 nucleus" in text
     assert str(Path("out/slide/classes.ome.tif")) in text
     assert str(Path("out/slide/run.json")) in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"plan": RUN["plan"] | {"tissue_fraction": 0.25}}, "20.0% of the tissue"),
+        ({"roi": {"area_mm2": 1.0}}, "5.0% of the regions"),
+    ],
+)
+def test_a_class_has_its_share_of_what_was_looked_at(changes: dict[str, Any], said: str) -> None:
+    assert f"nucleus     {said}" in report_text(Path("out"), RUN | changes)
 
 
 def test_long_names_of_classes_keep_the_columns_apart() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClassFacts",
     "analysed_mm2",
+    "analysed_part",
     "cell_total",
     "channel_text",
     "class_facts",
@@ -41,7 +42,7 @@ class ClassFacts:
     area_mm2: float | None
     """Area of its pixels."""
     area_share: float
-    """Its pixels by those of the slide."""
+    """Its pixels by those of what was analysed."""
 
 
 def cell_total(run: dict[str, Any]) -> int | None:
@@ -54,17 +55,26 @@ def analysed_mm2(run: dict[str, Any]) -> float | None:
     mpp = run["input"].get("mpp_xy")
     if mpp is None:
         return None
-    if run.get("roi"):
+    part = analysed_part(run)
+    if part == "regions":
         return float(run["roi"]["area_mm2"])
     whole = run["input"]["width_px"] * mpp[0] * run["input"]["height_px"] * mpp[1] * 1e-6
-    fraction = run["plan"].get("tissue_fraction")
-    return float(whole * (1.0 if fraction is None else fraction))
+    return float(whole * (run["plan"]["tissue_fraction"] if part == "tissue" else 1.0))
+
+
+def analysed_part(run: dict[str, Any]) -> str:
+    """Return what areas and densities refer to: ``regions``, ``tissue`` or ``image``."""
+    if run.get("roi"):
+        return "regions"
+    return "image" if run["plan"].get("tissue_fraction") is None else "tissue"
 
 
 def class_facts(run: dict[str, Any]) -> list[ClassFacts]:
     """Return what is known of each class but background."""
     total, density = cell_total(run), _density(run)
     pixels = sum(entry["pixels"] for entry in run["classes"].values())
+    if analysed_part(run) == "tissue":  # beyond it all pixels are background
+        pixels *= run["plan"]["tissue_fraction"]
     found = []
     for name, entry in list(run["classes"].items())[1:]:
         cells = None if run.get("cells") is None else int(run["cells"].get(name, 0))

@@ -44,13 +44,11 @@ def all_sections(folder: RunFolder) -> str:
 def key_facts(run: dict[str, Any]) -> str:
     """Return the few numbers that are read first."""
     total, density, area = facts.cell_total(run), facts.density_text(run), facts.analysed_mm2(run)
-    where = "in the regions" if run.get("roi") else "of tissue"
-    if run["plan"].get("tissue_fraction") is None and not run.get("roi"):
-        where = "in all"
+    where = {"regions": "in the regions", "tissue": "of tissue", "image": "in all"}
     shown = [
         None if total is None else (f"{total:,}", "cells"),
         None if density is None else (density, "cells per mm²"),
-        None if area is None else (f"{area:.4g} mm²", where),
+        None if area is None else (f"{area:.4g} mm²", where[facts.analysed_part(run)]),
         (f"{run['input']['width_px']:,} × {run['input']['height_px']:,}", "pixels"),
         None if run["input"]["mpp"] is None else (f"{run['input']['mpp']:.4g} µm", "per pixel"),
         (seconds_text(run["wall_s"]), f"{run['throughput_mpx_s']:.3g} megapixels/s"),
@@ -155,7 +153,8 @@ def _classes(folder: RunFolder) -> str:
         )
         for item in facts.class_facts(folder.run)
     ]
-    heads = ("class", "cells", "share", "per mm²", "area, mm²", "of the area", "")
+    share = f"of the {facts.analysed_part(folder.run)}"
+    heads = ("class", "cells", "share", "per mm²", "area, mm²", share, "")
     return section("Classes", table(heads, rows, (1, 2, 3, 4, 5)))
 
 

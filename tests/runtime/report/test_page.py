@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cellseg.cli import app
 from cellseg.errors import StoreError
-from cellseg.runtime.report.facts import warnings_of
+from cellseg.runtime.report.facts import analysed_mm2, class_facts, warnings_of
 from cellseg.runtime.report.folder import RunFolder, find_runs
 from cellseg.runtime.report.page import write_report
 from tests.runtime.report.runs import finished_run
@@ -53,6 +53,16 @@ def test_a_page_says_what_run_json_says(run: Path) -> None:
     for name, entry in facts["outputs"].items():
         assert f"<code>{name}</code>" in text
         assert entry["sha256"] in text
+
+
+def test_a_class_has_its_share_of_the_tissue_that_densities_are_of(run: Path) -> None:
+    found = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    found["plan"]["tissue_fraction"] = 0.5
+    (facts,) = class_facts(found)
+    analysed = analysed_mm2(found)
+    assert analysed is not None
+    assert facts.area_mm2 is not None
+    assert facts.area_share == pytest.approx(facts.area_mm2 / analysed, rel=1e-3)
 
 
 def test_names_are_escaped(run: Path) -> None:
