@@ -29,6 +29,7 @@ _CHARTS = (
     ("hematoxylin_od", "hematoxylin, mean optical density"),
     ("dab_od", "DAB, mean optical density"),
 )
+_ALL_CLASSES = "all classes"  # what run.json keeps is not counted by class
 _NO_SCALE_CHARTS = (("area_px", "area, pixels"), *_CHARTS[2:])
 
 
@@ -184,6 +185,7 @@ def _count_text(region: dict[str, Any], name: str) -> str:
 
 def _charts(folder: RunFolder) -> str:
     colours = {name: f"rgb({r},{g},{b})" for name, (r, g, b) in folder.colours.items()}
+    colours.setdefault(_ALL_CLASSES, "gray")
     drawn = "".join(histogram_svg(found, colours) for found in _histograms(folder))
     return section("Measurements", f'<div class="charts">{drawn}</div>' if drawn else "")
 
@@ -201,7 +203,8 @@ def _histograms(folder: RunFolder) -> Iterator[Histogram]:
             found = histogram_of(cells[column], cells["class"], names, label)
         elif cells is None and kept.get(column):
             edges, counts = (np.array(kept[column][name]) for name in ("edges", "counts"))
-            found = Histogram(label, edges, {names[0]: counts})
+            name = names[0] if len(names) == 1 else _ALL_CLASSES
+            found = Histogram(label, edges, {name: counts})
         if found is not None:
             yield found
 

@@ -188,6 +188,16 @@ def test_without_a_table_counts_and_histograms_of_run_json_are_left(tmp_path: Pa
     assert not {"Density", "Gallery"} & set(found)
 
 
+def test_histograms_without_a_table_are_of_no_class_where_there_are_several(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path, write=("classes", "labels"))
+    assert "<title>nucleus, " in write_report(folder).read_text(encoding="utf-8")
+    classes = json.loads((folder / "run.json").read_text(encoding="utf-8"))["classes"]
+    change_run(folder, classes=classes | {"other": classes["nucleus"]})
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "<title>all classes, " in text
+    assert "<title>nucleus, " not in text
+
+
 @pytest.mark.parametrize("text", ["{", '{"schema": "other/1"}', "[]"])
 def test_another_run_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
