@@ -7,7 +7,8 @@ their product.
 
 Intensities are those of the slide in 8 bits, not of what the model sees: values are mapped from 0
 and the largest of their depth, not from the range that the model is given. A 16-bit slide's depth
-is the number of bits that its brightest values need (4095 is the largest of a 12-bit camera).
+is the number of bits that the upper end of that range needs (4095 is the largest of a 12-bit
+camera), so that no hot pixel makes all others dark; what is brighter counts as the largest.
 
 Stains are told apart as by `skimage.color.rgb2hed` [1]_, but in optical density to the base of 10:
 scikit-image divides that by 6.
