@@ -25,7 +25,7 @@ from cellseg.runtime.engines.trim import Output
 from cellseg.runtime.jobs.job import open_view, prepare
 from cellseg.runtime.kernels.frame import gather, laplacian_sums
 from cellseg.runtime.run.warmup import load_class_rule
-from cellseg.runtime.segmenter import infer_options, nearest
+from cellseg.runtime.segmenter import infer_options, nearest, refuse_parts_of_files
 from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.tiles.plan import plan_tiles
 from cellseg.runtime.view.normalize import Intensities, Normalize
@@ -84,6 +84,8 @@ class FrameSegmenter:
 
     Raises
     ------
+    CellsegError
+        If an option chooses a part of a file, see `refuse_parts_of_files`.
     EngineError
         If no engine here runs the model at the precision.
     TilePlanError
@@ -103,6 +105,7 @@ class FrameSegmenter:
         value_range: tuple[float, float] | None = None,
         range_frames: int = 1,
     ) -> None:
+        refuse_parts_of_files(options)
         check_request(bundle, options, has_engine=open_engine is not None)
         self._bundle, self._options, self._range = bundle, options, value_range
         self._range_frames = range_frames

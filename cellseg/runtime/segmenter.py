@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.options import ProgressCallback
     from cellseg.runtime.run.engine_shelf import OpenEngine
 
-__all__ = ["Segmentation", "Segmenter", "SlideSegmentation", "infer_options", "nearest", "segment"]
+__all__ = [
+    "Segmentation",
+    "Segmenter",
+    "SlideSegmentation",
+    "infer_options",
+    "nearest",
+    "refuse_parts_of_files",
+    "segment",
+]
 
 
 class Segmenter:
@@ -42,10 +50,15 @@ class Segmenter:
     bundle : Bundle
         The model.
     options : InferOptions
-        ``engine``, ``precision``, ``threads``, ``threshold``, ``fit``, ``tile_px``, ``blend``,
-        ``overlap`` and ``workers`` count.
+        ``engine``, ``precision``, ``threads``, ``threshold``, ``mpp``, ``fit``, ``tile_px``,
+        ``blend``, ``overlap`` and ``workers`` count.
     open_engine : callable, optional
         Opens an engine for a bundle, options and a tile size; for engines of your own.
+
+    Raises
+    ------
+    CellsegError
+        If an option chooses a part of a file: ``channel``, ``roi``, or ``tissue_mask`` by a path.
 
     Notes
     -----
@@ -61,6 +74,7 @@ class Segmenter:
     def __init__(
         self, bundle: Bundle, options: InferOptions, open_engine: OpenEngine | None = None
     ) -> None:
+        refuse_parts_of_files(options)
         self.bundle = bundle
         self._options = options
         self._engines = EngineShelf(open_engine or open_engine_for)
@@ -92,7 +106,7 @@ class Segmenter:
             Grey, RGB or RGBA.
         mpp : float, optional
             Microns per pixel. The model then works at its own, and its result is brought back to
-            the image's pixels. None: the image is at the model's.
+            the image's pixels. None: the option ``mpp``; without one the image is at the model's.
 
         Returns
         -------
@@ -103,9 +117,11 @@ class Segmenter:
         SlideError
             If the image is of another dtype or shape.
         """
-        job = prepare(ArraySlide(image, mpp), self.bundle, self._options)
-        with self._engines.lend(self.bundle, self._options, job.plan.tile_hw) as engine:
-            channels = run_canvas(job, engine, self._options)
+        options = self._options
+        slide = ArraySlide(image, options.mpp if mpp is None else mpp)
+        job = prepare(slide, self.bundle, options)
+        with self._engines.lend(self.bundle, options, job.plan.tile_hw) as engine:
+            channels = run_canvas(job, engine, options)
         classes = job.rule.classes(channels, (0, 0), job.view.hw)
         labels = _instances(job, channels)
         card = self.bundle.manifest
@@ -184,6 +200,23 @@ def infer_options(**options: Any) -> InferOptions:
     if isinstance(options.get("write"), str):  # as it is written on the command line
         options["write"] = tuple(name.strip() for name in options["write"].split(","))
     return InferOptions(**options)
+
+
+def refuse_parts_of_files(options: InferOptions) -> None:
+    """Refuse what chooses a part of a file: an array is run as it is, and that went unheard.
+
+    Raises
+    ------
+    CellsegError
+        If ``channel``, ``roi``, or ``tissue_mask`` by a path is among the options.
+    """
+    parts = (options.channel, options.roi, options.tissue_mask)
+    for name, value in zip(("channel", "roi", "tissue_mask"), parts, strict=True):
+        if value is not None and not isinstance(value, bool):
+            raise CellsegError(
+                f"An image in memory is run whole, as it is. Received: {name}={str(value)!r}.",
+                hint="Choose a channel or cut the array yourself; cellseg.segment(path) takes it.",
+            )
 
 
 def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | None:

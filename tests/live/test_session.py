@@ -503,6 +503,8 @@ def test_close_from_a_callback_does_not_wait_for_itself(bundle: Any) -> None:
         ({"queue_size": 0}, "queue_size=0"),
         ({"range_frames": 0}, "range_frames=0"),
         ({"engin": "auto"}, "engin"),
+        ({"channel": "DAPI"}, "channel='DAPI'"),
+        ({"roi": Path("a.geojson")}, "roi='a.geojson'"),
         ({"value_range": (9, 1)}, "value_range"),
         ({"value_range": (5, 5)}, "value_range"),
         ({"value_range": (float("nan"), 1)}, "value_range"),

@@ -124,6 +124,29 @@ def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None
     assert found.cells["area_um2"][0] == pytest.approx(41**2 / 16, rel=0.1)
 
 
+def test_the_pixel_size_of_the_options_counts_where_a_call_names_none(tmp_path: Path) -> None:
+    path = fake_bundle(tmp_path / "m.cellseg", mpp=0.5, head=CELL_HEAD).path
+    image = nuclei_picture(120, 160)
+    expected = segmenter_for(path, IdentityEngine)[0](image, mpp=0.25)
+    segmenter, _ = segmenter_for(path, IdentityEngine, mpp=0.25)
+    np.testing.assert_array_equal(segmenter(image).labels, expected.labels)
+    whole = segmenter(image, mpp=0.5)  # a call's goes before
+    np.testing.assert_array_equal(
+        whole.labels, segmenter_for(path, IdentityEngine)[0](image).labels
+    )
+
+
+@pytest.mark.parametrize(
+    "option", [{"channel": "DAPI"}, {"roi": "a.geojson"}, {"tissue_mask": "a.png"}], ids=str
+)
+def test_what_chooses_a_part_of_a_file_is_refused(bundle: Path, option: dict[str, str]) -> None:
+    ((name, value),) = option.items()
+    with pytest.raises(CellsegError, match=f"{name}='{value}'") as caught:
+        Segmenter.load(bundle, **option)
+    assert caught.value.hint is not None
+    assert Segmenter.load(bundle, tissue_mask=False) is not None
+
+
 def test_a_finished_runs_cells_are_those_of_one_image(tmp_path: Path) -> None:
     path = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD).path
     image = nuclei_picture(150, 170)
