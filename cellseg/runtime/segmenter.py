@@ -103,7 +103,7 @@ class Segmenter:
         Parameters
         ----------
         image : uint8, uint16 or bool, shape (H, W) or (H, W, 1 | 3 | 4)
-            Grey, RGB or RGBA.
+            Grey, RGB or RGBA. It may be written to again as soon as this returns.
         mpp : float, optional
             Microns per pixel. The model then works at its own, and its result is brought back to
             the image's pixels. None: the option ``mpp``; without one the image is at the model's.
@@ -118,7 +118,9 @@ class Segmenter:
             If the image is of another dtype or shape.
         """
         options = self._options
-        slide = ArraySlide(image, options.mpp if mpp is None else mpp)
+        mpp = options.mpp if mpp is None else mpp
+        # Cells are measured when they are asked for: a camera's buffer holds the next frame then.
+        slide = ArraySlide(image, mpp, copy=self.bundle.manifest.head.instances is not None)
         job = prepare(slide, self.bundle, options)
         with self._engines.lend(self.bundle, options, job.plan.tile_hw) as engine:
             channels = run_canvas(job, engine, options)

@@ -108,6 +108,21 @@ def test_cells_are_numbered(tmp_path: Path) -> None:
     assert found.cells is found.cells  # measured once
 
 
+def test_cells_are_those_of_their_frame_when_its_memory_is_used_again(tmp_path: Path) -> None:
+    path = fake_bundle(tmp_path / "m.cellseg", head=CELL_HEAD).path
+    buffer = np.zeros((80, 90, 3), np.uint8)
+    buffer[10:20, 10:20] = (250, 200, 255)
+    segmenter, _ = segmenter_for(path, IdentityEngine)
+    found = segmenter(buffer)
+    buffer[:] = 7  # the camera's next frame
+    assert found.cells is not None
+    assert [float(found.cells[f"mean_{name}"][0]) for name in ("red", "green", "blue")] == [
+        250,
+        200,
+        255,
+    ]
+
+
 def test_another_pixel_size_is_brought_back_to_the_image(tmp_path: Path) -> None:
     path = fake_bundle(tmp_path / "m.cellseg", mpp=0.5, head=CELL_HEAD).path
     image = np.zeros((121, 161), np.uint8)

@@ -135,12 +135,14 @@ class ArraySlide:
     ----------
     array : uint8, uint16 or bool, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
         Grey, RGB or RGBA (composited on white), or what NumPy makes an array of, such as a Pillow
-        image. It is not copied (but for big-endian numbers): bool becomes 0 and 255, grey becomes
-        three channels window by window.
+        image. It is not copied (but for big-endian numbers, or by ``copy``): bool becomes 0 and
+        255, grey becomes three channels window by window.
     mpp : float or (float, float), optional
         Microns per pixel, or (x, y) microns per pixel.
     path : str, optional
         Name for messages.
+    copy : bool
+        Keep pixels of its own, whatever becomes of the array.
 
     Raises
     ------
@@ -164,9 +166,10 @@ class ArraySlide:
         mpp: float | tuple[float, float] | None = None,
         *,
         path: str = "<array>",
+        copy: bool = False,
     ) -> None:
         array = _checked_array(array)
-        self._array = array
+        self._array = array.copy() if copy else array
         self.path = path
         self.mpp = _mpp_pair(mpp)
         self.levels = (Level(array.shape[1], array.shape[0], 1.0),)
