@@ -190,6 +190,14 @@ def test_an_image_of_floats_is_refused(bundle: Path) -> None:
         segmenter_for(bundle)[0](np.zeros((5, 5)))
 
 
+def test_whole_numbers_are_not_told_to_be_multiplied(bundle: Path) -> None:
+    with pytest.raises(SlideError, match="dtype=int32") as caught:
+        segmenter_for(bundle)[0](np.zeros((5, 5), np.int32))
+    assert caught.value.hint is not None
+    assert "255)" not in caught.value.hint
+    assert "astype('uint8')" in caught.value.hint
+
+
 def test_an_unknown_option_is_named(bundle: Path) -> None:
     with pytest.raises(CellsegError, match="Received: presicion"):
         Segmenter.load(bundle, presicion="int8")

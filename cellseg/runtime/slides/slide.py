@@ -307,7 +307,7 @@ def _checked_array(image: Any) -> NDArray[Any]:
     if array.dtype not in (np.uint8, np.uint16, np.bool_):
         raise SlideError(
             f"Images must hold uint8, uint16 or bool. Received: dtype={array.dtype}.",
-            hint="Scale it first: values of 0 to 1 by (image * 255).round().astype('uint8').",
+            hint=_scaling_hint(array.dtype),
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise SlideError(
@@ -317,6 +317,13 @@ def _checked_array(image: Any) -> NDArray[Any]:
     if 0 in array.shape:
         raise SlideError(f"Images must have at least one pixel. Received: shape={array.shape}.")
     return array
+
+
+def _scaling_hint(dtype: np.dtype[Any]) -> str:
+    """Say how an array becomes an image; whole numbers times 255 would go round and round."""
+    if dtype.kind in "iu":
+        return "Values up to 255: image.astype('uint8'); up to 65535: image.astype('uint16')."
+    return "Scale it first: values of 0 to 1 by (image * 255).round().astype('uint8')."
 
 
 def check_mpp(*sides_um: float) -> None:
