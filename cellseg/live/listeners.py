@@ -47,5 +47,5 @@ class Listeners:
     def _call(self, callback: Callable[..., Any], values: tuple[Any, ...]) -> None:
         try:
             callback(*values)
-        except Exception:
+        except BaseException:  # sys.exit(), too, which would end the session's thread alone
             _LOG.exception("a listener of %s failed", self._name)

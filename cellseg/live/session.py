@@ -307,7 +307,7 @@ class LiveSession:
             self._drop(slip, DropReason.BAD_FRAME if is_bad else DropReason.ERROR, error)
             return
         self._tally.add(result)
-        slip.future.set_result(result)
+        _tell(slip.future.set_result, result)
         self._results(result)
 
     def _segment(self, frame: Frame, taken_ns: int) -> FrameResult:
@@ -345,7 +345,15 @@ def _refuse(slip: Slip, reason: DropReason, cause: Exception | None) -> None:
     if slip.future.running() or slip.future.set_running_or_notify_cancel():
         dropped = FrameDropped(slip.meta, reason)
         dropped.__cause__ = cause
-        slip.future.set_exception(dropped)
+        _tell(slip.future.set_exception, dropped)
+
+
+def _tell(settle: Callable[[Any], None], outcome: Any) -> None:
+    """Settle a future; what its own callbacks raise, such as SystemExit, stops nobody."""
+    try:
+        settle(outcome)
+    except BaseException:
+        _LOG.exception("a future could not be settled, or its callback failed")
 
 
 def _as_frame(frame: Any, meta: FrameMeta | None, number: int) -> Frame:

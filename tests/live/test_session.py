@@ -381,6 +381,25 @@ def test_a_listener_that_fails_stops_nobody(bundle: Any) -> None:
     assert seen == [0]
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_callback_that_ends_the_program_does_not_end_the_sessions_thread(
+    bundle: Any, error: type[BaseException], gate: Any
+) -> None:
+    def leave(*_: Any) -> None:
+        raise error
+
+    with make(bundle, GateEngine, policy="block", queue_size=3) as session:
+        session.on_result(leave)
+        session.on_drop(leave)
+        seen = [session.submit(FRAME) for _ in range(2)]
+        bad = session.submit(np.zeros((4, 4)))
+        for future in (*seen, bad):
+            future.add_done_callback(leave)
+        gate.gate.set()
+        assert session.wait_idle(10)
+        assert session.submit(FRAME).result(10).meta.frame_id == 3
+
+
 def test_a_session_is_idle_when_its_listeners_are(bundle: Any) -> None:
     seen: list[str] = []
 
