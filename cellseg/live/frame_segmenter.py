@@ -173,7 +173,7 @@ class FrameSegmenter:
 
     def _stream_of(self, image: NDArray[Any], channel: str | None) -> StreamIntensities:
         """Return what frames of one dtype and channel share."""
-        dtype = image.dtype
+        dtype = image.dtype.newbyteorder("=")
         stream = self._streams.get((dtype, channel))
         if stream is None:
             asked = self._bundle.manifest.input.normalize

@@ -102,14 +102,14 @@ class FrameView:
         return self._stain
 
     def _contiguous(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return samples that OpenCV can look at: (H, W) or (H, W, 3)."""
+        """Return samples that OpenCV can look at: (H, W) or (H, W, 3), this machine's numbers."""
         if image.ndim == 3 and image.shape[2] == 1:
             image = image[..., 0]
         if image.ndim == 3 and image.shape[2] == 4:
             # White shows through where it is not opaque; where it is, colours are as they are.
             is_opaque = image[..., 3].min() == np.iinfo(image.dtype).max
             image = image[..., :3] if is_opaque else rgb_from_samples(image)
-        if image.flags.c_contiguous:
+        if image.flags.c_contiguous and image.dtype.isnative:
             return image
         if self._samples is None or self._samples.shape != image.shape:
             self._samples = np.empty(image.shape, self._dtype)

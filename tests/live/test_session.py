@@ -102,10 +102,23 @@ def test_a_frame_gives_what_the_segmenter_gives(
         FRAME[..., :1],
         FRAME.astype(np.uint16) * 257,
         FRAME[..., 0].astype(np.uint16) * 257,
+        (FRAME.astype(np.uint16) * 257).astype(">u2"),
+        (FRAME[..., 0].astype(np.uint16) * 257).astype(">u2"),
+        (np.dstack([FRAME, FRAME[..., 0]]).astype(np.uint16) * 257).astype(">u2"),
         FRAME[:, ::-1],
         np.dstack([FRAME, np.full(FRAME.shape[:2], 255, np.uint8)]),
     ],
-    ids=["grey", "one-channel", "uint16", "grey16", "mirrored", "rgba"],
+    ids=[
+        "grey",
+        "one-channel",
+        "uint16",
+        "grey16",
+        "big-endian",
+        "big-endian-grey",
+        "big-endian-rgba",
+        "mirrored",
+        "rgba",
+    ],
 )
 def test_frames_of_every_kind_are_taken_as_the_segmenter_takes_them(
     bundle: Any, frame: Any
