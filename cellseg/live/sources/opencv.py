@@ -92,8 +92,13 @@ class CameraSource:
     def _read(self) -> NDArray[Any] | None:
         if self._capture is None:
             return None
-        is_there, bgr = self._capture.read()
-        return to_rgb(bgr, self._pool) if is_there else None
+        try:
+            is_there, bgr = self._capture.read()
+        except cv2.error as error:
+            _LOG.debug("%s: while reading: %s", self.name, error)
+            return None
+        is_whole = is_there and bgr is not None and bgr.size > 0  # some drivers' last word is empty
+        return to_rgb(bgr, self._pool) if is_whole else None
 
     def _wait_for_camera(self, attempt: int, stop: Event) -> None:
         pause_s = backoff_s(attempt)

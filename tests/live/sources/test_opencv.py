@@ -87,6 +87,34 @@ def test_a_camera_that_goes_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     assert seen == list(range(7))
 
 
+@pytest.mark.parametrize(
+    "answer", [(True, None), (True, np.zeros((0, 0, 3), np.uint8)), cv2.error("unplugged")], ids=str
+)
+def test_a_driver_that_answers_nonsense_is_waited_for(
+    answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "backoff_s", lambda attempt: 0.001)
+    answers = [answer, answer]
+
+    class Driver(FlakyCapture):
+        def read(self) -> tuple[bool, Any]:
+            if not answers:
+                return super().read()
+            found = answers.pop()
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    FlakyCapture.script = [1, 1, 1, 1]
+    stop, seen = Event(), []
+    camera = CameraSource("opencv:0", Driver)
+    for frame in camera.frames(stop):
+        seen.append(frame.array.shape)
+        stop.set()
+    camera.close()
+    assert seen == [(4, 4, 3)]
+
+
 def test_a_camera_that_is_not_there_is_refused() -> None:
     FlakyCapture.script = []
     with pytest.raises(SourceError, match="opencv:0") as caught:
