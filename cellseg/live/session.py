@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
 import time
 from concurrent.futures import Future
 from dataclasses import replace
@@ -135,6 +136,7 @@ class LiveSession:
         self._segmenting = Lock()
         self._has_warned = False
         self._started_ns = time.monotonic_ns()
+        self._process = os.getpid()
         self._thread = Thread(target=self._work, name="cellseg-live", daemon=True)
         self._thread.start()
         atexit.register(self.close, drain=False)  # an engine must not outlive the interpreter
@@ -159,10 +161,17 @@ class LiveSession:
         Raises
         ------
         CellsegError
-            If the session is closed, or a listener would wait for itself: with ``block``, while
-            the queue is full. Nothing else is raised for what a camera may send: a frame that is
-            no image is counted, and told to ``on_error``.
+            If the session is closed, or its thread is in the process that this one was forked from,
+            or a listener would wait for itself: with ``block``, while the queue is full. Nothing
+            else is raised for what a camera may send: a frame that is no image is counted, and told
+            to ``on_error``.
         """
+        if self._is_forked:
+            raise CellsegError(
+                "A session's thread stays in the process that made it: nobody would answer here. "
+                f"Received: submit in process {os.getpid()}, forked from {self._process}.",
+                hint="Make the session in the process that feeds it, or feed it through a ring.",
+            )
         number = next(self._numbers)
         future: Future[FrameResult] = Future()
         self._intake.put(_as_frame(frame, meta, number), future)
@@ -261,8 +270,10 @@ class LiveSession:
         ----------
         drain : bool
             Segment what waits in the queue first; else it is dropped. The frame that is in the
-            engine is finished in any case. May be called again.
+            engine is finished in any case. May be called again. Does nothing in a fork.
         """
+        if self._is_forked:  # a lock may have been held when it was forked, and is for ever
+            return
         self._intake.close(drain)
         if current_thread() is not self._thread:
             self._thread.join()
@@ -278,6 +289,10 @@ class LiveSession:
         trace: TracebackType | None,
     ) -> None:
         self.close(drain=kind is None)
+
+    @property
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
 
     # --- the session's thread ---
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -78,6 +81,7 @@ def gate() -> Any:
 
 
 FRAME = nuclei_picture(64, 48)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("shape", [(64, 48), (65, 47), (300, 331)], ids=str)
@@ -518,6 +522,45 @@ def test_close_may_come_twice_and_ends_thread_and_engine(bundle: Any) -> None:
     assert not any(thread.name == "cellseg-live" for thread in threading.enumerate())
     with pytest.raises(CellsegError, match="closed session"):
         session.submit(FRAME)
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from cellseg import CellsegError, LiveSession
+from tests.fakes import IdentityEngine, fake_bundle
+from pathlib import Path
+
+bundle = fake_bundle(Path(sys.argv[1]))
+frame = np.zeros((64, 48, 3), np.uint8)
+session = LiveSession(bundle, policy="block", open_engine=lambda _, __, hw: IdentityEngine(hw))
+session.submit(frame).result(60)
+if (child := os.fork()) == 0:
+    try:
+        for _ in range(3):
+            session.submit(frame)
+    except CellsegError as error:
+        print(error, error.hint, flush=True)
+    session.close()
+    os._exit(0)
+os.waitpid(child, 0)
+assert session.submit(frame).result(60).counts == {}
+session.close()
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_is_told_that_nobody_would_answer(tmp_path: Path) -> None:
+    here = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "m.cellseg")]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=here
+    )
+    told, last = answer.stdout.splitlines()
+    assert "forked from" in told
+    assert "Make the session in the process that feeds it" in told
+    assert last == "done"
 
 
 def test_close_from_a_callback_does_not_wait_for_itself(bundle: Any) -> None:
