@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Frame", "FrameMeta"]
+__all__ = ["Frame", "FrameMeta", "Tensor"]
+
+
+class Tensor(Protocol):
+    """Pixels of another library, such as torch, that NumPy can look at without a copy."""
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return them as a DLPack capsule."""
+        ...
+
+    def __dlpack_device__(self) -> Any:
+        """Return where they lie."""
+        ...
 
 
 @dataclass(frozen=True)

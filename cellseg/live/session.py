@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.live.frame import Tensor
     from cellseg.live.intake import Slip
     from cellseg.runtime.bundles.bundle import Bundle
     from cellseg.runtime.run.engine_shelf import OpenEngine
@@ -143,7 +144,9 @@ class LiveSession:
 
     # --- feeding ---
 
-    def submit(self, frame: Frame | NDArray[Any], meta: FrameMeta | None = None) -> Future[Any]:
+    def submit(
+        self, frame: Frame | NDArray[Any] | Tensor, meta: FrameMeta | None = None
+    ) -> Future[FrameResult]:
         """Hand a frame over.
 
         Parameters
