@@ -64,7 +64,7 @@ class ImageSegmenter:
         self.bundle = model if isinstance(model, Bundle) else Bundle.open(model)
         chosen = infer_options(**options)
         check_request(self.bundle, chosen, has_engine=open_engine is not None)
-        self._segmenter = Segmenter(self.bundle, chosen, open_engine)
+        self._segmenter, self._mpp = Segmenter(self.bundle, chosen, open_engine), chosen.mpp
         self._thread = ThreadPoolExecutor(1, "cellseg-segment")
         self._waiting = 0
         self.answers: Counter[int] = Counter()
@@ -96,7 +96,8 @@ class ImageSegmenter:
     def _answer(self, data: bytes, wish: Wish) -> bytes:
         started_s = time.perf_counter()
         image, own_mpp = decode(data)
-        mpp = own_mpp if wish.mpp is None else wish.mpp
+        known = (wish.mpp, self._mpp, own_mpp)
+        mpp = next((size for size in known if size is not None), None)
         found = self._segmenter(image, mpp)
         elapsed_ms = round((time.perf_counter() - started_s) * 1e3, 3)
         card = self.bundle.manifest

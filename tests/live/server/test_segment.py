@@ -16,7 +16,7 @@ from cellseg.errors import CellsegError
 from cellseg.live.server import ImageSegmenter, LocalServer
 from cellseg.live.server.posted_image import MAX_BODY_BYTES
 from cellseg.runtime.bundles.bundle import shipped_models
-from tests.fakes import nuclei_picture
+from tests.fakes import IdentityEngine, fake_bundle, nuclei_picture
 from tests.live.server.client import TOKEN, ask, png
 from tests.live.server.fake_session import FakeSession, show_square
 
@@ -50,6 +50,15 @@ def test_cells_are_listed_with_their_places(tmp_path: Path) -> None:
     assert seen["objects"][0]["area_um2"] == seen["objects"][0]["area_px"] / 4
     mask = cv2.imdecode(np.frombuffer(labels, np.uint8), cv2.IMREAD_UNCHANGED)
     assert (mask.dtype, mask.max()) == (np.uint16, 2)
+
+
+def test_the_pixel_size_of_the_segmenter_is_the_one_that_is_told(tmp_path: Path) -> None:
+    bundle = fake_bundle(tmp_path / "m.cellseg", mpp=0.5)
+    made = ImageSegmenter(bundle, lambda _, __, hw: IdentityEngine(hw), mpp=0.25)
+    with LocalServer(None, made, port=0, token=TOKEN) as server:
+        answer = ask(server, "/segment", png(nuclei_picture(64, 48)))
+        asked = ask(server, "/segment?mpp=1", png(nuclei_picture(64, 48)))
+    assert (answer.json["mpp"], asked.json["mpp"]) == (0.25, 1)
 
 
 def test_the_mask_comes_as_png_by_the_query_or_accept(server: LocalServer) -> None:
