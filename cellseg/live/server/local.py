@@ -50,11 +50,12 @@ class LocalServer:
     Raises
     ------
     CellsegError
-        By `start`, if the port is taken.
+        By `start`, if the port is taken, or it was started before.
 
     Notes
     -----
-    A context manager. Nothing of it runs in the session's thread but the handing over of results.
+    A context manager, for once: what it closed stays closed. Nothing of it runs in the session's
+    thread but the handing over of results.
 
     Examples
     --------
@@ -94,6 +95,11 @@ class LocalServer:
 
     def start(self) -> None:
         """Answer from now on."""
+        if self._thread is not None:
+            raise CellsegError(
+                f"A server is started once. Received: start again, port={self.port}.",
+                hint="Make another LocalServer.",
+            )
         started: Future[int] = Future()
         self._thread = Thread(
             target=self._work, args=(started,), name="cellseg-server", daemon=True
@@ -103,6 +109,7 @@ class LocalServer:
             self.port = started.result()
         except OSError as error:
             self._thread.join()
+            self._thread = None
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             raise CellsegError(

@@ -94,6 +94,23 @@ def test_a_strict_policy_goes_with_every_answer(server: LocalServer) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_a_server_that_was_stopped_says_that_it_does_not_start_again() -> None:
+    server = LocalServer(FakeSession(), port=0, token=TOKEN)
+    with server, pytest.raises(CellsegError, match="started once"):
+        server.start()
+    with pytest.raises(CellsegError, match="started once"):
+        server.start()
+
+
+def test_a_port_that_was_taken_may_be_tried_again(server: LocalServer) -> None:
+    other = LocalServer(FakeSession(), port=server.port, token=TOKEN)
+    with pytest.raises(CellsegError, match="free port"):
+        other.start()
+    server.stop()
+    with other:
+        assert ask(other, "/health").status == 200
+
+
 def test_a_taken_port_is_a_clear_error(server: LocalServer) -> None:
     with pytest.raises(CellsegError, match=f"port={server.port}") as caught:
         LocalServer(None, port=server.port, token=TOKEN).start()
