@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellseg.errors import CellsegError, StoreError
+from cellseg.errors import StoreError
 from cellseg.live.json_lines import JsonLines
 from cellseg.runtime.writers.atomic import PARTIAL_PREFIX
 
@@ -109,7 +109,7 @@ class Recorder:
                 continue
             try:
                 self._write(result)
-            except (CellsegError, OSError) as error:
+            except Exception as error:  # or a session that waits would wait for ever
                 self._error = error
                 self.left_out += 1
                 _LOG.error("recording stopped: %s", error)

@@ -75,11 +75,12 @@ def test_a_recording_is_never_overwritten(tmp_path: Path, session: Any) -> None:
         Recorder(tmp_path / "r", session)
 
 
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("of a library's own")], ids=str)
 def test_a_disk_that_fails_stops_the_recording_and_not_the_session(
-    tmp_path: Path, session: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, session: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise OSError("disk full")
+        raise error
 
     monkeypatch.setattr(tifffile, "imwrite", fail)
     recorder = record(tmp_path / "r", session, [nuclei_picture(30, 20)] * 3)
