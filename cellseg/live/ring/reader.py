@@ -77,9 +77,10 @@ class RingReader:
 
     def __init__(self, name: str, dead_after_s: float = DEAD_AFTER_S) -> None:
         self.name, self._dead_after_s = name, dead_after_s
-        self._map = _open(name)
-        self._header: NDArray[Any] = np.ndarray((), layout.HEADER, self._map)
-        layout.check_header(name, self._header, len(self._map))
+        memory = _open(name)
+        self._map: mmap | None = memory
+        self._header: NDArray[Any] = np.ndarray((), layout.HEADER, memory)
+        layout.check_header(name, self._header, len(memory))
         self.slots = int(self._header["slots"])
         self.session = int(self._header["session"])
         self.writer_pid = int(self._header["writer_pid"])
@@ -114,8 +115,11 @@ class RingReader:
         Raises
         ------
         RingError
-            If the frame is whole, but its description fits no image or not its slot.
+            If the frame is whole, but its description fits no image or not its slot; or the reader
+            is closed.
         """
+        if self._map is None:
+            raise RingError(f"A closed reader has no frames. Received: {self.name} after close.")
         start = layout.HEADER_BYTES + number % self.slots * self._slot_bytes
         sequence: NDArray[np.uint64] = np.ndarray((1,), "<u8", self._map, start)
         if int(sequence[0]) != 2 * number + 2:
@@ -140,9 +144,8 @@ class RingReader:
         return self.frame(count - 1) if count else None
 
     def close(self) -> None:
-        """Let go of the memory; frames that are still held keep it."""
-        self._header = self._header.copy()
-        del self._map
+        """Let go of the memory; frames that are still held keep it. May be called again."""
+        self._header, self._map = self._header.copy(), None
 
     def _pixels(self, slot: NDArray[Any], start: int) -> NDArray[Any]:
         """Return a view of a slot's pixels, once they are known to lie in the slot."""

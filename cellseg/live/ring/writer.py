@@ -90,7 +90,7 @@ class RingWriter:
         Raises
         ------
         RingError
-            If it is no image, or larger than a slot.
+            If it is no image, or larger than a slot, or the ring is closed.
         """
         with self.slot(
             image.shape, image.dtype, meta, mpp=mpp, camera_time_ns=camera_time_ns
@@ -114,6 +114,8 @@ class RingWriter:
         ndarray of the given shape and dtype
             In shared memory. If the block raises, nothing is published.
         """
+        if int(self._header["state"]) == layout.CLOSED:
+            raise RingError(f"A closed ring takes no frames. Received: {self.name} after close.")
         described = self._describe(shape, np.dtype(dtype), meta)
         described["mpp"] = math.nan if mpp is None else mpp
         described["camera_time_ns"] = camera_time_ns
@@ -187,7 +189,8 @@ class RingWriter:
         item = dtype.itemsize
         slot["strides"] = (item * channels * width, item * channels, item)
         slot["stage_um"] = math.nan if meta.stage_xyz_um is None else meta.stage_xyz_um
-        slot["channel"] = (meta.channel or "").encode()[:_CHANNEL_BYTES]
+        name = (meta.channel or "").encode()[:_CHANNEL_BYTES]
+        slot["channel"] = name.decode(errors="ignore").encode()  # no half of a character at its end
         return slot
 
 

@@ -83,6 +83,28 @@ def test_the_newest_frame_is_read_and_older_ones_until_overwritten(
     assert reader.published == 5
 
 
+def test_after_close_nothing_is_written_or_read_in_silence(writer: RingWriter, name: str) -> None:
+    writer.publish(image(1))
+    reader = RingReader(name)
+    held = reader.newest()
+    reader.close()
+    reader.close()
+    with pytest.raises(RingError, match="closed reader"):
+        reader.newest()
+    assert held is not None
+    assert held.array.max() == 1
+    writer.close()
+    with pytest.raises(RingError, match="closed ring"):
+        writer.publish(image(2))
+
+
+def test_a_long_channel_name_ends_with_a_whole_character(writer: RingWriter, name: str) -> None:
+    writer.publish(image(1), FrameMeta.now(0, channel="é" * 40))
+    frame = RingReader(name).newest()
+    assert frame is not None
+    assert frame.meta.channel == "é" * 31
+
+
 def test_an_empty_ring_has_no_newest_frame(writer: RingWriter, name: str) -> None:
     assert RingReader(name).newest() is None
 

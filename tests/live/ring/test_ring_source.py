@@ -97,18 +97,19 @@ def test_what_came_before_the_first_frame_was_asked_for_is_no_loss(name: str) ->
 def test_a_frame_that_is_overwritten_while_it_is_copied_is_not_handed_out(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RingWriter(name, 3, BYTES) as ring:
-        ring.publish(image(0))
-        source = RingSource(name)
-        take = source._pool.take
+    ring = RingWriter(name, 3, BYTES)
+    ring.publish(image(0))
+    source = RingSource(name)
+    take = source._pool.take
 
-        def slowly(*wanted: object) -> np.ndarray:
-            for value in range(1, 4):  # the camera comes round once while this reader looks away
-                ring.publish(image(value))
-            monkeypatch.setattr(source._pool, "take", take)
-            return take(*wanted)
+    def slowly(*wanted: object) -> np.ndarray:
+        for value in range(1, 4):  # the camera comes round once while this reader looks away
+            ring.publish(image(value))
+        ring.close()
+        monkeypatch.setattr(source._pool, "take", take)
+        return take(*wanted)
 
-        monkeypatch.setattr(source._pool, "take", slowly)
+    monkeypatch.setattr(source._pool, "take", slowly)
     assert values(list(source.frames(Event()))) == [3]
     assert (source.torn, source.missed) == (1, 2)
 
