@@ -86,9 +86,10 @@ class LiveSession:
 
     Notes
     -----
-    *Memory.* A submitted array is not copied: leave it as it is until its future is done. Results
-    are handed out without a copy too, see `FrameResult`. After the first frames of a shape nothing
-    of a frame's size is allocated any more.
+    *Memory.* A submitted array is not copied: leave it as it is until its future is done, and for
+    as long as anybody looks at ``result.frame``: listeners, which are called after that, the page,
+    a recording. Results are handed out without a copy too, see `FrameResult`. After the first
+    frames of a shape nothing of a frame's size is allocated any more.
 
     *Counting.* ``sent = done + dropped`` once the session is closed, and
     ``sent = done + dropped + waiting`` at every moment before.
