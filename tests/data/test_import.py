@@ -481,6 +481,21 @@ def test_the_soft_edges_of_small_cells_do_not_hide_a_binary_mask(tmp_path: Path)
     assert import_data(tmp_path / "in", tmp_path / "out").form == "binary"
 
 
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_the_soft_edges_of_deep_masks_are_neither_objects_nor_classes(
+    white: int, tmp_path: Path
+) -> None:
+    for index in range(3):
+        image, labels = scene(index)
+        save(tmp_path / "in" / "images" / f"{index}.png", image)
+        soft = cv2.GaussianBlur((labels > 0).astype(np.float32) * white, (0, 0), 1.2)
+        save(tmp_path / "in" / "masks" / f"{index}.png", soft.astype(np.uint16))
+    report = import_data(tmp_path / "in", tmp_path / "out")
+    assert report.form == "binary"
+    mask = load(tmp_path / "out" / "masks" / "0.png") > 0
+    assert np.count_nonzero(mask != (scene(0)[1] > 0)) < 0.01 * mask.size
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_a_dark_grey_cut_out_keeps_its_cells(suffix: str, tmp_path: Path) -> None:
     for index in range(3):

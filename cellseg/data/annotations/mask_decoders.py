@@ -53,7 +53,10 @@ class Objects(Decoder):
 
 
 class Threshold(Decoder):
-    """Above the threshold is foreground; masks of 0 and 1 are taken as they are."""
+    """Above the threshold is foreground; masks of 0 and 1 are taken as they are.
+
+    In a mask of more than 8 bits the threshold counts for its own white, its largest value.
+    """
 
     def __init__(
         self, classes: tuple[MaskClass, ...], threshold: int, top: int, cutout: bool
@@ -73,10 +76,11 @@ class Threshold(Decoder):
             said = Change("outline taken from a cut-out")
             return _cut_out(grey, is_lossy(pair.mask)), None, [said]
         is_plain = pair.mask is not None and not is_lossy(pair.mask)
+        white = int(grey.max(initial=0))
         # A mask of 0 and 1 may lie beside others of 0 and 255.
-        threshold = 0 if is_plain and grey.max(initial=0) == 1 else self._threshold
+        threshold = 0 if is_plain and white == 1 else self._threshold * max(white, 255) // 255
         classes = (grey > threshold).astype(np.uint8)
-        between = int(np.count_nonzero((grey > 0) & (grey < grey.max(initial=0))))
+        between = int(np.count_nonzero((grey > 0) & (grey < white)))
         said = Change(f"thresholded at {threshold}: {{n}} px between", between)
         return classes, None, [said] * bool(between)
 

@@ -33,6 +33,8 @@ __all__ = [
 
 _FEW = 64
 _MAX_INDEX = 32
+_BLURRED = 16
+"""With more values than this a mask may be one of two, with soft edges."""
 _COLOUR_SHARE = 0.002
 """Part of one mask from which a thin line's colour counts as meant, not as a blend."""
 _SOLID_PX, _SOLID_SHARE = 4, 0.05
@@ -43,6 +45,8 @@ _COVERED = 0.9
 _GREY_ENDS = 48
 """JPEG noise on black and on white stays within this."""
 _THIRD_GREY = 0.02
+_SOFT_END = 5
+"""A blur that was rounded leaves areas that are black or white but for this."""
 _SAME_COLOUR = 6.0
 """Colours nearer than this are one, written by two programs (250,190,190 and 251,190,190)."""
 _ONE_PIECE = 1.25
@@ -65,7 +69,8 @@ class MaskFacts:
     colours: dict[Colour, int]
     """Colour masks: colour to pixels, the most frequent ones."""
     solid: dict[Any, int]
-    """Value or colour to pixels that have nothing but their like around."""
+    """Value or colour to pixels that have nothing but their like around; of grey masks that 8 bits
+    do not hold, value of 255 at their largest."""
     distinct: int
     """Different values or colours."""
     pieces: float
@@ -80,6 +85,20 @@ class MaskFacts:
         """Whether areas are 0 or 255, and other values only lie between them."""
         solid = sum(self.solid.values())
         return self.solid.get(0, 0) + self.solid.get(255, 0) >= 0.98 * solid > 0
+
+    @property
+    def is_soft_white(self) -> bool:
+        """Whether areas are black or white, white among them, and hardly one lies between.
+
+        Objects by number never are so: those between the first and the last are areas, too, or
+        all numbers are high.
+        """
+        lowest = min(self.values.keys() - {0}, default=0)
+        if self.largest / 2 < lowest < self.largest:
+            return False
+        white = sum(n for v, n in self.solid.items() if v >= 255 - _SOFT_END)
+        between = sum(n for v, n in self.solid.items() if _SOFT_END < v < 255 - _SOFT_END)
+        return between < 0.02 * white
 
     @property
     def third_grey(self) -> int | None:
@@ -113,8 +132,8 @@ def look_at(path: Path) -> MaskFacts:
     """Read one mask and remember what tells its kind."""
     mask = read_mask(path)
     lossy, pixels = is_lossy(path), mask.shape[0] * mask.shape[1]
-    solid = _solid(mask, 6 if lossy else 0)
     if mask.ndim == 3:
+        solid = _solid(mask, 6 if lossy else 0)
         colours = Counter(colour_counts(mask))
         areas = colour_counts(mask[solid][None])
         frequent = _most(colours) | {c: colours[c] for c in _most(Counter(areas))}
@@ -124,7 +143,8 @@ def look_at(path: Path) -> MaskFacts:
     values = _counted(mask)
     pieces = 0.0 if lossy or len(values) > 4096 else _pieces_per_value(mask)
     largest = max(values)
-    areas_of = dict(_counted(mask[solid]))
+    byte = mask if largest <= 255 else np.rint(mask * (255 / largest)).astype(np.uint8)
+    areas_of = dict(_counted(byte[_solid(byte, 6 if lossy else 0)]))
     return MaskFacts(
         path, lossy, False, pixels, _most(values), {}, areas_of, len(values), pieces, largest
     )
@@ -234,7 +254,7 @@ def _grey_form(masks: Sequence[MaskFacts]) -> str:
         return "binary"
     if look_like_instances(masks):
         return "instances"
-    if len(values) > 16 and all(item.is_blended_binary for item in masks):
+    if len(values) > _BLURRED and all(item.is_blended_binary for item in masks):
         return "binary"
     if len(values) <= _MAX_INDEX and max(item.distinct for item in masks) <= _MAX_INDEX:
         return "index"
@@ -250,8 +270,11 @@ def _wide_form(masks: Sequence[MaskFacts], values: set[int]) -> str:
     """Name the form of masks with values that 8 bits do not hold: objects, unless they cannot be.
 
     A single value in several pieces is the foreground. Where such values differ from file to file,
-    as those of 8 and of 16 bit do, each is its file's 1 or white; others are classes.
+    as those of 8 and of 16 bit do, each is its file's 1 or white; others are classes. Many values
+    that lie only at the edges of white areas are a blur.
     """
+    if len(values) > _BLURRED and all(item.is_soft_white for item in masks):
+        return "binary"
     several = [item for item in masks if len(item.values.keys() - {0}) > 1]
     if several:
         found = [value for item in several for value in item.values.keys() - {0}]
