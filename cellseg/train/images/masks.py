@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _UNKNOWN = 255
+_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_image(path: Path) -> NDArray[Any]:
@@ -63,12 +64,31 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If it cannot be decoded.
+        If it cannot be decoded, or holds other than whole numbers.
     """
-    array = _decoded(
-        path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    )
-    return np.minimum(array, 255).astype(np.uint8)
+    array = _decoded(path, _GREY)
+    if not np.array_equal(array, np.rint(array)):
+        raise DataError(
+            f"values of a mask that are classes are whole numbers. Received: {path}, "
+            f"{array.dtype} with others.",
+            hint="probabilities: save the most probable class of each pixel.",
+        )
+    return np.clip(array, 0, 255).astype(np.uint8)
+
+
+def _read_shades(path: Path) -> NDArray[np.uint8]:
+    """Read a mask that a grey value cuts, shape (H, W), white at 255.
+
+    White is the largest value where 8 bits do not hold it, and 1 of parts (probabilities). What is
+    not black stays so.
+    """
+    array = np.maximum(np.nan_to_num(_decoded(path, _GREY)), 0)
+    white = float(array.max(initial=0))
+    if array.dtype.kind == "f" and white <= 1:
+        white = 1.0
+    elif white <= 255:
+        return array.astype(np.uint8)
+    return np.ceil(array * (255 / white)).astype(np.uint8)
 
 
 def _decoded(path: Path, flags: int) -> NDArray[Any]:
@@ -107,7 +127,7 @@ class MaskRule:
             If the file cannot be read, or holds a value that is no class.
         """
         if self.threshold is not None:
-            grey = read_grey(path)
+            grey = _read_shades(path)
             if self.blur_px > 1:
                 side = self.blur_px | 1
                 grey = np.asarray(cv2.GaussianBlur(grey, (side, side), 0))
@@ -172,7 +192,7 @@ def fit_mask_rule(recipe: Recipe, masks: Sequence[Path]) -> MaskRule:
 def _found_threshold(masks: Sequence[Path]) -> int:
     counts = np.zeros(256, np.int64)
     for path in masks:
-        counts += np.bincount(read_grey(path).ravel(), minlength=256)
+        counts += np.bincount(_read_shades(path).ravel(), minlength=256)
     if np.count_nonzero(counts) < 2:
         value = int(np.flatnonzero(counts)[0]) if counts.any() else 0
         raise DataError(

@@ -88,6 +88,23 @@ def test_images_come_as_rgb_and_keep_16_bit(tmp_path: Path) -> None:
     assert read_grey(deep).max() == 255
 
 
+@pytest.mark.parametrize("white", [255, 4095, 65535, 1.0])
+def test_soft_edges_are_cut_between_black_and_white(tmp_path: Path, white: float) -> None:
+    sharp = np.zeros((40, 40), np.float32)
+    sharp[10:30, 10:30] = white
+    soft = cv2.GaussianBlur(sharp, (0, 0), 3)
+    dtype = np.float32 if white == 1 else np.uint8 if white == 255 else np.uint16
+    path = saved(tmp_path / "a.tif", soft.astype(dtype))
+    rule = fit_mask_rule(recipe(), [path])
+    assert np.count_nonzero(rule.read(path) != (sharp > 0)) < 80
+
+
+def test_parts_are_no_classes(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.tif", np.full((4, 4), 0.5, np.float32))
+    with pytest.raises(DataError, match="whole numbers"):
+        read_grey(path)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_training_reads_an_image_as_inference_does(
