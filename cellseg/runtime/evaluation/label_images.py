@@ -26,6 +26,10 @@ __all__ = ["LabelPair", "find_label_images", "pair_label_images", "read_label_im
 _LOG = logging.getLogger(__name__)
 _SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".png", ".npy")
 _RESULT = "labels.ome.tif"
+_CUT_UP = 3
+"""Objects under others may be cut into as many pieces."""
+_JUDGED, _WINDOW_PX = 8, 2048
+"""So many numbers of so large a part tell objects from a mask."""
 
 
 @dataclass(frozen=True)
@@ -198,18 +202,34 @@ def _decode(path: Path) -> Any:
 
 
 def _warn_of_mask(path: Path, labels: NDArray[Any]) -> None:
-    """Say so where all objects have one number: pieces of it count as one object."""
+    """Say so where most numbers lie in several pieces: those of masks, soft or not, and of classes.
+
+    Judged by the numbers that are met most, near the middle of large images.
+    """
+    middle = labels[tuple(_middle(side) for side in labels.shape)]
+    numbers, counts = np.unique(middle[middle > 0], return_counts=True)
+    usual = numbers[np.argsort(counts)[::-1][:_JUDGED]]
+    pieces = [_pieces(middle == number) for number in usual]
+    least = 1 if len(numbers) == 1 else _CUT_UP
+    if 2 * sum(count > least for count in pieces) <= len(pieces):
+        return
+    most = int(np.argmax(pieces))
+    what = "one number," if len(numbers) == 1 else "most numbers in many pieces, like"
+    _LOG.warning(
+        "%s holds %s %d, in %d pieces: they count as one object. Is it a mask?",
+        path, what, usual[most], pieces[most],
+    )  # fmt: skip
+
+
+def _middle(side_px: int) -> slice:
+    start = max(0, (side_px - _WINDOW_PX) // 2)
+    return slice(start, start + _WINDOW_PX)
+
+
+def _pieces(shape: NDArray[np.bool_]) -> int:
     import cv2
 
-    top = labels.max(initial=0)
-    if top == 0 or not ((labels == 0) | (labels == top)).all():
-        return
-    pieces = cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=8)[0] - 1
-    if pieces > 1:
-        _LOG.warning(
-            "%s holds one number, %d, in %d pieces: they count as one object. Is it a mask?",
-            path, top, pieces,
-        )  # fmt: skip
+    return int(cv2.connectedComponents(shape.astype(np.uint8), connectivity=8)[0]) - 1
 
 
 def _result_or_itself(place: Path) -> Path:

@@ -104,6 +104,18 @@ def test_a_mask_of_many_cells_is_warned_of(
     assert "255, in 2 pieces" in caplog.text
 
 
+@pytest.mark.parametrize("white", [255, 65535])
+def test_a_mask_with_soft_edges_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, white: int
+) -> None:
+    sharp = np.zeros((60, 60), np.float32)
+    for index in range(9):
+        cv2.circle(sharp, (10 + 20 * (index % 3), 10 + 20 * (index // 3)), 6, float(white), -1)
+    with caplog.at_level(logging.WARNING, logger="cellseg"):
+        read_label_image(save(tmp_path / "soft.png", cv2.GaussianBlur(sharp, (0, 0), 1.5)))
+    assert "Is it a mask?" in caplog.text
+
+
 def test_results_of_infer_are_paired_with_true_labels(tmp_path: Path) -> None:
     found = save(tmp_path / "out" / "field" / "labels.ome.tif", dtype=np.uint32)
     truth = save(tmp_path / "test" / "labels" / "field.png")
