@@ -28,6 +28,7 @@ from cellseg.runtime.run.warmup import load_class_rule
 from cellseg.runtime.segmenter import infer_options, nearest, refuse_parts_of_files
 from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.tiles.plan import plan_tiles
+from cellseg.runtime.view.doubts import small_cells_doubt
 from cellseg.runtime.view.normalize import Intensities, Normalize
 from cellseg.runtime.view.painted_stain import painted_note
 
@@ -111,6 +112,7 @@ class FrameSegmenter:
         self._range_frames = range_frames
         self._streams: dict[tuple[Any, str | None], StreamIntensities] = {}
         self._told: dict[str | None, int | None] = {}
+        self._has_warned = False
         self.seen: Intensities | None = None
         self._open_engine = open_engine or open_for_frames
         self._shapes: OrderedDict[tuple[Any, ...], _FrameRun] = OrderedDict()
@@ -158,6 +160,7 @@ class FrameSegmenter:
         run = self._run_for(image)
         found = run(image, self._stream_of(image, channel).add)
         self._tell(found.intensities, channel)
+        self._warn_of_small(run, found.cells)
         return found
 
     def warm_up(self, image: NDArray[Any]) -> None:
@@ -193,6 +196,15 @@ class FrameSegmenter:
         _LOG.info(
             "%s: %s", frames, "colours are seen as they are" if now is None else painted_note(now)
         )
+
+    def _warn_of_small(self, run: _FrameRun, cells: NDArray[Any] | None) -> None:
+        """Say once that cells are smaller than the model tells apart."""
+        if cells is None or self._has_warned:
+            return
+        doubt = small_cells_doubt(run.job.view, self._bundle.manifest, cells["area_px"])
+        if doubt is not None:
+            self._has_warned = True
+            _LOG.warning("%s", doubt)
 
     def _run_for(self, image: Any) -> _FrameRun:
         if not isinstance(image, np.ndarray):
@@ -238,7 +250,7 @@ class _FrameRun:
     def __init__(
         self, job: Job, engine: Engine, view: FrameView, counted_names: tuple[str, ...]
     ) -> None:
-        self._job, self.engine, self._view = job, engine, view
+        self.job, self.engine, self._view = job, engine, view
         load_class_rule(job)
         channels = len(job.bundle.manifest.channels)
         self._names = counted_names
@@ -268,7 +280,7 @@ class _FrameRun:
         engine_ms = (time.perf_counter() - started_s) * 1e3
         classes, labels = self._pool.take()
         wl_classes = self._wl_classes if self._is_scaled else classes
-        self._job.rule.classes(self._canvas, (0, 0), self._job.view.hw, wl_classes)
+        self.job.rule.classes(self._canvas, (0, 0), self.job.view.hw, wl_classes)
         cells = None
         if labels is not None and self._finder is not None:
             wl_labels = self._wl_labels if self._is_scaled else labels
@@ -282,7 +294,7 @@ class _FrameRun:
 
     def _infer(self) -> None:
         """Run all tiles of the plan, one after the other, into the canvas."""
-        plan, pixels = self._job.plan, self._view.pixels
+        plan, pixels = self.job.plan, self._view.pixels
         if len(plan) == 1:
             self.engine.infer(pixels, self._canvas)
             return
@@ -297,9 +309,9 @@ class _FrameRun:
     def _cells(
         self, finder: CellFinder, classes: NDArray[np.uint8], labels: NDArray[np.uint32]
     ) -> NDArray[Any]:
-        view = self._job.view
+        view = self.job.view
         count = finder.label(self._canvas[: view.hw[0], : view.hw[1]], labels)
-        class_count = len(self._job.bundle.manifest.classes)
+        class_count = len(self.job.bundle.manifest.classes)
         return measure(labels, classes, count, class_count, view.l0_per_wl, view.mpp)
 
     def _counts(self, cells: NDArray[Any] | None) -> dict[str, int]:

@@ -43,7 +43,7 @@ class Segmentation:
     """Name of each channel of ``probabilities``."""
 
     doubts: tuple[str, ...] = ()
-    """What is strange about the image, such as pixels too large for the model."""
+    """What is strange about the image or its cells, such as pixels too large for the model."""
 
     measure: Callable[[], CellTable] | None = field(default=None, repr=False)
     """Measures the cells; `cells` calls it once."""

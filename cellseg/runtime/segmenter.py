@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from cellseg.runtime.run.engine_shelf import EngineShelf
 from cellseg.runtime.segmentation import Segmentation, SlideSegmentation
 from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.store.labels import ArrayLabels
+from cellseg.runtime.view.doubts import small_cells_doubt
 from cellseg.runtime.view.fit import bring_back
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ __all__ = [
     "refuse_parts_of_files",
     "segment",
 ]
+
+
+_LOG = logging.getLogger(__name__)
+_STRIP_ROWS = 512
 
 
 class Segmenter:
@@ -133,7 +139,7 @@ class Segmenter:
             probabilities=_to_image_smoothly(channels, job),
             class_names=tuple(item.name for item in card.classes),
             channel_names=tuple(item.name for item in card.channels),
-            doubts=job.doubts,
+            doubts=job.doubts if labels is None else (*job.doubts, *_small_doubts(job, labels)),
             measure=None if labels is None else partial(_measured, job, labels, classes, channels),
         )
 
@@ -228,6 +234,19 @@ def _instances(job: Job, channels: NDArray[np.float32]) -> NDArray[np.uint32] | 
     from cellseg.runtime.cells.parting import instances_from_probabilities
 
     return instances_from_probabilities(channels, rule, job.rule.threshold)
+
+
+def _small_doubts(job: Job, labels: NDArray[np.uint32]) -> list[str]:
+    """Say that cells are smaller than the model tells apart, from the map of the working level."""
+    areas_px = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    for top in range(0, len(labels), _STRIP_ROWS):  # bincount copies what it counts
+        strip = labels[top : top + _STRIP_ROWS]
+        areas_px += np.bincount(strip.ravel(), minlength=areas_px.size)
+    doubt = small_cells_doubt(job.view, job.bundle.manifest, areas_px[1:])
+    if doubt is None:
+        return []
+    _LOG.warning("%s", doubt)
+    return [doubt]
 
 
 def _measured(

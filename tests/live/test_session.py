@@ -603,3 +603,14 @@ def test_wrong_options_are_refused(bundle: Any, option: Any, message: str) -> No
 def test_what_each_frame_would_fail_by_is_refused_at_once(option: Any, message: str) -> None:
     with pytest.raises(CellsegError, match=message):
         LiveSession("nuclei", **option)
+
+
+def test_cells_smaller_than_the_model_tells_apart_are_doubted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = {**CELL_HEAD, "instances": {**CELL_HEAD["instances"], "least_diameter_px": 99}}
+    small = fake_bundle(tmp_path / "m.cellseg", head=head)
+    with make(small, policy="block") as session:
+        for _ in range(3):
+            session.submit(nuclei_picture(240, 240))
+    assert caplog.text.count("half of its cells") == 1

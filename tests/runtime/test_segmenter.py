@@ -275,3 +275,17 @@ def test_an_index_that_is_not_there_is_refused(tmp_path: Path, bundle: Path) -> 
         classes[[1, 2]]
     with pytest.raises(SlideError, match="level=1"):
         LazyLabels(classes.path, level=1)
+
+
+@pytest.mark.parametrize(("least_px", "doubted"), [(99, True), (1, False)])
+def test_cells_smaller_than_the_model_tells_apart_are_doubted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, least_px: int, doubted: bool
+) -> None:
+    head = {**CELL_HEAD, "instances": {**CELL_HEAD["instances"], "least_diameter_px": least_px}}
+    path = fake_bundle(tmp_path / "m.cellseg", head=head, mpp=0.5).path
+    segmenter, _ = segmenter_for(path, IdentityEngine)
+    found = segmenter(nuclei_picture(600, 240))
+    assert found.cells is not None
+    median_px = np.median(np.sqrt(found.cells["area_px"] * 4 / np.pi))
+    assert ["half of its cells" in text for text in found.doubts] == [True] * doubted
+    assert (f"less than {median_px:.1f} px" in caplog.text) == doubted

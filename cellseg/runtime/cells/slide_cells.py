@@ -117,7 +117,8 @@ class SlideCells:
     def summary(self) -> dict[str, Any]:
         """Return ``cells_summary`` of run.json."""
         found = summarize_cells(self.records, self._job)
-        doubt = small_doubt(self._job.view, self._job.bundle.manifest, found)
+        card, median_px = self._job.bundle.manifest, found["median_diameter_px"]
+        doubt = small_doubt(self._job.view, card, found["total"], median_px)
         doubts = [] if doubt is None else [doubt]
         return {**found, "larger_than_a_region": self.large_count, "doubts": doubts}
 

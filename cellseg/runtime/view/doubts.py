@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cellseg.runtime.slides.magnification import pixel_size_doubt
 from cellseg.runtime.slides.orientation import orientation_doubt
@@ -12,16 +14,20 @@ from cellseg.runtime.view.painted_stain import COLOURS, empty_channels
 from cellseg.runtime.view.working import MOST_COARSER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
     from numpy.typing import NDArray
 
     from cellseg.runtime.bundles.manifest import ModelCard
     from cellseg.runtime.slides.slide import Slide
     from cellseg.runtime.view.working import WorkingView
 
-__all__ = ["coarse_doubt", "flat_doubt", "painted_doubt", "slide_doubts", "small_doubt"]
+__all__ = [
+    "coarse_doubt",
+    "flat_doubt",
+    "painted_doubt",
+    "slide_doubts",
+    "small_cells_doubt",
+    "small_doubt",
+]
 
 _MOST_OBLONG = 1.1
 _FEW_VALUES = 12  # dim fluorescence that was labelled spans 15 and more
@@ -131,7 +137,9 @@ def painted_doubt(slide: Slide, counts: NDArray[np.int64]) -> str | None:
     )
 
 
-def small_doubt(view: WorkingView, card: ModelCard, summary: Mapping[str, Any]) -> str | None:
+def small_doubt(
+    view: WorkingView, card: ModelCard, count: int, median_px: float | None
+) -> str | None:
     """Say that cells are smaller than a model tells apart.
 
     Parameters
@@ -140,8 +148,10 @@ def small_doubt(view: WorkingView, card: ModelCard, summary: Mapping[str, Any]) 
         Says whether a pixel size would show the slide to the model otherwise.
     card : ModelCard
         The model's.
-    summary : mapping
-        From `cellseg.runtime.cells.summary.summarize_cells`; few cells say nothing.
+    count : int
+        Cells that were found; few say nothing.
+    median_px : float or None
+        The median of their diameters at the working level; None without cells.
 
     Returns
     -------
@@ -149,9 +159,8 @@ def small_doubt(view: WorkingView, card: ModelCard, summary: Mapping[str, Any]) 
         One sentence or two; None where they are large enough, or no least diameter is known.
     """
     rule = card.head.instances
-    if rule is None or summary["total"] < _FEW_CELLS:
+    if rule is None or median_px is None or count < _FEW_CELLS:
         return None
-    median_px = summary["median_diameter_px"]
     if median_px >= rule.least_diameter_px:
         return None
     doubt = (
@@ -165,6 +174,16 @@ def small_doubt(view: WorkingView, card: ModelCard, summary: Mapping[str, Any]) 
         f"{doubt} The image states no pixel size: --mpp {card.mpp * _ENLARGED:g} shows it to the "
         f"model enlarged {_ENLARGED:g} times; sizes in µm mean nothing then."
     )
+
+
+def small_cells_doubt(
+    view: WorkingView, card: ModelCard, areas_px: NDArray[np.int64]
+) -> str | None:
+    """Say so of cells in memory, by their areas at the working level; see `small_doubt`."""
+    if not areas_px.size:
+        return None
+    median_px = float(np.sqrt(np.median(areas_px) * 4 / np.pi))
+    return small_doubt(view, card, areas_px.size, median_px)
 
 
 def _oblong_doubt(slide: Slide) -> str | None:

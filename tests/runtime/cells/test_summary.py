@@ -220,7 +220,7 @@ def test_a_pixel_size_is_advised_where_it_would_enlarge_the_image(
     head = {**CELL_HEAD, "instances": {**CELL_HEAD["instances"], "least_diameter_px": 12}}
     card = fake_bundle(tmp_path / "m.cellseg", head=head, mpp=0.5).manifest
     view = WorkingView(ArraySlide(np.zeros((30, 40), np.uint8)), 0.5, fit_hw=fit_hw)
-    doubt = small_doubt(view, card, {"total": 99, "median_diameter_px": 8.0})
+    doubt = small_doubt(view, card, 99, 8.0)
     assert doubt is not None
     assert ("--mpp 1 " in doubt) == advised
     assert ("sizes in µm mean nothing" in doubt) == advised
