@@ -16,7 +16,7 @@ from cellseg.errors import SlideError
 from cellseg.runtime.slides.channels import RGB_NAMES, pick_channel
 from cellseg.runtime.slides.jpeg_check import jpeg_fault
 from cellseg.runtime.slides.orientation import ORIENTATION, UPRIGHT, exif_orientation
-from cellseg.runtime.slides.slide import ArraySlide, rgb_from_samples
+from cellseg.runtime.slides.slide import OTHER_IMAGES, ArraySlide, rgb_from_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +82,8 @@ def open_image(path: Path, mpp: float | None = None, channel: Wanted = None) -> 
     if chosen is not None:
         slide.channel = chosen
         slide.properties |= chosen.properties()
+    if (frames := _frame_count(data)) > 1:
+        slide.properties[OTHER_IMAGES] = f"frames 2 to {frames} of its animation"
     if (orientation := exif_orientation(data)) != UPRIGHT:
         slide.properties[ORIENTATION] = str(orientation)
     return slide
@@ -101,6 +103,14 @@ def _header(path: Path, data: bytes) -> tuple[str, int, int]:
         return "JPEG", *_jpeg_size(data)
     except (struct.error, IndexError, ValueError) as error:
         raise SlideError(f"{path}: the image is truncated.", hint=_DAMAGED_HINT) from error
+
+
+def _frame_count(data: bytes) -> int:
+    """Return the frames of an animated PNG, which stand before its pixels; 1 of other images."""
+    if not data.startswith(b"\x89PNG"):
+        return 1
+    found = data.find(b"acTL", 0, data.find(b"IDAT"))
+    return 1 if found < 0 else int(struct.unpack_from(">I", data, found + 4)[0])
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:

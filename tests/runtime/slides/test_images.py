@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.readers import open_slide
+from cellseg.runtime.view.doubts import slide_doubts
 from tests.slides import grey, overwrite, png, scene, whole
 
 
@@ -104,3 +106,13 @@ def test_image_of_no_size_is_refused(tmp_path: Path) -> None:
 
 def test_mpp_can_be_given(tmp_path: Path) -> None:
     assert open_slide(write(tmp_path / "a.png", scene()), mpp=0.5).mpp == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_frames_of_an_animation_that_are_not_read_are_named(tmp_path: Path, frames: int) -> None:
+    path = tmp_path / "a.png"
+    control = (b"acTL", struct.pack(">II", frames, 0))
+    path.write_bytes(png((2, 1), 8, 0, b"\0\x07\x09", control))
+    with closing(open_slide(path)) as slide:
+        doubts = slide_doubts(slide)
+    assert ["frames 2 to 3" in doubt for doubt in doubts] == [True] * (frames > 1)
