@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellseg.bench.record import Contestant
-from cellseg.errors import BenchError, EngineError
+from cellseg.errors import BenchError, EngineError, TilePlanError
 from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.engines import ENGINES, choose_engine
 from cellseg.runtime.machine.facts import usable_cores
-from cellseg.runtime.tiles.plan import tile_px_for
+from cellseg.runtime.tiles.plan import plan_tiles, tile_px_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Matrix", "plan_matrix"]
 
 Cell = tuple[str, str]  # engine, precision
+_MOST_THREADS_A_CORE = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def plan_matrix(options: BenchOptions) -> Matrix:
     BenchError
         If none can run, or a name is unknown.
     """
+    _check_threads(options.threads)
+    _check_precisions(options.precisions)
     bundles = _open_all(options.models)
     found: list[Contestant] = []
     unavailable: dict[str, str] = {}
@@ -56,8 +60,9 @@ def plan_matrix(options: BenchOptions) -> Matrix:
             obstacle = _obstacle(bundle, engine, precision)
             for contestant in _contestants(name, bundle, (engine, precision), options):
                 found.append(contestant)
-                if obstacle is not None:
-                    unavailable[contestant.key] = obstacle
+                reason = obstacle or _misfit(bundle, contestant)
+                if reason is not None:
+                    unavailable[contestant.key] = reason
     contestants = tuple(sorted(found, key=lambda c: options.scenarios.index(c.scenario)))
     if not set(unavailable) < {contestant.key for contestant in contestants}:
         raise BenchError(
@@ -68,6 +73,26 @@ def plan_matrix(options: BenchOptions) -> Matrix:
     opened = {name: bundle for name, (_, bundle) in bundles.items()}
     paths = {name: path for name, (path, _) in bundles.items()}
     return Matrix(opened, paths, contestants, unavailable)
+
+
+def _check_threads(threads: tuple[int, ...]) -> None:
+    """Refuse a slip of the hand, which a machine can hang on."""
+    most = _MOST_THREADS_A_CORE * (os.cpu_count() or 1)
+    if max(threads, default=0) > most:
+        raise BenchError(
+            f"More than {_MOST_THREADS_A_CORE} threads a core tell nothing. "
+            f"Received: threads={max(threads)}, and at most {most} here."
+        )
+
+
+def _check_precisions(precisions: tuple[str, ...]) -> None:
+    known = list(dict.fromkeys(name for entry in ENGINES.values() for name in entry.runs))
+    unknown = [name for name in precisions if name not in ("auto", *known)]
+    if unknown:
+        raise BenchError(
+            f"Precisions are auto, {', '.join(known)}. Received: {', '.join(unknown)}.",
+            hint="Several are given as --precision fp32,int8.",
+        )
 
 
 def _open_all(models: tuple[str, ...]) -> dict[str, tuple[str, Bundle]]:
@@ -121,6 +146,16 @@ def _obstacle(bundle: Bundle, engine: str, precision: str) -> str | None:
         choose_engine(bundle, engine, precision, 1)
     except EngineError as error:
         return str(error)
+    return None
+
+
+def _misfit(bundle: Bundle, who: Contestant) -> str | None:
+    """Say why tiles of a size do not fit a model; of frames and cold starts, too."""
+    card = bundle.manifest
+    try:
+        plan_tiles((who.tile_px, who.tile_px), who.tile_px, card.halo_px, card.stride)
+    except TilePlanError as error:
+        return f"{error} {error.hint}"
     return None
 
 

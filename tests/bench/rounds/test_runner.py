@@ -119,6 +119,29 @@ def test_a_matrix_that_cannot_run_at_all_is_refused(run: Callable[..., Report]) 
         run(engines=("tensorrt",), precisions=("int8",))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"threads": (2, 10**6)}, "threads=1000000"),
+        ({"precisions": ("fp32", "fp8")}, "Received: fp8"),
+        ({"tiles_px": (101,)}, "tile_px=101"),
+    ],
+)
+def test_slips_are_refused_before_anything_runs(
+    run: Callable[..., Report], wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BenchError, match=said):
+        run(engines=("openvino",), **wrong)
+
+
+def test_a_tile_that_does_not_fit_the_model_has_a_row_with_the_reason(
+    run: Callable[..., Report],
+) -> None:
+    fit, unfit = run(engines=("openvino",), tiles_px=(512, 101)).rows
+    assert (fit.status, unfit.status, unfit.rounds) == ("done", "unavailable", ())
+    assert "multiple of the network's stride" in str(unfit.failure)
+
+
 def test_an_empty_accuracy_set_is_refused_before_anything_runs(
     run: Callable[..., Report], tmp_path: Path
 ) -> None:
