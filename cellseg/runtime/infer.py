@@ -25,7 +25,7 @@ from cellseg.errors import StoreError
 from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.jobs.job import open_engine_for, opened_slide, prepare, with_tile
 from cellseg.runtime.jobs.options import InferOptions, Progress
-from cellseg.runtime.jobs.outputs import OUTPUTS, outputs_of
+from cellseg.runtime.jobs.outputs import outputs_of
 from cellseg.runtime.jobs.wanted import outputs_for, planes_for
 from cellseg.runtime.machine.facts import usable_cores
 from cellseg.runtime.machine.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
@@ -181,7 +181,7 @@ class _Run:
         finished = read_report(self.folder)
         if self.options.restart:
             if (self.folder / STORE_NAME).exists():  # it may have written some of its files
-                forget_run(self.folder, [output.file for output in OUTPUTS.values()])
+                forget_run(self.folder)
             discard_store(self.folder)
         elif finished is not None:
             return self._finished_or_more(finished)
@@ -299,8 +299,7 @@ class _Run:
                 store.begin(identity := job.identity | engine_identity(engine), owed)
                 _LOG.debug("the result depends on %s", _listed(identity))
                 _check_damage(len(store.damaged()), self.options, self.folder)
-                if finished is not None:
-                    forget_run(self.folder, finished["outputs"])
+                forget_run(self.folder)
                 # Within a budget, cells wait until the engine's memory is free.
                 feed = self.options.simplify_px if self.options.max_ram_bytes is None else None
                 session = TileSession(job, engine, store, self.started_s, feed)

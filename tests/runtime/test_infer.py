@@ -260,7 +260,10 @@ def test_a_channel_that_was_chosen_is_not_the_one_that_was_found(
         run_fake(tmp_path / "a.png", tmp_path / "out", bundle, channel=chosen)
 
 
-def test_a_restart_leaves_no_file_of_the_run_that_it_replaces(tmp_path: Path, bundle: Path) -> None:
+@pytest.mark.parametrize("how", [{"threshold": 0.9, "restart": True}, {}], ids=["restart", "go on"])
+def test_no_file_stays_of_a_killed_run_that_the_next_one_was_not_asked_for(
+    tmp_path: Path, bundle: Path, how: dict[str, Any]
+) -> None:
     slide = ArraySlide(nuclei_picture(90, 90))
     everything = ("classes", "mask", "probability")
     with (
@@ -270,7 +273,7 @@ def test_a_restart_leaves_no_file_of_the_run_that_it_replaces(tmp_path: Path, bu
         run_fake(slide, tmp_path, bundle, write=everything)  # killed with its files written
     folder = next(path for path in tmp_path.iterdir() if path.is_dir())
     (folder / "run.json").unlink()
-    run_fake(slide, tmp_path, bundle, write=("classes",), threshold=0.9, restart=True)
+    run_fake(slide, tmp_path, bundle, write=("classes",), **how)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["classes.ome.tif", "run.json", "run.log"]
 

@@ -207,10 +207,14 @@ def check_own(folder: Path) -> None:
         )
 
 
-def forget_run(folder: Path, names: Iterable[str]) -> None:
-    """Remove a run's outputs, its report first: from now on the folder holds an unfinished one."""
-    for name in (RUN_JSON, *names):
-        remove_output(folder / Path(name).name)
+def forget_run(folder: Path) -> None:
+    """Remove a run's outputs, its report first: from now on the folder holds an unfinished one.
+
+    Those, too, that no report names: a run that was killed while it wrote them may have been asked
+    for more than the one that goes on.
+    """
+    for name in (RUN_JSON, *(output.file for output in OUTPUTS.values())):
+        remove_output(folder / name)
 
 
 class _QuietFileHandler(logging.FileHandler):
