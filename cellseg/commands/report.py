@@ -85,7 +85,9 @@ def _print(pages: list[Path], as_json: bool) -> None:
 
 
 def _common(folders: list[Path]) -> Path:
-    """Folder that holds all of them."""
+    """Folder that holds all of them; relative as they are."""
     import os
 
-    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    common = os.path.commonpath([folder.resolve() for folder in folders])
+    is_plain = any(folder.is_absolute() for folder in folders)
+    return Path(common if is_plain else os.path.relpath(common))

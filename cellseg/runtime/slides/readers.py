@@ -155,9 +155,22 @@ def _open_folder(path: Path, mpp: float | None, channel: Wanted) -> Slide:
     if is_zarr_folder(path) or path.suffix.lower() == ".zarr":
         return open_ngff(path, mpp, channel)
     files = [file for file in sorted(path.iterdir()) if _is_dicom(file)]
+    # A result may hold DICOM files, too; and a folder of them results beside them.
+    if (path / "run.json").is_file() or (not files and any(path.glob("*/run.json"))):
+        raise SlideError(
+            f"{path}: a folder with results, not a slide.",
+            hint=f"What infer wrote is shown by cellseg-cli report {path}",
+        )
     if not files:
         raise SlideError(
             f"{path}: a folder, but neither OME-Zarr nor of DICOM files.", hint=_FORMATS_HINT
+        )
+    others = [file.name for file in sorted(path.iterdir()) if _is_other_slide(file)]
+    if others:
+        raise SlideError(
+            f"{path}: a folder that is one slide holds DICOM files alone. "
+            f"Received: others, too, such as {others[0]}.",
+            hint=f"Give the file that is meant: {files[0]} or {path / others[0]}.",
         )
     series = _slides_among(files)
     if len(series) > 1:
@@ -176,6 +189,14 @@ def _is_dicom(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _is_other_slide(path: Path) -> bool:
+    """Tell a slide of a format other than DICOM; a picture beside one may be its preview."""
+    if not path.is_file() or path.name.startswith(".") or path.suffix.lower() == ".dcm":
+        return False
+    with path.open("rb") as file:
+        return path.suffix.lower() in OPENSLIDE_SUFFIXES or file.read(4).startswith(_TIFF_MAGIC)
 
 
 def files_of_series(path: Path) -> list[Path]:

@@ -267,3 +267,13 @@ def test_a_page_is_never_written_over_a_file_of_another_kind(
     assert result.exit_code == 2
     assert "FILE.html" in result.stderr
     assert slide.read_bytes() == b"an image"
+
+
+def test_paths_of_pages_are_relative_as_the_results_are(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(run, tmp_path / "out" / name)
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["report", "out"]).stdout.split()
+    assert said == [str(Path("out", *name, "report.html")) for name in (["a"], ["b"], [])]

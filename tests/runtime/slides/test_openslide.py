@@ -55,6 +55,16 @@ def test_folder_of_dicom_files_is_opened(shared_data: Path, tmp_path: Path) -> N
         assert (slide.levels[0].width_px, slide.levels[0].height_px) == (1152, 700)
 
 
+def test_a_folder_of_dicom_files_and_other_slides_is_refused(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    for name in ("camelyon-resampled.dcm", "cmu-1-small-region.svs"):
+        (tmp_path / name).write_bytes((shared_data / "slides" / name).read_bytes())
+    with pytest.raises(SlideError, match=r"others, too, such as cmu-1") as caught:
+        open_slide(tmp_path)
+    assert str(tmp_path / "camelyon-resampled.dcm") in str(caught.value.hint)
+
+
 def test_a_folder_of_two_dicom_series_is_refused_with_a_file_of_each(
     shared_data: Path, tmp_path: Path
 ) -> None:

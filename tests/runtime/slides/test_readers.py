@@ -60,6 +60,15 @@ def test_text_by_another_name_is_refused_with_the_list_of_formats(
     assert "OME-TIFF" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("place", [".", "slide"])
+def test_of_a_folder_with_results_it_is_said_what_shows_them(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "run.json").touch()
+    with pytest.raises(SlideError, match="with results") as caught:
+        open_slide(tmp_path)
+    assert f"report {tmp_path}" in str(caught.value.hint)
+
+
 def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match="a folder"):
         open_slide(tmp_path)
