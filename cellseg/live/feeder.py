@@ -40,7 +40,8 @@ class Feeder:
         tap: Callable[[Frame], object] | None = None,
     ) -> None:
         self._source, self._session, self._frames, self._tap = source, session, frames, tap
-        self._stop = Event()
+        self._stop, self._ended = Event(), Event()
+        self._is_given_up = False
         self._error: BaseException | None = None
         self._thread = Thread(target=self._feed, name="cellseg-feeder", daemon=True)
 
@@ -51,20 +52,20 @@ class Feeder:
     @property
     def is_running(self) -> bool:
         """Whether frames may still come."""
-        return self._thread.is_alive()
+        return self._thread.ident is not None and not self._ended.is_set()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end; return whether it came in time."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        # Thread.join that a Ctrl-C breaks off takes a thread for ended that still runs.
+        return self._ended.wait(timeout_s)
 
     def stop(self) -> None:
-        """End, and close the source; a driver that does not answer is given five seconds."""
+        """End, and close the source; a driver that does not answer is given five seconds, once."""
         self.stop_soon()
         if self._thread.ident is None:  # never started: nobody else will close it
             self._source.close()
-        else:
-            self._thread.join(_PATIENCE_S)
+        elif not self._is_given_up:
+            self._is_given_up = not self._ended.wait(_PATIENCE_S)
 
     def stop_soon(self) -> None:
         """Ask for the end; a feeder that waits for room in the session goes on waiting."""
@@ -82,7 +83,10 @@ class Feeder:
             if not self._stop.is_set():  # a session closed under a feeder that stops is no failure
                 self._error = error
         finally:
-            self._source.close()
+            try:
+                self._source.close()
+            finally:
+                self._ended.set()
 
     def _submit_all(self) -> None:
         for sent, frame in enumerate(self._source.frames(self._stop), start=1):

@@ -21,7 +21,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import count
-from threading import Lock, Thread, current_thread
+from threading import Event, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +135,7 @@ class LiveSession:
         self._intake = Intake(self.policy, queue_size)
         self._tally = Tally(self._segmenter.counted_names)
         self._numbers = count()
-        self._segmenting = Lock()
+        self._segmenting, self._ended = Lock(), Event()
         self._has_warned = False
         self._started_ns = time.monotonic_ns()
         self._process = os.getpid()
@@ -280,6 +280,7 @@ class LiveSession:
             return
         self._intake.close(drain)
         if current_thread() is not self._thread:
+            self._ended.wait()  # a join that a Ctrl-C breaks off takes the thread for ended
             self._thread.join()
         atexit.unregister(self.close)
 
@@ -301,6 +302,13 @@ class LiveSession:
     # --- the session's thread ---
 
     def _work(self) -> None:
+        try:
+            self._settle_all()
+        finally:
+            self._segmenter.close()
+            self._ended.set()
+
+    def _settle_all(self) -> None:
         while not (self._intake.state == "closed" and self._tally.settled == self._intake.sent):
             taken = self._intake.take()
             self._warn_of_clock()
@@ -308,7 +316,6 @@ class LiveSession:
                 continue
             self._settle(*taken)
             self._tally.tell()
-        self._segmenter.close()
 
     def _settle(self, slip: Slip, what: Frame | DropReason) -> None:
         if isinstance(what, DropReason):
