@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellseg.train.images.pairs import Pair
     from cellseg.train.sections import Recipe
 
 __all__ = ["Truth", "labelled_images"]
@@ -57,13 +58,23 @@ def labelled_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[in
             hint="name sources.test in the recipe, set sources.test_part, or say --split valid.",
         )
     check_sizes(pairs)
-    trained_on = find_pairs(recipe, root, "train") if needs_threshold(recipe) else []
+    trained_on = _trained_on(recipe, root) if needs_threshold(recipe) else []
     rule = fit_mask_rule(recipe, masks_of(trained_on))
     for pair in pairs:
         image = read_image(pair.image)
         nothing = np.zeros(image.shape[:2], np.uint8)
         classes = nothing if pair.mask is None else rule.read(pair.mask)
         yield len(pairs), Truth(pair.source, pair.image.name, image, classes)
+
+
+def _trained_on(recipe: Recipe, root: Path) -> list[Pair]:
+    try:
+        return find_pairs(recipe, root, "train")
+    except DataError as error:
+        raise DataError(
+            f"the training masks tell where grey masks are cut. Received: none; {error}",
+            hint="where they are not at hand, say it: --set mask.threshold=127.",
+        ) from error
 
 
 def _instance_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[int, Truth]]:

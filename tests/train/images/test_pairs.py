@@ -51,5 +51,6 @@ def test_it_has_no_other_split(split: str, only_test: Path) -> None:
 
 
 def test_where_a_grey_value_is_to_be_found_training_masks_are_needed(only_test: Path) -> None:
-    with pytest.raises(DataError, match="holds train/images"):
+    with pytest.raises(DataError, match="tell where .* holds train/images") as caught:
         list(labelled_images(recipe([]), only_test, "test"))
+    assert "--set mask.threshold=127" in str(caught.value.hint)
