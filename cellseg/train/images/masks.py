@@ -7,6 +7,7 @@ more classes, values are looked up; masks of colours take the class of the neare
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import rgb_from_samples
 
 if TYPE_CHECKING:
@@ -35,18 +37,25 @@ __all__ = [
 
 _UNKNOWN = 255
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_NOT_OF_INFERENCE = {".webp"}  # trained on, although slides and frames never are
 
 
 def read_image(path: Path) -> NDArray[Any]:
     """Read an image as inference does: RGB, uint8 or uint16, shape (H, W, 3).
 
-    White shows through where it is not opaque; an EXIF orientation is not applied.
+    White shows through where it is not opaque; an orientation is not applied.
 
     Raises
     ------
+    SlideError
+        If inference would not read it, either: it is damaged, holds other numbers or several pages.
     DataError
-        If it cannot be decoded, or holds other numbers.
+        If it is none of inference's formats and cannot be decoded, or holds other numbers.
     """
+    if path.suffix.lower() not in _NOT_OF_INFERENCE:
+        with closing(open_slide(path)) as slide:
+            height, width = slide.levels[0].height_px, slide.levels[0].width_px
+            return np.asarray(slide.read_region(0, (0, 0), (height, width)))
     array = _decoded(path, cv2.IMREAD_UNCHANGED)
     if array.dtype not in (np.uint8, np.uint16):
         raise DataError(

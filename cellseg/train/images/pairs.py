@@ -9,12 +9,14 @@ the sorted names, never one image for two splits.
 from __future__ import annotations
 
 import csv
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.slides.readers import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +37,7 @@ __all__ = [
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SPLITS = ("train", "valid", "test")
+_TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -113,17 +116,19 @@ def masks_of(pairs: Iterable[Pair]) -> list[Path]:
 
 
 def check_sizes(pairs: Iterable[Pair]) -> None:
-    """Check that every file is an image and every mask has its image's size, by their headers.
+    """Check that every file is one image and every mask has its image's size, by their headers.
 
     Raises
     ------
     DataError
         It names the first file that is not.
+    SlideError
+        If a TIFF holds what inference would not read.
     """
     for pair in pairs:
         if pair.mask is None:
             continue
-        sizes = [_header_size(path) for path in (pair.image, pair.mask)]
+        sizes = [_image_size(pair.image), _header_size(pair.mask)]
         if sizes[0] != sizes[1]:
             raise DataError(
                 "a mask must have its image's size. Received: "
@@ -133,12 +138,24 @@ def check_sizes(pairs: Iterable[Pair]) -> None:
             )
 
 
+def _image_size(path: Path) -> tuple[int, int]:
+    """Width and height; a TIFF is opened by inference's reader, which knows stacks and channels."""
+    if path.suffix.lower() not in _TIFF_SUFFIXES:
+        return _header_size(path)
+    with closing(open_slide(path)) as slide:
+        return slide.levels[0].width_px, slide.levels[0].height_px
+
+
 def _header_size(path: Path) -> tuple[int, int]:
     from PIL import Image  # comes with matplotlib, in the train extra
 
     try:
         with Image.open(path) as image:
-            return image.size
+            size = image.size
+            pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            if pages > 1:
+                image.seek(1)
+            is_stack = pages > 1 and image.size == size  # smaller pages are a pyramid
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, Image.DecompressionBombError):
             return _size_by_decoding(path)
@@ -146,6 +163,12 @@ def _header_size(path: Path) -> tuple[int, int]:
             f"an image or mask must be readable. Received: {path}, which is not.",
             hint="it may be cut short or no image at all: replace it or take it out.",
         ) from error
+    if is_stack:  # its first page alone would be taken, silently
+        raise DataError(
+            f"a mask is one picture. Received: {path} with {pages} pages.",
+            hint="save the page that belongs to the image, or classes as numbers in one picture.",
+        )
+    return size
 
 
 def _size_by_decoding(path: Path) -> tuple[int, int]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage.filters import threshold_otsu
 
-from cellseg.errors import DataError
+from cellseg.errors import DataError, SlideError
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.train.images.masks import MaskRule, fit_mask_rule, otsu_value, read_grey, read_image
 from cellseg.train.images.pairs import find_pairs
@@ -118,9 +121,40 @@ def test_training_reads_an_image_as_inference_does(
     slide.close()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"photometric": "miniswhite"},
+        {"photometric": "minisblack", "extratags": [(274, "H", 1, 3, True)]},
+        {"photometric": "rgb", "extrasamples": ["unassalpha"]},
+        {"photometric": "minisblack", "metadata": {"axes": "CYX"}, "ome": True},
+    ],
+    ids=["white-is-zero", "turned", "alpha", "channels-of-ome"],
+)
+def test_training_reads_a_tiff_as_inference_does(tmp_path: Path, options: dict[str, Any]) -> None:
+    shape = {"rgb": (9, 7, 4)}.get(
+        options["photometric"], (3, 9, 7) if "ome" in options else (9, 7)
+    )
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.arange(np.prod(shape), dtype=np.uint16).reshape(shape), **options)
+    with closing(open_slide(path)) as slide:
+        assert np.array_equal(read_image(path), slide.read_region(0, (0, 0), (9, 7)))
+
+
+def test_an_image_that_inference_refuses_is_not_trained_on(tmp_path: Path) -> None:
+    stack = tmp_path / "stack.tif"
+    tifffile.imwrite(stack, np.zeros((2, 8, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(SlideError, match="2 pages of the same size"):
+        read_image(stack)
+    image = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    (tmp_path / "cut.jpg").write_bytes(image[1].tobytes()[:2000])  # OpenCV fills it up with grey
+    with pytest.raises(SlideError, match="truncated"):
+        read_image(tmp_path / "cut.jpg")
+
+
 def test_an_image_of_floats_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "f.tif", np.zeros((4, 4), np.float32))
-    with pytest.raises(DataError, match=r"8 or 16 bit.*f\.tif, dtype=float32"):
+    with pytest.raises(SlideError, match=r"f\.tif: .*at most 16 bits.*dtype=float32"):
         read_image(path)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 pytest.importorskip("keras", reason="needs the [train] extra")
 
-from cellseg.errors import DataError
-from cellseg.train.images.pairs import find_pairs
+from cellseg.errors import CellsegError, DataError
+from cellseg.train.images.pairs import Pair, check_sizes, find_pairs
 from cellseg.train.scores.truth import labelled_images
 from cellseg.train.sections import Recipe
 
@@ -54,3 +55,13 @@ def test_where_a_grey_value_is_to_be_found_training_masks_are_needed(only_test: 
     with pytest.raises(DataError, match="tell where .* holds train/images") as caught:
         list(labelled_images(recipe([]), only_test, "test"))
     assert "--set mask.threshold=127" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("images", "masks"), [(3, 1), (1, 3)], ids=["image", "mask"])
+def test_a_stack_is_refused_before_training(tmp_path: Path, images: int, masks: int) -> None:
+    pair = Pair("mine", tmp_path / "a.tif", tmp_path / "a_mask.tif")
+    for path, pages in ((pair.image, images), (pair.mask, masks)):
+        assert path is not None
+        tifffile.imwrite(path, np.zeros((pages, 8, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(CellsegError, match="3 pages"):
+        check_sizes([pair])
