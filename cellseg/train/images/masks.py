@@ -135,21 +135,13 @@ class MaskRule:
         DataError
             If the file cannot be read, or holds a value that is no class.
         """
-        if self.threshold is not None:
-            grey = _read_shades(path)
-            if self.blur_px > 1:
-                side = self.blur_px | 1
-                grey = np.asarray(cv2.GaussianBlur(grey, (side, side), 0))
-            return (grey > self.threshold).astype(np.uint8)
-        if any(item.mask_colors for item in self.classes):
+        table = self.index_table()
+        if table is None:
             return self._of_colors(read_image(path))
-        return self._of_values(read_grey(path), path)
-
-    def _of_values(self, grey: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
-        table = np.full(256, _UNKNOWN, np.uint8)
-        for index, item in enumerate(self.classes):
-            for value in item.values or (index,):
-                table[value] = index
+        grey = read_grey(path) if self.threshold is None else _read_shades(path)
+        if self.threshold is not None and self.blur_px > 1:
+            side = self.blur_px | 1
+            grey = np.asarray(cv2.GaussianBlur(grey, (side, side), 0))
         found = table[grey]
         if (found == _UNKNOWN).any():
             values = sorted({int(value) for value in np.unique(grey[found == _UNKNOWN])})
@@ -159,6 +151,18 @@ class MaskRule:
                 hint="name each value in the recipe: [[classes]] values = [...].",
             )
         return found
+
+    def index_table(self) -> NDArray[np.uint8] | None:
+        """Class of each mask value, shape (256,), 255 for none; None where colours tell it."""
+        if self.threshold is not None:
+            return (np.arange(256) > self.threshold).astype(np.uint8)
+        if any(item.mask_colors for item in self.classes):
+            return None
+        table = np.full(256, _UNKNOWN, np.uint8)
+        for index, item in enumerate(self.classes):
+            for value in item.values or (index,):
+                table[value] = index
+        return table
 
     def _of_colors(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of the nearest colour, by squared distance; ties go to the first."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.train.images.class_names import check_class_names
 from cellseg.train.images.masks import fit_mask_rule, needs_threshold, read_image
 from cellseg.train.images.pairs import check_sizes, find_pairs, masks_of
 
@@ -60,6 +61,7 @@ def labelled_images(recipe: Recipe, root: Path, split: str) -> Iterator[tuple[in
     check_sizes(pairs)
     trained_on = _trained_on(recipe, root) if needs_threshold(recipe) else []
     rule = fit_mask_rule(recipe, masks_of(trained_on))
+    check_class_names(recipe, rule, pairs)
     for pair in pairs:
         image = read_image(pair.image)
         nothing = np.zeros(image.shape[:2], np.uint8)

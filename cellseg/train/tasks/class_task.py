@@ -10,6 +10,7 @@ import numpy as np
 
 from cellseg.errors import DataError
 from cellseg.train.images.class_crops import ClassCrops, validation_crops
+from cellseg.train.images.class_names import check_class_names
 from cellseg.train.images.masks import fit_mask_rule, read_image
 from cellseg.train.images.pairs import check_sizes, find_pairs, image_files, masks_of
 from cellseg.train.images.stock import Stock
@@ -48,6 +49,7 @@ class ClassTask:
                 )
             check_sizes(found)
         self.rule = fit_mask_rule(recipe, masks_of(pairs["train"]))
+        check_class_names(recipe, self.rule, [*pairs["train"], *pairs["valid"]])
         self.stock = Stock(pairs["train"], self.rule, recipe)
         self.validation = Stock(pairs["valid"], self.rule, recipe)
         self.pixels = _count_pixels(self.stock, progress)
