@@ -45,7 +45,8 @@ class ClassTask:
             if not found:
                 raise DataError(
                     f"a run needs images to train and to validate on. Received: none for {split}.",
-                    hint="name a folder of them, or set sources.valid_part above 0.",
+                    hint="name a folder of them, or set sources.valid_part above 0, which needs "
+                    "two images at least.",
                 )
             check_sizes(found)
         self.rule = fit_mask_rule(recipe, masks_of(pairs["train"]))
