@@ -75,8 +75,7 @@ class Ending:
         if self.layout == "planar":
             return value
         if self.layout == "flat":
-            axis = graph.add_constant("output/axis", np.array([1], np.int64))
-            return _append(graph, "Unsqueeze", [value, axis], "output/planes")
+            return self._unsqueezed(graph)
         last = graph.producer(value)
         assert last is not None  # the model has run
         if attribute(last, "perm") == _TO_NHWC:
@@ -85,6 +84,29 @@ class Ending:
         if last.op_type in _HEADS and before is not None and attribute(before, "perm") == _TO_NHWC:
             return _append_head(graph, last.op_type, before.input[0])
         return _append(graph, "Transpose", [value], "output/planes", perm=_TO_NCHW)
+
+    def _unsqueezed(self, graph: Graph) -> str:
+        """Return (N, H, W) as (N, 1, H, W), by a node less where it was squeezed.
+
+        TFLite has no such nodes. A sigmoid may come before the squeeze or behind it.
+        """
+        last = graph.producer(graph.output)
+        assert last is not None
+        if (planes := _squeezed_planes(graph, last)) is not None:
+            return planes
+        before = graph.producer(last.input[0]) if last.op_type == "Sigmoid" else None
+        if before is not None and (planes := _squeezed_planes(graph, before)) is not None:
+            return _append_head(graph, "Sigmoid", planes)
+        axis = graph.add_constant("output/axis", np.array([1], np.int64))
+        return _append(graph, "Unsqueeze", [graph.output, axis], "output/planes")
+
+
+def _squeezed_planes(graph: Graph, node: onnx.NodeProto) -> str | None:
+    """Return (N, 1, H, W) of a node that leaves its channels' axis out; None of another."""
+    if node.op_type != "Squeeze" or len(node.input) < 2:
+        return None
+    axes = graph.constant(node.input[1])
+    return str(node.input[0]) if axes is not None and axes.tolist() in ([1], [-3]) else None
 
 
 def find_ending(model: onnx.ModelProto, classes: int) -> Ending:

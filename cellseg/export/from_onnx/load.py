@@ -197,8 +197,9 @@ def _constants_as_initializers(model: onnx.ModelProto) -> None:
         model.graph.initializer.append(tensor)
         graph.replace(node, [])
     for node in graph.of_type("Identity", "Dropout"):
-        if node.output[0] != graph.output:
-            graph.bypass(node, node.input[0])
+        if node.output[0] == graph.output:  # tf2onnx ends every model so
+            model.graph.output[0].name = node.input[0]
+        graph.bypass(node, node.input[0])
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

@@ -53,7 +53,8 @@ def convert_node(node: onnx.NodeProto, inputs: Sequence[Value]) -> Value:
     if converter is None:
         raise ExportError(
             f"For TFLite every operator must be one of {', '.join(sorted(_CONVERTERS))}. "
-            f"Received: {node.name!r} ({node.op_type})."
+            f"Received: {node.name!r} ({node.op_type}).",
+            hint="Leave tflite out of --target, or spell that layer out in these.",
         )
     return converter(node, inputs)
 

@@ -108,13 +108,30 @@ def test_a_result_in_nhwc_is_taken(ending: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(run_onnx(read(path).model, images), expected, atol=1e-6)
 
 
-def test_a_map_without_an_axis_of_channels_is_taken(tmp_path: Path) -> None:
-    tail = [node("Sigmoid", "x", to_tensor="s"), node("Squeeze", "s", "axis")]
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [node("Sigmoid", "x", to_tensor="s"), node("Squeeze", "s", "axis")],
+        [node("Squeeze", "x", "axis", to_tensor="s"), node("Sigmoid", "s")],
+    ],
+    ids=["sigmoid first", "sigmoid last"],
+)
+def test_a_map_without_an_axis_of_channels_is_taken(tail: Nodes, tmp_path: Path) -> None:
     path = saved(tail, tmp_path, channels=1)
     source, images = read(path), noise(1, 16, 24)
     assert (source.head, source.channels) == ("sigmoid", 1)
     found = run_onnx(source.model, images)[..., 0]
     np.testing.assert_allclose(found, original(path, images), atol=1e-6)
+    assert not {"Squeeze", "Unsqueeze"} & {item.op_type for item in source.model.graph.node}
+
+
+def test_an_identity_at_the_end_is_left_out(tmp_path: Path) -> None:
+    path = saved([SOFTMAX, node("Identity", "p")], tmp_path)
+    source, images = read(path), noise(1, 16, 24)
+    assert source.head == "softmax"
+    assert "Identity" not in {item.op_type for item in source.model.graph.node}
+    expected = original(path, images).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(run_onnx(source.model, images), expected, atol=1e-6)
 
 
 def test_probabilities_of_0_to_255_are_doubted(
