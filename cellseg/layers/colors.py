@@ -126,6 +126,10 @@ class GammaCurve(keras.layers.Layer):
         """Bend every channel."""
         return gamma_curve(inputs, self.gamma, _KerasArithmetic())
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the image, which stays."""
+        return input_shape
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {**super().get_config(), "gamma": self.gamma}
@@ -149,6 +153,10 @@ class ColorSpace(keras.layers.Layer):
         """Convert every pixel."""
         rgb = tuple(inputs[..., place : place + 1] for place in range(3))
         return ops.concatenate(FORMULAS[self.space](rgb, _KerasArithmetic()), -1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the image, which stays: grey, too, has three channels."""
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

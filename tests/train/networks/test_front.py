@@ -15,6 +15,7 @@ from keras import layers  # noqa: E402
 
 from cellseg.export.from_keras.model import onnx_from_keras  # noqa: E402
 from cellseg.export.onnx_graph.reach import structural_reach  # noqa: E402
+from cellseg.train.families.summary import macs  # noqa: E402
 from cellseg.train.networks.front import with_front  # noqa: E402
 from cellseg.train.sections import InputRecipe  # noqa: E402
 from tests.export.graphs import run_onnx  # noqa: E402
@@ -63,6 +64,13 @@ def test_gamma_is_a_table_of_bytes_without_its_rounding() -> None:
     image = pixels()
     found = run_keras(fronted(gamma=0.5), image)
     np.testing.assert_allclose(found, 255 * (image / 255.0) ** 0.5, atol=2e-4)
+
+
+def test_a_network_behind_a_front_is_counted_as_without_it() -> None:
+    image = layers.Input((None, None, 3), name="image")
+    body = keras.Model(image, layers.Conv2D(4, 3, padding="same", name="classes")(image))
+    bent = with_front(body, InputRecipe(gamma=1.6, color="lab"))
+    assert macs(bent, 16, 8) == macs(body, 16, 8) == 16 * 8 * 3 * 4 * 9
 
 
 def test_gamma_comes_before_sharpening_and_colour_last() -> None:
