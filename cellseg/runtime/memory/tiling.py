@@ -44,7 +44,8 @@ _SIDE_BY_SIDE = "openvino"  # the others work on one tile with all threads
 _HALF_AS_MANY = 0.95
 """Speed that is left: 0.94 to 0.97 on two cores, 512 and 1024 px, fp32 and int8."""
 _PART_OF_MEMORY = 0.5  # where no budget is given
-_MODEST_BYTES = 2**30  # nor are tiles larger than usual tried then, if they need more than this
+_MODEST_BYTES = 2**30  # what a run with tiles larger than usual may need then
+_MODEST_PART = 0.5  # of a budget, likewise
 
 
 def usage_for(job: Job, options: InferOptions) -> EngineUsage:
@@ -153,9 +154,9 @@ def _fitting_at_once(
 ) -> int:
     """Halve a number of tiles until they fit; 0 if not even one does."""
     resized = with_tile(job, options, side)
-    is_unasked = options.max_ram_bytes is None and side > job.plan.y.tile_px
-    while most and not _fits(resized, options, usage, most, is_unasked=is_unasked):
-        most = 0 if is_unasked else most // 2
+    is_larger = side > job.plan.y.tile_px
+    while most and not _fits(resized, options, usage, most, is_larger=is_larger):
+        most = 0 if is_larger else most // 2
     return most
 
 
@@ -164,13 +165,20 @@ def _speed_left(at_once: int, most: int) -> float:
 
 
 def _fits(
-    job: Job, options: InferOptions, usage: EngineUsage, at_once: int, *, is_unasked: bool
+    job: Job, options: InferOptions, usage: EngineUsage, at_once: int, *, is_larger: bool
 ) -> bool:
+    """Tell whether tiles of a job's plan fit; larger ones than usual must fit easily.
+
+    They gain a few percent, on some slides: what runs hold under one budget should not depend on
+    the slide for it.
+    """
     memory_mb = this_machine().memory_mb
     budget = options.max_ram_bytes
-    if budget is None:
+    if budget is not None:
+        budget = int(budget * _MODEST_PART) if is_larger else budget
+    else:
         budget = None if memory_mb is None else int(memory_mb * 2**20 * _PART_OF_MEMORY)
-        if is_unasked:
+        if is_larger:
             budget = min(budget or _MODEST_BYTES, _MODEST_BYTES)
     stays = options.max_ram_bytes is None
     cost = replace(tile_cost(job, usage, at_once, engine_stays=stays), planes=MOST_PLANES)

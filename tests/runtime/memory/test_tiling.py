@@ -123,6 +123,23 @@ def test_a_tighter_budget_gets_smaller_tiles_and_a_hopeless_one_the_smallest(lar
     assert len(set(sizes)) > 2
 
 
+def test_tiles_larger_than_usual_must_fit_easily(large: Job) -> None:
+    def sides(mebibytes: int) -> set[int]:
+        budget = InferOptions(max_ram_bytes=mebibytes * 2**20)
+        return set(fitting_tiles(large, budget, "openvino", 2, USAGE))
+
+    needed = [
+        plan_memory(
+            replace(tile_cost(with_tile(large, InferOptions(), side), USAGE, 2), cache_bytes=0)
+        ).total_bytes
+        >> 20
+        for side in (1024, 1536)
+    ]
+    assert 1024 in sides(needed[0] + 20)
+    assert 1536 not in sides(2 * needed[1] - 100)
+    assert 1536 in sides(2 * needed[1] + 40)
+
+
 def test_every_size_that_fits_can_be_planned(large: Job) -> None:
     options = InferOptions(max_ram_bytes=900 * 2**20)
     for side, at_once in fitting_tiles(large, options, "openvino", 2, USAGE).items():
