@@ -4,7 +4,8 @@ The size, in this order: ``--tile``; the tile of the run to go on with; the one 
 by which this slide is done first, from the speed of each in a short trial, once
 (`cellseg.runtime.engines.tune`), and what it would compute here; our own default, or the one of
 those that fit that should be fastest. Small images and blended tiles, whose size changes the
-result, are not tried.
+result, are not tried. Nor are smaller ones than the default under a budget: which of them suits a
+slide is worth a few percent, and slides of one budget should hold the same and have the same tiles.
 
 Where an engine works on a tile a core, the tiles of many cores may not fit. Half as many then go
 side by side, with twice the threads each: that costs a few percent, a smaller tile far more, since
@@ -80,19 +81,21 @@ def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
     EngineError
         If no engine fits the request.
     """
-    usual_px = job.plan.y.tile_px
+    usual_px = default_px = job.plan.y.tile_px
     is_tried = job.blend is None and job.kept_px >= TUNED_FROM_PX
     if options.max_ram_bytes is None and not is_tried:
         return usual_px
     threads = options.threads or usable_cores()
     choice = choose_engine(job.bundle, options.engine, options.precision, threads)
     fitting = fitting_tiles(job, options, choice.engine, threads, usage)
-    shares = {side: _wanted_share(job, options, side) for side in fitting}
     usual_px = max(
         (side for side in fitting if side <= max(usual_px, min(fitting))),
-        key=lambda side: shares[side] * _speed_left(fitting[side], max(fitting.values())),
+        key=lambda side: _kept_share(job, side) * _speed_left(fitting[side], max(fitting.values())),
     )
-    tried = [side for side in fitting if side >= TUNED_SIDES_PX[0]]
+    if options.max_ram_bytes is None:
+        tried = [side for side in fitting if side >= TUNED_SIDES_PX[0]]
+    else:
+        tried = [side for side in fitting if side == usual_px or side > default_px]
     # An engine that is built for each size takes minutes to open.
     if not is_tried or len(tried) < 2 or ENGINES[choice.engine].needs_gpu:
         return usual_px
@@ -102,9 +105,8 @@ def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
 
     key = _key(job, choice, threads) | {"at once": [fitting[side] for side in tried]}
     halo_px = job.bundle.manifest.halo_px
-    return fastest_tile_px(
-        {side: shares[side] for side in tried}, usual_px, open_tile, key, halo_px
-    )
+    shares = {side: _wanted_share(job, options, side) for side in tried}
+    return fastest_tile_px(shares, usual_px, open_tile, key, halo_px)
 
 
 def most_at_once(job: Job, options: InferOptions, usage: EngineUsage) -> int | None:
