@@ -305,7 +305,7 @@ MaxRam = Annotated[
         "--max-ram",
         metavar="SIZE",
         parser=parse_bytes,
-        help="Memory the run may use, such as 2G.",
+        help="Memory the run may use, such as 800M or 2G: tiles are as large as fit.",
         rich_help_panel=_SPEED,
     ),
 ]
