@@ -19,6 +19,7 @@ import math
 import os
 import time
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from threading import Event, Lock, Thread, current_thread
@@ -303,9 +304,9 @@ class LiveSession:
 
     def _work(self) -> None:
         try:
-            self._settle_all()
+            with closing(self._segmenter):
+                self._settle_all()
         finally:
-            self._segmenter.close()
             self._ended.set()
 
     def _settle_all(self) -> None:

@@ -417,6 +417,20 @@ def test_a_callback_that_ends_the_program_does_not_end_the_sessions_thread(
         assert session.submit(FRAME).result(10).meta.frame_id == 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_that_fails_to_close_leaves_nobody_waiting(bundle: Any) -> None:
+    class Stuck(IdentityEngine):
+        def close(self) -> None:
+            raise RuntimeError("the driver is gone")
+
+    session = make(bundle, Stuck)
+    session.submit(FRAME).result(10)
+    closing = threading.Thread(target=session.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+
+
 def test_a_session_is_idle_when_its_listeners_are(bundle: Any) -> None:
     seen: list[str] = []
 
