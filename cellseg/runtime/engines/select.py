@@ -104,23 +104,24 @@ def choose_engine(
 ) -> Choice:
     """Decide which engine and variant to run; measures only where there is a choice.
 
-    Parameters are those of :func:`open_engine`; the reason is logged where any of them is ``auto``.
+    Parameters are those of :func:`open_engine`, which logs the reason: plans ask more than once.
     """
     choices = _candidates(bundle, engine, precision, min_quality)
-    return _choose(bundle, choices, threads, tell="auto" in (engine, precision))
+    return _choose(bundle, choices, threads, tell=False)
 
 
 def _choose(bundle: Bundle, choices: list[Choice], threads: int, *, tell: bool) -> Choice:
     """Take the only choice, the one that is remembered, or the fastest."""
     if len(choices) == 1:
-        if tell:  # else the caller knows, as one does that opens it shape by shape
+        if tell:
             _LOG.info("engine: %s (the only one that fits)", choices[0])
         return choices[0]
     key = _memory_key(bundle, choices, threads)
     known = recall(key)
     for choice in choices:
         if known == str(choice) and _loads(choice):
-            _LOG.info("engine: %s (measured earlier on this machine)", choice)
+            if tell:
+                _LOG.info("engine: %s (measured earlier on this machine)", choice)
             return choice
     with Bystanders() as others:
         best = _fastest(bundle, choices, threads)

@@ -111,7 +111,7 @@ def test_why_an_engine_is_taken_is_said_where_it_was_not_asked_for(
 ) -> None:
     bundle = make_bundle(tmp_path / "b.cellseg")
     with caplog.at_level(logging.INFO, logger="cellseg"):
-        choose_engine(bundle, "onnxruntime", precision, threads=1)
+        open_engine(bundle, "onnxruntime", precision, HW, threads=1).close()
     assert ("the only one that fits" in caplog.text) == said
 
 
@@ -122,10 +122,13 @@ def test_choice_is_remembered_and_explained(
     with caplog.at_level(logging.INFO, logger="cellseg"):
         first = choose_engine(bundle, "auto", "fp32", threads=1)
         again = choose_engine(bundle, "auto", "fp32", threads=1)
+        assert "measured earlier" not in caplog.text  # plans ask, and do not open it
+        with closing(open_engine(bundle, "auto", "fp32", HW, threads=1)) as engine:
+            assert engine.name == first.engine
     assert first == again
     assert len(fastest) == 1
     assert "is the fastest" in caplog.text
-    assert "measured earlier" in caplog.text
+    assert caplog.text.count("measured earlier") == 1
 
 
 def test_other_threads_or_another_bundle_are_tried_anew(tmp_path: Path, fastest: list[str]) -> None:
