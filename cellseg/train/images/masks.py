@@ -76,7 +76,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         If it cannot be decoded, or holds other than whole numbers.
     """
     array = _decoded(path, _GREY)
-    if not np.array_equal(array, np.rint(array)):
+    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
         raise DataError(
             f"values of a mask that are classes are whole numbers. Received: {path}, "
             f"{array.dtype} with others.",
