@@ -344,10 +344,11 @@ class _Run:
         self, job: Job, engine: Engine, usage: EngineUsage, before_bytes: int | None
     ) -> MemoryPlan:
         """Plan threads and queues; under a budget, first by what is expected, then as measured."""
+        if self.options.max_ram_bytes is None:  # which engine it would be was not known before
+            expected = expected_usage(engine.name)
+            return memory_for(job, engine, self.options, usable_cores(), expected)
         plan = partial(memory_for, job, engine, self.options, usable_cores(), usage)
         memory = plan()
-        if self.options.max_ram_bytes is None:
-            return memory
         taken_bytes = try_engine(engine, before_bytes)
         if taken_bytes > memory.cost.engine_bytes:
             _LOG.info("the engine takes %d MiB, more than was expected", taken_bytes >> 20)

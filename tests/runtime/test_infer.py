@@ -629,6 +629,31 @@ def test_a_budget_limits_how_many_tiles_are_computed_at_once(
     assert 1 <= asked[1] < 4096
 
 
+def test_without_a_budget_the_engine_that_runs_is_planned_for(
+    tmp_path: Path,
+    bundle: Path,
+    picture: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from cellseg.runtime import infer
+    from tests.fakes import IdentityEngine
+
+    class Litert(IdentityEngine):
+        name = "litert"
+
+    planned: list[Any] = []
+    plan = infer.memory_for
+
+    def noted(*given: Any) -> Any:
+        planned.append(plan(*given).cost.usage)
+        return plan(*given)
+
+    monkeypatch.setattr(infer, "memory_for", noted)
+    monkeypatch.setattr(infer, "open_engine_for", lambda _, __, tile_hw: Litert(tile_hw))
+    infer.infer_slide(ArraySlide(picture), tmp_path, InferOptions(model=bundle, tile_px=TILE_PX))
+    assert planned == [infer.expected_usage("litert")]
+
+
 @pytest.mark.parametrize("file", ["merged", "overlay", "overlay-pyramid"])
 def test_pictures_of_a_painted_stain_keep_its_colour(tmp_path: Path, file: str) -> None:
     normalize = {"kind": "slide-percentile", "low": 0.1, "high": 99.9}

@@ -74,7 +74,7 @@ def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
     options : InferOptions
         Without ``tile_px``.
     usage : EngineUsage
-        What the engine takes.
+        What the engine takes under a budget; without one it is expected of the one that is chosen.
 
     Raises
     ------
@@ -87,6 +87,8 @@ def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
         return usual_px
     threads = options.threads or usable_cores()
     choice = choose_engine(job.bundle, options.engine, options.precision, threads)
+    if options.max_ram_bytes is None:
+        usage = expected_usage(choice.engine)
     fitting = fitting_tiles(job, options, choice.engine, threads, usage)
     usual_px = max(
         (side for side in fitting if side <= max(usual_px, min(fitting))),
