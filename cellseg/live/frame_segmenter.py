@@ -225,7 +225,7 @@ class FrameSegmenter:
         return run
 
     def _open(self, image: NDArray[Any]) -> _FrameRun:
-        slide = ArraySlide(image, self._options.mpp)
+        slide = ArraySlide(image, self._options.mpp, path="a frame")
         options = self._options
         extent_hw = open_view(slide, self._bundle, options).hw
         if options.tile_px is None:

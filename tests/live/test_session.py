@@ -627,4 +627,4 @@ def test_cells_smaller_than_the_model_tells_apart_are_doubted_once(
     with make(small, policy="block") as session:
         for _ in range(3):
             session.submit(nuclei_picture(240, 240))
-    assert caplog.text.count("half of its cells") == 1
+    assert caplog.text.count("a frame: half of its cells") == 1
