@@ -8,6 +8,7 @@ A run's memory is a sum over things whose number or size is known beforehand::
 
       tiles     engine, and concurrency x tile_px x what it takes a pixel       activations
                 workers      x source_px x 3 x depth x 2                        decoded windows
+                workers      x a stored tile x DECODING                         tiles being decoded
                 (workers + batch + concurrency) x tile_px x 3                   uint8 tiles
                 outputs      x tile_px x channels x 4                           float32 channels
                 QUEUED       x tile_px x planes                                 results on their way
@@ -101,6 +102,9 @@ class TileCost:
     reserve_bytes: int = 0
     """What else tiles hold on their way."""
 
+    decoding_bytes: int = 0
+    """What one reader holds while it decodes a stored tile."""
+
     held_bytes: int = 0
     """What is held from the first tile to the last file."""
 
@@ -133,7 +137,8 @@ class TileCost:
     @property
     def read_bytes(self) -> int:
         """What one reader holds while it makes a tile."""
-        return round(self.tile_px * self.source_per_wl**2) * 3 * self.source_bytes * 2
+        windows = round(self.tile_px * self.source_per_wl**2) * 3 * self.source_bytes * 2
+        return windows + self.decoding_bytes
 
 
 @dataclass(frozen=True)

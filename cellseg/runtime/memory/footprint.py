@@ -19,6 +19,7 @@ from cellseg.runtime.memory.budget import (
     plan_memory,
 )
 from cellseg.runtime.pictures.overview import halvings_to_fit
+from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.slides.source_tiles import source_of
 from cellseg.runtime.store.labels import CACHE_BYTES as MAP_CACHE_BYTES
 from cellseg.runtime.tiles.order import cache_for
@@ -44,6 +45,8 @@ _CELL_BYTES = 8
 _ROW_BYTES = CORE_PX * 300 // _PX_A_CELL  # a row of regions' cells are held while they are sorted
 _OVERVIEW_BYTES = 4  # class map; encoded strips, joined
 _BLOCK_BYTES = 3 * 2048 * 2048 * 3  # a block of the slide is read, mapped, reduced
+_DECODING = 3.0  # a tile's bytes in the file, its samples, and the RGB that is made of them
+_DECODING_JPEG2000 = 6.0  # whose decoder works on 32 bits a sample
 _WRITERS_BYTES = 96 << 20  # libraries of their own; tiles, strips and shards on their way
 
 
@@ -61,7 +64,18 @@ def held_bytes(job: Job) -> int:
         + stored * _SOURCE_TABLE_BYTES
         + written * _FILE_TABLE_BYTES
         + cells
+        + (job.slide.held_bytes if isinstance(job.slide, ArraySlide) else 0)
     )
+
+
+def _decoding_bytes(job: Job) -> int:
+    """Return what a thread holds while it decodes a stored tile: a strip may be a whole image."""
+    source = source_of(job.slide)
+    if source is None:
+        return 0
+    largest = max(source.tile_bytes(level) for level in range(job.view.level, len(source.grids)))
+    is_jpeg2000 = "2000" in job.slide.properties.get("compression", "")
+    return round(largest * (_DECODING_JPEG2000 if is_jpeg2000 else _DECODING))
 
 
 def files_bytes(job: Job) -> int:
@@ -70,6 +84,7 @@ def files_bytes(job: Job) -> int:
     times = halvings_to_fit(job.view.hw, OVERVIEW_LONGEST_PX)
     writers = (
         MIN_CACHE_BYTES
+        + _decoding_bytes(job)
         + min(MAP_CACHE_BYTES, area_px)
         + (area_px >> 2 * times) * _OVERVIEW_BYTES
         + _BLOCK_BYTES * job.slide.dtype.itemsize
@@ -104,6 +119,7 @@ def _region_bytes(job: Job) -> int:
     area_px = _window_px(job, MARGIN_PX)
     source_px = min(area_px * job.view.scale**2, SOURCE_PX)
     read = round(source_px * 3 * (job.slide.dtype.itemsize + 1))  # as stored, and as 8 bits
+    read += _decoding_bytes(job)
     return max(area_px * WINDOW_BYTES_PER_PX, area_px * WINDOW_BYTES_PER_PX // 2 + read)
 
 
@@ -146,6 +162,7 @@ def tile_cost(
         engine_stays=engine_stays,
         planes=len(job.planes),
         reserve_bytes=job.band_bytes,
+        decoding_bytes=_decoding_bytes(job),
         held_bytes=held_bytes(job),
         files_bytes=files_bytes(job),
         cache_bytes=_cache_bytes(job),

@@ -17,7 +17,7 @@ import numpy as np
 
 from cellseg.errors import SlideError
 from cellseg.runtime.slides.jpeg_check import jpeg_fault
-from cellseg.runtime.slides.slide import rgb_from_samples
+from cellseg.runtime.slides.slide import rgb_from_samples, row_strips
 from cellseg.runtime.slides.source_tiles import TileGrid, UndecodableError
 from cellseg.runtime.slides.tiff_pages import has_channels, is_grey, is_rgb
 
@@ -382,9 +382,14 @@ def _is_ycbcr(page: TiffPage) -> bool:
 
 
 def _looked_up(table: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    if table.ndim == 2:
-        return lambda samples: table[samples[..., 0].astype(np.intp)]
-    return lambda samples: table[samples.astype(np.intp)]
+    def look_up(samples: NDArray[Any]) -> NDArray[Any]:
+        keys = samples[..., 0] if table.ndim == 2 else samples
+        found = np.empty((*keys.shape, *table.shape[1:]), table.dtype)
+        for rows in row_strips(keys):  # eight bytes a key
+            found[rows] = table[keys[rows].astype(np.intp)]
+        return found
+
+    return look_up
 
 
 def _palette(page: TiffPage) -> NDArray[np.uint8]:

@@ -21,6 +21,8 @@ import numpy as np
 from cellseg.errors import SlideError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from cellseg.runtime.slides.channels import Channel
@@ -50,6 +52,7 @@ DISBELIEVED = "not believed"
 """Key of a slide's ``properties``: a pixel size that the file states and that cannot be true."""
 
 _DIGEST_BYTES = 1 << 20
+_STRIP_PX = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,16 @@ class ArraySlide:
         (y0, x0), (h, w) = l_yx, hw
         return rgb_from_samples(self._array[y0 : y0 + h, x0 : x0 + w])
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that its pixels take; a memory map's are the system's to give back."""
+        owner: Any = self._array
+        while isinstance(owner, np.ndarray):
+            if isinstance(owner, np.memmap):
+                return 0
+            owner = owner.base
+        return self._array.nbytes
+
     def digest(self) -> str:
         """Return the sha256 of shape, dtype and pixels."""
         head = f"{self._array.shape} {self._array.dtype}".encode()
@@ -256,6 +269,19 @@ def paste(window: NDArray[Any], tile: NDArray[Any], origin_yx: tuple[int, int]) 
     window[y0:y1, x0:x1] = tile[y0 - y : y1 - y, x0 - x : x1 - x]
 
 
+def row_strips(image: NDArray[Any]) -> Iterator[slice]:
+    """Divide the rows of an image so that what is made of some is small, however large it is.
+
+    Examples
+    --------
+    >>> [strip.start for strip in row_strips(np.empty((5, 15_000), bool))]
+    [0, 2, 4]
+    """
+    height, width = image.shape[:2]
+    rows = max(1, _STRIP_PX // max(1, width))
+    return (slice(y0, y0 + rows) for y0 in range(0, height, rows))
+
+
 def rgb_from_samples(samples: NDArray[Any], alpha: AlphaKind = "straight") -> NDArray[Any]:
     """Turn decoded samples into RGB of the same depth.
 
@@ -287,12 +313,13 @@ def _on_white(colour: NDArray[Any], opacity: NDArray[Any], alpha: AlphaKind) -> 
     white = np.iinfo(colour.dtype).max
     if alpha == "ignore" or (opacity == white).all():
         return colour
-    wide, cover = colour.astype(np.uint32), opacity.astype(np.uint32)
-    if alpha == "premultiplied":
-        mixed = np.minimum(wide + (white - cover), white)
-    else:
-        mixed = (wide * cover + white * (white - cover) + white // 2) // white
-    composite: NDArray[Any] = mixed.astype(colour.dtype)
+    composite = np.empty(colour.shape, colour.dtype)
+    for rows in row_strips(colour):
+        wide, cover = colour[rows].astype(np.uint32), opacity[rows].astype(np.uint32)
+        if alpha == "premultiplied":
+            composite[rows] = np.minimum(wide + (white - cover), white)
+        else:
+            composite[rows] = (wide * cover + white * (white - cover) + white // 2) // white
     return composite
 
 

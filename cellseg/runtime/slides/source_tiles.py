@@ -241,9 +241,9 @@ class SourceTiles:
         return PassCounts(touched, self.cache.made - self._made_before)
 
     def tile_bytes(self, level: int) -> int:
-        """Return the bytes of a whole decoded tile."""
-        grid = self.grids[level]
-        return grid.tile_h * grid.tile_w * 3 * self._dtype.itemsize
+        """Return the bytes of a whole decoded tile, or of all of a level that is smaller."""
+        height, width = self.grids[level].clip(0, 0)
+        return height * width * 3 * self._dtype.itemsize
 
     def _touched_by(
         self, level: int, l_yx: tuple[int, int], hw: tuple[int, int]

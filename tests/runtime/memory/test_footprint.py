@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from cellseg.errors import TilePlanError
 from cellseg.runtime.bundles.bundle import Bundle
@@ -26,6 +28,7 @@ from cellseg.runtime.memory.footprint import (
 from cellseg.runtime.memory.usage import try_engine
 from cellseg.runtime.shapes.geojson import Region
 from cellseg.runtime.shapes.roi import Roi
+from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import ArraySlide
 from cellseg.runtime.tiles.plan import plan_tiles
 from cellseg.runtime.tissue.mask import TissueMask
@@ -122,6 +125,36 @@ def test_regions_masks_and_tables_are_counted(job: Job) -> None:
     assert held_bytes(replace(job, roi=roi)) == held_bytes(job) + roi.nbytes
     mask = TissueMask(np.ones((50, 60), bool), (2.0, 2.0), "given")
     assert held_bytes(replace(job, mask=mask)) == held_bytes(job) + 3000 - job.mask.mask.nbytes
+
+
+def test_an_image_that_is_held_whole_is_counted_but_not_a_memory_map(
+    job: Job, tmp_path: Path
+) -> None:
+    mapped = np.memmap(tmp_path / "pixels", np.uint8, "w+", shape=(90, 120, 3))
+    for pixels, held in ((np.zeros((90, 120, 3), np.uint8), 90 * 120 * 3), (mapped, 0)):
+        slide = ArraySlide(pixels)
+        assert slide.held_bytes == held
+        without = replace(job, slide=SimpleNamespace(dtype=slide.dtype))  # type: ignore[arg-type]
+        assert held_bytes(replace(job, slide=slide)) == held_bytes(without) + held
+
+
+@pytest.mark.parametrize(
+    ("compression", "times"), [("zlib", 3.0), ("jpeg2000", 6.0)], ids=["deflate", "jpeg2000"]
+)
+def test_a_stored_tile_as_large_as_the_image_is_counted_where_it_is_decoded(
+    tmp_path: Path, compression: str, times: float
+) -> None:
+    bundle = Bundle.open(fake_bundle(tmp_path / "fake.cellseg").path)
+    costs = []
+    for name, side in (("small", 64), ("large", 2048)):
+        path = tmp_path / f"{name}.tif"
+        tile: Any = {"tile": (side, side), "compression": compression}
+        tifffile.imwrite(path, np.zeros((2048, 2048, 3), np.uint8), photometric="rgb", **tile)
+        with closing(open_slide(path, 0.5)) as slide:
+            costs.append(tile_cost(prepare(slide, bundle, InferOptions()), USAGE, 1))
+    more = round((2048**2 - 64**2) * 3 * times)
+    assert costs[1].read_bytes - costs[0].read_bytes == more
+    assert costs[1].files_bytes - costs[0].files_bytes == more
 
 
 def test_an_engine_that_was_tried_is_counted_as_it_is(job: Job) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -242,6 +243,29 @@ def test_where_white_is_zero_what_is_transparent_is_not_turned(
     found = read(tmp_path / "a.tif")
     assert np.array_equal(found[9:, :, 0], full - image[9:, :, 0])
     assert (found[:9] == full).all()  # nothing there: paper
+
+
+@pytest.mark.parametrize(
+    ("samples", "kind"),
+    [
+        (4, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+        (1, {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)}),
+        (1, {"photometric": "miniswhite"}),
+    ],
+    ids=["alpha", "palette", "white is zero"],
+)
+def test_a_large_tile_takes_little_more_than_its_pixels(
+    tmp_path: Path, samples: int, kind: dict[str, Any]
+) -> None:
+    image = np.zeros((1500, 1500, samples), np.uint8).squeeze()
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image, tile=(1504, 1504), compression="zlib", **kind)
+    with closing(open_slide(path)) as slide:
+        tracemalloc.start()
+        slide.read_region(0, (0, 0), (8, 8))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 3 * 1504 * 1504 * 3  # what a plan of memory counts for it
 
 
 @pytest.mark.parametrize("rows", [1, 7])
