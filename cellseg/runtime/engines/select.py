@@ -28,6 +28,7 @@ __all__ = ["Choice", "check_engine", "choose_engine", "open_choice", "open_engin
 
 _LOG = logging.getLogger(__name__)
 _TRIAL_PX = 512  # one size for all: images of a folder are not to be run by different engines
+_SPARING_TRIAL_PX = 256
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def open_engine(
     min_quality: float = 0.99,
     one_at_a_time: bool = False,
     most_at_once: int | None = None,
+    sparing: bool = False,
 ) -> Engine:
     """Open a bundle's model for tiles of one shape.
 
@@ -73,6 +75,9 @@ def open_engine(
         Whether a tile's latency counts rather than tiles a second: camera frames.
     most_at_once : int, optional
         Most tiles to work on side by side; by default as many as is fastest.
+    sparing : bool
+        Whether a choice is made with little memory: engines are tried one after the other, on
+        small tiles.
 
     Raises
     ------
@@ -84,14 +89,15 @@ def open_engine(
     threads = usable_cores() if threads is None else max(1, threads)
     choices = _candidates(bundle, engine, precision, min_quality)
     while True:
-        choice = _choose(bundle, choices, threads, tell="auto" in (engine, precision))
+        tell = "auto" in (engine, precision)
+        choice = _choose(bundle, choices, threads, tell=tell, sparing=sparing)
         try:
             return open_choice(bundle, choice, tile_hw, threads, one_at_a_time, most_at_once)
         except EngineError as error:
             if len(choices) == 1 or isinstance(error, ForkedError):
                 raise
             _tell_failure(choice, error)
-        forget(_memory_key(bundle, choices, threads))
+        forget(_memory_key(bundle, choices, threads, sparing=sparing))
         choices.remove(choice)
 
 
@@ -101,30 +107,35 @@ def choose_engine(
     precision: str,
     threads: int,
     min_quality: float = 0.99,
+    *,
+    sparing: bool = False,
 ) -> Choice:
     """Decide which engine and variant to run; measures only where there is a choice.
 
     Parameters are those of :func:`open_engine`, which logs the reason: plans ask more than once.
     """
     choices = _candidates(bundle, engine, precision, min_quality)
-    return _choose(bundle, choices, threads, tell=False)
+    return _choose(bundle, choices, threads, tell=False, sparing=sparing)
 
 
-def _choose(bundle: Bundle, choices: list[Choice], threads: int, *, tell: bool) -> Choice:
+def _choose(
+    bundle: Bundle, choices: list[Choice], threads: int, *, tell: bool, sparing: bool
+) -> Choice:
     """Take the only choice, the one that is remembered, or the fastest."""
     if len(choices) == 1:
         if tell:
             _LOG.info("engine: %s (the only one that fits)", choices[0])
         return choices[0]
-    key = _memory_key(bundle, choices, threads)
-    known = recall(key)
+    key = _memory_key(bundle, choices, threads, sparing=sparing)
+    # What was measured with more memory serves with less, too: runs agree that way.
+    known = recall(_memory_key(bundle, choices, threads, sparing=False)) or recall(key)
     for choice in choices:
         if known == str(choice) and _loads(choice):
             if tell:
                 _LOG.info("engine: %s (measured earlier on this machine)", choice)
             return choice
     with Bystanders() as others:
-        best = _fastest(bundle, choices, threads)
+        best = _fastest(bundle, choices, threads, sparing=sparing)
     remember(key, str(best), disturbed=others.disturbed)
     return best
 
@@ -199,22 +210,31 @@ def _tell_agreement(bundle: Bundle, min_quality: float) -> None:
             )  # fmt: skip
 
 
-def _fastest(bundle: Bundle, choices: list[Choice], threads: int) -> Choice:
-    side_px = _trial_px(bundle)
-    tile_hw = (side_px, side_px)
-    tried = {choice: _try_open(bundle, choice, tile_hw, threads) for choice in choices}
-    engines = {choice: engine for choice, engine in tried.items() if engine is not None}
-    if not engines:
+def _fastest(bundle: Bundle, choices: list[Choice], threads: int, *, sparing: bool) -> Choice:
+    side_px = _trial_px(bundle, sparing=sparing)
+    measured: dict[Choice, Measurement] = {}
+    for group in [[choice] for choice in choices] if sparing else [choices]:
+        measured |= _measured(bundle, group, side_px, threads, 1 if sparing else None)
+    if not measured:
         raise EngineError(
             f"At least one engine must open the model. Received: {[*map(str, choices)]} failed.",
             hint="See the warnings above, or run 'cellseg-cli doctor'.",
         )
+    return _log_and_pick(measured, side_px)
+
+
+def _measured(
+    bundle: Bundle, choices: list[Choice], side_px: int, threads: int, most_at_once: int | None
+) -> dict[Choice, Measurement]:
+    """Measure by turns those that open."""
+    hw = (side_px, side_px)
+    tried = {choice: _try_open(bundle, choice, hw, threads, most_at_once) for choice in choices}
+    engines = {choice: engine for choice, engine in tried.items() if engine is not None}
     try:
-        measured = measure_speed(engines)
+        return measure_speed(engines) if engines else {}
     finally:
         for engine in engines.values():
             engine.close()
-    return _log_and_pick(measured, side_px)
 
 
 def _log_and_pick(measured: dict[Choice, Measurement], side_px: int) -> Choice:
@@ -225,10 +245,14 @@ def _log_and_pick(measured: dict[Choice, Measurement], side_px: int) -> Choice:
 
 
 def _try_open(
-    bundle: Bundle, choice: Choice, tile_hw: tuple[int, int], threads: int
+    bundle: Bundle,
+    choice: Choice,
+    tile_hw: tuple[int, int],
+    threads: int,
+    most_at_once: int | None,
 ) -> Engine | None:
     try:
-        return open_choice(bundle, choice, tile_hw, threads)
+        return open_choice(bundle, choice, tile_hw, threads, most_at_once=most_at_once)
     except ForkedError:  # what is chosen without it would be remembered for all processes
         raise
     except EngineError as error:
@@ -266,11 +290,14 @@ def _check_tile(tile_hw: tuple[int, int], stride: int) -> None:
         )
 
 
-def _trial_px(bundle: Bundle) -> int:
-    return -(-_TRIAL_PX // bundle.manifest.stride) * bundle.manifest.stride
+def _trial_px(bundle: Bundle, *, sparing: bool) -> int:
+    wanted = _SPARING_TRIAL_PX if sparing else _TRIAL_PX
+    return -(-wanted // bundle.manifest.stride) * bundle.manifest.stride
 
 
-def _memory_key(bundle: Bundle, choices: list[Choice], threads: int) -> dict[str, object]:
+def _memory_key(
+    bundle: Bundle, choices: list[Choice], threads: int, *, sparing: bool
+) -> dict[str, object]:
     machine = this_machine()
     return {
         "bundle": bundle.sha256,
@@ -278,7 +305,7 @@ def _memory_key(bundle: Bundle, choices: list[Choice], threads: int) -> dict[str
         "flags": machine.cpu_flags,
         "cores": machine.cores,
         "threads": threads,
-        "tile_px": _trial_px(bundle),
+        "tile_px": _trial_px(bundle, sparing=sparing),
         "choices": [str(choice) for choice in choices],
         "versions": {c.engine: ENGINES[c.engine].installed_version for c in choices},
     }

@@ -363,6 +363,7 @@ def open_engine_for(bundle: Bundle, options: InferOptions, tile_hw: tuple[int, i
         tile_hw,
         options.threads,
         most_at_once=options.tiles_at_once,
+        sparing=options.max_ram_bytes is not None,
     )
 
 

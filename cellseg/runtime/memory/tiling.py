@@ -60,8 +60,14 @@ def usage_for(job: Job, options: InferOptions) -> EngineUsage:
     threads, budget = options.threads or usable_cores(), options.max_ram_bytes
     if budget is None:
         return expected_usage(_SIDE_BY_SIDE if options.engine == "auto" else options.engine)
-    choice = choose_engine(job.bundle, options.engine, options.precision, threads)
+    choice = _chosen(job, options, threads)
     return measured_usage(job.bundle, choice, threads, max(0, budget - BASE_BYTES))
+
+
+def _chosen(job: Job, options: InferOptions, threads: int) -> Choice:
+    """Choose the engine, with little memory where a budget is to be kept."""
+    sparing = options.max_ram_bytes is not None
+    return choose_engine(job.bundle, options.engine, options.precision, threads, sparing=sparing)
 
 
 def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
@@ -86,7 +92,7 @@ def tile_for(job: Job, options: InferOptions, usage: EngineUsage) -> int:
     if options.max_ram_bytes is None and not is_tried:
         return usual_px
     threads = options.threads or usable_cores()
-    choice = choose_engine(job.bundle, options.engine, options.precision, threads)
+    choice = _chosen(job, options, threads)
     if options.max_ram_bytes is None:
         usage = expected_usage(choice.engine)
     fitting = fitting_tiles(job, options, choice.engine, threads, usage)

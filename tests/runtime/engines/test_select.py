@@ -131,6 +131,27 @@ def test_choice_is_remembered_and_explained(
     assert caplog.text.count("measured earlier") == 1
 
 
+def test_with_little_memory_engines_are_tried_one_after_the_other_on_small_tiles(
+    tmp_path: Path, fastest: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[IdentityEngine] = []
+    closed: list[IdentityEngine] = []
+    sides: list[tuple[int, int | None]] = []
+
+    def open_one(bundle: Bundle, choice: Choice, hw: Any, threads: int, **at_once: Any) -> Any:
+        sides.append((hw[0], at_once["most_at_once"]))
+        assert opened == closed
+        opened.append(IdentityEngine(hw))
+        return opened[-1]
+
+    monkeypatch.setattr(select, "open_choice", open_one)
+    monkeypatch.setattr(IdentityEngine, "close", lambda engine: closed.append(engine))
+    bundle = bundle_with_int8(tmp_path / "b.cellseg", {"dice_ratio": 1, "object_f1_ratio": 1})
+    assert choose_engine(bundle, "auto", "auto", threads=2, sparing=True).precision == "int8"
+    assert len(fastest) == len(opened) > 1
+    assert set(sides) == {(256, 1)}
+
+
 def test_other_threads_or_another_bundle_are_tried_anew(tmp_path: Path, fastest: list[str]) -> None:
     bundle = make_bundle(tmp_path / "b.cellseg")
     other = make_bundle(tmp_path / "o.cellseg", data=tiny_onnx(seed=1))
