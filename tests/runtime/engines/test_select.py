@@ -211,10 +211,10 @@ def test_an_engine_that_was_chosen_and_does_not_open_is_forgotten_for_another(
     first = choose_engine(bundle, "auto", "fp32", threads=1)
     whole = select.open_choice
 
-    def refuses(bundle: Bundle, choice: Choice, *others: Any) -> Any:
+    def refuses(bundle: Bundle, choice: Choice, *others: Any, **more: Any) -> Any:
         if choice == first:
             raise EngineError("The device must have memory.")
-        return whole(bundle, choice, *others)
+        return whole(bundle, choice, *others, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(select, "open_choice", refuses)
@@ -307,3 +307,12 @@ def test_an_engine_without_a_chance_gets_no_further_turn(monkeypatch: pytest.Mon
     assert min(engines["fast"].tiles, engines["near"].tiles) > 10
     assert measured["fast"].px_per_s == pytest.approx(32 * 32 / 0.01)
     assert measured["slow"].px_per_s == pytest.approx(32 * 32 / 0.1)
+
+
+def test_what_was_measured_with_more_memory_is_taken_under_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / "b.cellseg", tflite=True)
+    first = choose_engine(bundle, "auto", "fp32", threads=1)
+    monkeypatch.setattr(select, "_fastest", None)  # nothing is measured again
+    assert choose_engine(bundle, "auto", "fp32", threads=1, sparing=True) == first
