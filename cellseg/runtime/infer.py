@@ -294,7 +294,8 @@ class _Run:
         job = replace(job, planes=planes_for(outputs.values(), job))
         before_bytes = resident_bytes()
         with self._warmed(job), self._opened_engine(options, job.plan.tile_hw) as engine:
-            memory = self._plan_memory(job, engine, usage, before_bytes)
+            planned = replace(self.options, write=tuple(outputs))
+            memory = self._plan_memory(job, engine, planned, usage, before_bytes)
             with closing(ResultStore(self.folder)) as store:
                 store.begin(identity := job.identity | engine_identity(engine), owed)
                 _LOG.debug("the result depends on %s", _listed(identity))
@@ -341,13 +342,18 @@ class _Run:
         return usage_for(job, options)
 
     def _plan_memory(
-        self, job: Job, engine: Engine, usage: EngineUsage, before_bytes: int | None
+        self,
+        job: Job,
+        engine: Engine,
+        options: InferOptions,
+        usage: EngineUsage,
+        before_bytes: int | None,
     ) -> MemoryPlan:
         """Plan threads and queues; under a budget, first by what is expected, then as measured."""
-        if self.options.max_ram_bytes is None:  # which engine it would be was not known before
+        if options.max_ram_bytes is None:  # which engine it would be was not known before
             expected = expected_usage(engine.name)
-            return memory_for(job, engine, self.options, usable_cores(), expected)
-        plan = partial(memory_for, job, engine, self.options, usable_cores(), usage)
+            return memory_for(job, engine, options, usable_cores(), expected)
+        plan = partial(memory_for, job, engine, options, usable_cores(), usage)
         memory = plan()
         taken_bytes = try_engine(engine, before_bytes)
         if taken_bytes > memory.cost.engine_bytes:

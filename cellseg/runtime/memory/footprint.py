@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cellseg.runtime.cells.regions import CORE_PX, MARGIN_PX, WINDOW_BYTES_PER_PX
 from cellseg.runtime.cells.runs import LARGEST_PX
 from cellseg.runtime.cells.slide_cells import CACHE_BYTES as LABELS_CACHE_BYTES
-from cellseg.runtime.jobs.outputs import OVERVIEW_LONGEST_PX
+from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, OVERVIEW_LONGEST_PX
 from cellseg.runtime.memory.budget import (
     CACHE_BYTES,
     MIN_CACHE_BYTES,
@@ -26,6 +26,8 @@ from cellseg.runtime.tiles.order import cache_for
 from cellseg.runtime.view.working import SOURCE_PX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cellseg.runtime.engines import Engine
     from cellseg.runtime.jobs.job import Job
     from cellseg.runtime.jobs.options import InferOptions
@@ -47,7 +49,7 @@ _OVERVIEW_BYTES = 4  # class map; encoded strips, joined
 _BLOCK_BYTES = 3 * 2048 * 2048 * 3  # a block of the slide is read, mapped, reduced
 _DECODING = 3.0  # a tile's bytes in the file, its samples, and the RGB that is made of them
 _DECODING_JPEG2000 = 6.0  # whose decoder works on 32 bits a sample
-_WRITERS_BYTES = 96 << 20  # libraries of their own; tiles, strips and shards on their way
+_WRITERS_BYTES = 96 << 20  # libraries of the default outputs; tiles, strips and shards on their way
 
 
 def held_bytes(job: Job) -> int:
@@ -96,6 +98,11 @@ def files_bytes(job: Job) -> int:
     return max(writers, _parting_bytes(job) + _region_bytes(job))
 
 
+def left_bytes(outputs: Iterable[str]) -> int:
+    """Return what outputs leave in memory, besides those that are made where none is named."""
+    return sum(OUTPUTS[name].left_bytes for name in {*outputs} - {*DEFAULT_OUTPUTS})
+
+
 def region_threads(job: Job, memory: MemoryPlan, cores: int) -> int:
     """Return of how many regions cells may be told apart at once: a core each, if they have room.
 
@@ -135,6 +142,7 @@ def tile_cost(
     taken_bytes: int = 0,
     *,
     engine_stays: bool = False,
+    outputs: Iterable[str] = (),
 ) -> TileCost:
     """Return what the tiles of a job's plan cost with an engine.
 
@@ -150,6 +158,8 @@ def tile_cost(
         What it took when it was tried.
     engine_stays : bool
         Whether it holds its memory while files are written.
+    outputs : iterable of str
+        Names of what is made.
     """
     return TileCost(
         tile_hw=job.plan.tile_hw,
@@ -164,7 +174,7 @@ def tile_cost(
         reserve_bytes=job.band_bytes,
         decoding_bytes=_decoding_bytes(job),
         held_bytes=held_bytes(job),
-        files_bytes=files_bytes(job),
+        files_bytes=files_bytes(job) + left_bytes(outputs),
         cache_bytes=_cache_bytes(job),
     )
 
@@ -190,8 +200,11 @@ def memory_for(
 ) -> MemoryPlan:
     """Plan the memory of a run; see `cellseg.runtime.memory.budget`."""
     stays = options.max_ram_bytes is None or engine.device != "cpu"
+    cost = tile_cost(
+        job, usage, engine.concurrency, taken_bytes, engine_stays=stays, outputs=options.write
+    )
     return plan_memory(
-        tile_cost(job, usage, engine.concurrency, taken_bytes, engine_stays=stays),
+        cost,
         max_ram_bytes=options.max_ram_bytes,
         workers=options.workers,
         batch=options.batch,

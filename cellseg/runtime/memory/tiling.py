@@ -191,7 +191,8 @@ def _fits(
         if is_larger:
             budget = min(budget or _MODEST_BYTES, _MODEST_BYTES)
     stays = options.max_ram_bytes is None
-    cost = replace(tile_cost(job, usage, at_once, engine_stays=stays), planes=MOST_PLANES)
+    cost = tile_cost(job, usage, at_once, engine_stays=stays, outputs=options.write)
+    cost = replace(cost, planes=MOST_PLANES)
     try:
         plan_memory(cost, max_ram_bytes=budget)
     except TilePlanError:

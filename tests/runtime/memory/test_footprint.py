@@ -16,7 +16,7 @@ from cellseg.runtime.bundles.bundle import Bundle
 from cellseg.runtime.bundles.manifest import Head
 from cellseg.runtime.jobs.job import prepare
 from cellseg.runtime.jobs.options import InferOptions
-from cellseg.runtime.jobs.outputs import OVERVIEW_LONGEST_PX
+from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, OVERVIEW_LONGEST_PX
 from cellseg.runtime.memory.budget import BASE_BYTES, EngineUsage, plan_memory
 from cellseg.runtime.memory.footprint import (
     files_bytes,
@@ -117,6 +117,15 @@ def test_cells_are_told_apart_by_as_many_threads_as_have_room(job: Job) -> None:
     assert threads(least) == 1
     assert threads(least + 2**28) in range(4, 8)
     assert threads(2**34) == 8
+
+
+def test_what_writers_leave_in_memory_is_counted_of_all_that_is_made(job: Job) -> None:
+    def files(*names: str) -> int:
+        return tile_cost(job, USAGE, 1, outputs=names).files_bytes - files_bytes(job)
+
+    assert files(*DEFAULT_OUTPUTS) == 0
+    assert files("dicom-seg", "classes") == OUTPUTS["dicom-seg"].left_bytes > 90 * 2**20
+    assert files(*OUTPUTS) > files("dicom-seg") + 2**25
 
 
 def test_regions_masks_and_tables_are_counted(job: Job) -> None:
