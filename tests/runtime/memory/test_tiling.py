@@ -51,7 +51,9 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(tiling, "fastest_tile_px", fastest)
     monkeypatch.setattr(
-        tiling, "choose_engine", lambda *_, **__: SimpleNamespace(engine="openvino", precision="fp32")
+        tiling,
+        "choose_engine",
+        lambda *_, **__: SimpleNamespace(engine="openvino", precision="fp32"),
     )
     return asked
 
