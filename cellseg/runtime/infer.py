@@ -30,7 +30,7 @@ from cellseg.runtime.jobs.wanted import outputs_for, planes_for
 from cellseg.runtime.machine.facts import usable_cores
 from cellseg.runtime.machine.malloc import EVERY_BUFFER, LARGE_BUFFERS, return_freed_memory
 from cellseg.runtime.memory.budget import MIN_CACHE_BYTES, reset_peak_rss, resident_bytes
-from cellseg.runtime.memory.footprint import memory_for
+from cellseg.runtime.memory.footprint import check_additions, memory_for
 from cellseg.runtime.memory.tiling import most_at_once, tile_for, usage_for
 from cellseg.runtime.memory.usage import expected_usage, try_engine
 from cellseg.runtime.run.additions import add_outputs, sources_for
@@ -219,6 +219,7 @@ class _Run:
         sources = sources_for(self.folder, finished, missing, job)
         if sources is None:
             return self._run(job, finished)
+        check_additions(job, outputs_of(each.file for each in missing), self.options.max_ram_bytes)
         self._tell("write")
         report = add_outputs(self.folder, finished, missing, sources, job, self.options)
         names = ", ".join(output.file for output in missing)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cellseg.errors import TilePlanError
 from cellseg.runtime.cells.regions import CORE_PX, MARGIN_PX, WINDOW_BYTES_PER_PX
 from cellseg.runtime.cells.runs import LARGEST_PX
 from cellseg.runtime.cells.slide_cells import CACHE_BYTES as LABELS_CACHE_BYTES
 from cellseg.runtime.jobs.outputs import DEFAULT_OUTPUTS, OUTPUTS, OVERVIEW_LONGEST_PX
 from cellseg.runtime.memory.budget import (
+    BASE_BYTES,
     CACHE_BYTES,
     MIN_CACHE_BYTES,
     TileCost,
@@ -33,7 +35,16 @@ if TYPE_CHECKING:
     from cellseg.runtime.jobs.options import InferOptions
     from cellseg.runtime.memory.budget import EngineUsage, MemoryPlan
 
-__all__ = ["MOST_PLANES", "files_bytes", "held_bytes", "memory_for", "region_threads", "tile_cost"]
+__all__ = [
+    "MOST_PLANES",
+    "check_additions",
+    "files_bytes",
+    "held_bytes",
+    "left_bytes",
+    "memory_for",
+    "region_threads",
+    "tile_cost",
+]
 
 MOST_PLANES = 3
 """Maps that may be kept of each tile: which they are is settled after its size."""
@@ -101,6 +112,24 @@ def files_bytes(job: Job) -> int:
 def left_bytes(outputs: Iterable[str]) -> int:
     """Return what outputs leave in memory, besides those that are made where none is named."""
     return sum(OUTPUTS[name].left_bytes for name in {*outputs} - {*DEFAULT_OUTPUTS})
+
+
+def check_additions(job: Job, outputs: Iterable[str], max_ram_bytes: int | None) -> None:
+    """Refuse outputs that do not fit a budget, where a finished run alone is read for them.
+
+    Raises
+    ------
+    TilePlanError
+        Naming what they need.
+    """
+    needed_bytes = BASE_BYTES + held_bytes(job) + files_bytes(job) + left_bytes(outputs)
+    if max_ram_bytes is not None and needed_bytes > max_ram_bytes:
+        needed = -(-needed_bytes // 2**20)
+        raise TilePlanError(
+            f"What a finished run lacks needs about {needed} MiB to be made. "
+            f"Received: max_ram={max_ram_bytes // 2**20} MiB.",
+            hint=f"Use --max-ram {needed}M or more.",
+        )
 
 
 def region_threads(job: Job, memory: MemoryPlan, cores: int) -> int:

@@ -128,6 +128,18 @@ def test_what_writers_leave_in_memory_is_counted_of_all_that_is_made(job: Job) -
     assert files(*OUTPUTS) > files("dicom-seg") + 2**25
 
 
+def test_more_outputs_of_a_finished_run_are_refused_where_they_do_not_fit(tmp_path: Path) -> None:
+    bundle = fake_bundle(tmp_path / "fake.cellseg").path
+    slide: Any = ArraySlide(nuclei_picture(90, 90))
+    run_fake(slide, tmp_path / "out", bundle, write=("classes",))
+    more: Any = {"write": ("classes", "colour-mask")}
+    with pytest.raises(TilePlanError, match=r"needs about \d+ MiB") as caught:
+        run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=2**28, **more)
+    needed = int(str(caught.value.hint).split("--max-ram ")[1].split("M")[0])
+    result, _ = run_fake(slide, tmp_path / "out", bundle, max_ram_bytes=needed * 2**20, **more)
+    assert "colour-mask.png" in result.report["outputs"]
+
+
 def test_regions_masks_and_tables_are_counted(job: Job) -> None:
     ring = np.array([(0.0, 0), (90, 0), (45, 90)])
     roi = Roi.of([Region(None, ((ring,),))], 1.0, (90, 120), "r")
