@@ -287,11 +287,13 @@ def _room(plan: MemoryPlan, max_ram_bytes: int) -> int:
 
 
 def _too_small(least: MemoryPlan, max_ram_bytes: int) -> TilePlanError:
-    tile = "x".join(str(side) for side in least.cost.tile_hw)
     needed = -(-least.total_bytes // 2**20)
     enough = -(-needed * 11 // 100) * 10  # the engine, tried next, may take more than expected
+    what, or_else = "The files of this run", ""
+    if least.transient_bytes > least.cost.files_bytes:
+        what = f"Tiles of {'x'.join(map(str, least.cost.tile_hw))} px"
+        or_else = ", or smaller tiles (--tile)"
     return TilePlanError(
-        f"Tiles of {tile} px need about {needed} MiB. "
-        f"Received: max_ram={max_ram_bytes // 2**20} MiB.",
-        hint=f"Use --max-ram {enough}M or more, or smaller tiles (--tile).",
+        f"{what} need about {needed} MiB. Received: max_ram={max_ram_bytes // 2**20} MiB.",
+        hint=f"Use --max-ram {enough}M or more{or_else}.",
     )

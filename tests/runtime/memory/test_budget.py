@@ -50,6 +50,13 @@ def test_a_budget_that_cannot_fit_is_refused_with_one_that_does() -> None:
     plan_memory(tried, max_ram_bytes=megabytes * 2**20)
 
 
+def test_smaller_tiles_are_advised_where_tiles_are_what_does_not_fit() -> None:
+    for files_bytes, what, is_advised in ((0, "Tiles of 1024x1024", True), (2**32, "files", False)):
+        with pytest.raises(TilePlanError, match=what) as caught:
+            plan_memory(replace(COST, files_bytes=files_bytes), max_ram_bytes=1)
+        assert ("--tile" in str(caught.value.hint)) is is_advised
+
+
 def test_without_a_budget_the_users_choice_holds() -> None:
     plan = plan_memory(COST, workers=5, batch=7, cores=2)
     assert (plan.workers, plan.batch, plan.outputs) == (5, 7, COST.concurrency + 1)
