@@ -11,10 +11,25 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import NDArray
+
     from cellseg.runtime.slides.slide import Slide
 
-__all__ = ["ORIENTATION", "TURNED", "UPRIGHT", "exif_orientation", "orientation_doubt"]
+__all__ = [
+    "ORIENTATION",
+    "TURNED",
+    "UPRIGHT",
+    "as_stored",
+    "exif_orientation",
+    "orientation_doubt",
+    "tiff_orientation",
+]
 
 ORIENTATION = "orientation"
 """Key of a slide's ``properties``: the tag, as text, where it is one of ``TURNED``."""
@@ -29,6 +44,42 @@ TURNED = {
 """What viewers do, by tag."""
 
 _JPEG_HEAD_BYTES = 1 << 17  # EXIF is the first segment, and one has at most 64 kB
+
+
+def tiff_orientation(path: Path) -> int:
+    """Read the orientation of a TIFF's first page, 1 to 8; 1, upright, where there is none."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tif:
+            tag = tif.pages.first.tags.get(_ORIENTATION_TAG)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return UPRIGHT
+    return int(tag.value) if tag is not None and tag.value in TURNED else UPRIGHT
+
+
+def as_stored(turned: NDArray[Any], tag: int) -> NDArray[Any]:
+    """Turn an image back that a decoder has turned by its orientation, as OpenCV does with TIFF.
+
+    Parameters
+    ----------
+    turned : array, shape (H, W) or (H, W, C)
+        As it is shown.
+    tag : int
+        Its orientation, 1 to 8.
+
+    Examples
+    --------
+    >>> as_stored(np.array([[1, 2, 3]]), 3).tolist()
+    [[3, 2, 1]]
+    """
+    if tag in (5, 7):
+        turned = np.swapaxes(turned, 0, 1)
+    if tag in (6, 8):
+        return np.rot90(turned, 1 if tag == 6 else -1)
+    if tag in (2, 3, 7):
+        turned = turned[:, ::-1]
+    return turned[::-1] if tag in (3, 4, 7) else turned
 
 
 def exif_orientation(data: bytes) -> int:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
+from cellseg.runtime.slides.orientation import UPRIGHT, as_stored, tiff_orientation
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import rgb_from_samples
 
@@ -111,7 +112,12 @@ def _decoded(path: Path, flags: int) -> NDArray[Any]:
             f"an image or mask must be readable. Received: {path}, which is not.",
             hint="it may be cut short or no image at all: replace it or take it out.",
         )
-    return np.asarray(array)
+    return np.ascontiguousarray(as_stored(array, _turned_by(path)))
+
+
+def _turned_by(path: Path) -> int:
+    """Return the orientation that OpenCV applies to TIFF, whatever it is asked."""
+    return tiff_orientation(path) if path.suffix.lower() in {".tif", ".tiff"} else UPRIGHT
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from skimage.filters import threshold_otsu
 
+from cellseg.data.form.pixels import read_mask
 from cellseg.errors import DataError, SlideError
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.train.images.masks import MaskRule, fit_mask_rule, otsu_value, read_grey, read_image
@@ -139,6 +140,19 @@ def test_training_reads_a_tiff_as_inference_does(tmp_path: Path, options: dict[s
     tifffile.imwrite(path, np.arange(np.prod(shape), dtype=np.uint16).reshape(shape), **options)
     with closing(open_slide(path)) as slide:
         assert np.array_equal(read_image(path), slide.read_region(0, (0, 0), (9, 7)))
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_lies_on_its_image_whatever_orientation_both_state(
+    tmp_path: Path, dtype: type, tag: int
+) -> None:
+    path, stored = tmp_path / "mask.tif", np.arange(1, 13, dtype=dtype).reshape(3, 4)
+    turned = [(274, "H", 1, tag, True)]
+    tifffile.imwrite(path, stored, photometric="minisblack", extratags=turned)
+    assert read_grey(path).tolist() == stored.tolist()
+    assert read_mask(path).tolist() == stored.tolist()
+    assert read_image(path)[..., 0].tolist() == stored.tolist()
 
 
 def test_an_image_that_inference_refuses_is_not_trained_on(tmp_path: Path) -> None:
