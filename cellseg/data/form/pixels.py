@@ -51,8 +51,8 @@ def read_mask(path: Path) -> NDArray[Any]:
     if suffix in {".tif", ".tiff"}:
         _check_one_page(path)
     found = _decoded(path)
-    if suffix in {".tif", ".tiff"}:
-        found = _read_tiff(path) if found is None else _unturned(path, found)
+    if found is None and suffix in {".tif", ".tiff"}:
+        found = _read_tiff(path)
     if found is None:
         raise DataError(f"A mask must be an image that can be decoded. Received: {path}.")
     _check_numbers(path, found)
@@ -105,15 +105,11 @@ def _read_tiff(path: Path) -> NDArray[Any] | None:
 def _decoded(path: Path) -> NDArray[Any] | None:
     import cv2
 
+    from cellseg.runtime.slides.orientation import as_stored
+
     data = np.fromfile(path, np.uint8)
-    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-
-
-def _unturned(path: Path, found: NDArray[Any]) -> NDArray[Any]:
-    """Turn a TIFF back that OpenCV turned: images are read as they are stored."""
-    from cellseg.runtime.slides.orientation import as_stored, tiff_orientation
-
-    return as_stored(found, tiff_orientation(path))
+    found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    return None if found is None else as_stored(found, path)
 
 
 def _without_transparency(found: NDArray[Any]) -> NDArray[Any]:

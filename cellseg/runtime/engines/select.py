@@ -97,7 +97,8 @@ def open_engine(
             if len(choices) == 1 or isinstance(error, ForkedError):
                 raise
             _tell_failure(choice, error)
-        forget(_memory_key(bundle, choices, threads, sparing=sparing))
+        for is_sparing in {sparing, False}:  # either may have named it
+            forget(_memory_key(bundle, choices, threads, sparing=is_sparing))
         choices.remove(choice)
 
 

@@ -28,7 +28,6 @@ __all__ = [
     "as_stored",
     "exif_orientation",
     "orientation_doubt",
-    "tiff_orientation",
 ]
 
 ORIENTATION = "orientation"
@@ -46,40 +45,31 @@ TURNED = {
 _JPEG_HEAD_BYTES = 1 << 17  # EXIF is the first segment, and one has at most 64 kB
 
 
-def tiff_orientation(path: Path) -> int:
-    """Read the orientation of a TIFF's first page, 1 to 8; 1, upright, where there is none."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as tif:
-            tag = tif.pages.first.tags.get(_ORIENTATION_TAG)
-    except (OSError, ValueError, tifffile.TiffFileError):
-        return UPRIGHT
-    return int(tag.value) if tag is not None and tag.value in TURNED else UPRIGHT
-
-
-def as_stored(turned: NDArray[Any], tag: int) -> NDArray[Any]:
-    """Turn an image back that a decoder has turned by its orientation, as OpenCV does with TIFF.
+def as_stored(decoded: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Turn an image back that OpenCV decoded: a TIFF it turns by its orientation, unasked.
 
     Parameters
     ----------
-    turned : array, shape (H, W) or (H, W, C)
-        As it is shown.
-    tag : int
-        Its orientation, 1 to 8.
+    decoded : array, shape (H, W) or (H, W, C)
+        From OpenCV.
+    path : Path
+        The file; only a TIFF is looked into.
 
-    Examples
-    --------
-    >>> as_stored(np.array([[1, 2, 3]]), 3).tolist()
-    [[3, 2, 1]]
+    Returns
+    -------
+    array
+        Pixels where the file has them; a view.
     """
+    if path.suffix.lower() not in {".tif", ".tiff"}:
+        return decoded
+    tag = _tiff_orientation(path)
     if tag in (5, 7):
-        turned = np.swapaxes(turned, 0, 1)
+        decoded = np.swapaxes(decoded, 0, 1)
     if tag in (6, 8):
-        return np.rot90(turned, 1 if tag == 6 else -1)
+        return np.rot90(decoded, 1 if tag == 6 else -1)
     if tag in (2, 3, 7):
-        turned = turned[:, ::-1]
-    return turned[::-1] if tag in (3, 4, 7) else turned
+        decoded = decoded[:, ::-1]
+    return decoded[::-1] if tag in (3, 4, 7) else decoded
 
 
 def exif_orientation(data: bytes) -> int:
@@ -123,6 +113,18 @@ def orientation_doubt(slide: Slide) -> str | None:
         "pixels are taken as they are stored, and every result lies like them. To have results as "
         "the viewer shows it, turn the pixels first: magick IN -auto-orient OUT."
     )
+
+
+def _tiff_orientation(path: Path) -> int:
+    """Read the orientation of a TIFF's first page; 1, upright, where it has none."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tif:
+            tag = tif.pages.first.tags.get(_ORIENTATION_TAG)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return UPRIGHT
+    return int(tag.value) if tag is not None and tag.value in TURNED else UPRIGHT
 
 
 def _orientation_in(tiff: bytes) -> int:

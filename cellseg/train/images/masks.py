@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from cellseg.errors import DataError
-from cellseg.runtime.slides.orientation import UPRIGHT, as_stored, tiff_orientation
+from cellseg.runtime.slides.orientation import as_stored
 from cellseg.runtime.slides.readers import open_slide
 from cellseg.runtime.slides.slide import rgb_from_samples
 
@@ -112,12 +112,7 @@ def _decoded(path: Path, flags: int) -> NDArray[Any]:
             f"an image or mask must be readable. Received: {path}, which is not.",
             hint="it may be cut short or no image at all: replace it or take it out.",
         )
-    return np.ascontiguousarray(as_stored(array, _turned_by(path)))
-
-
-def _turned_by(path: Path) -> int:
-    """Return the orientation that OpenCV applies to TIFF, whatever it is asked."""
-    return tiff_orientation(path) if path.suffix.lower() in {".tif", ".tiff"} else UPRIGHT
+    return np.ascontiguousarray(as_stored(array, path))
 
 
 @dataclass(frozen=True)

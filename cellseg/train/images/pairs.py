@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from PIL.Image import Image as PillowImage
+
     from cellseg.train.sections import FolderPair, Recipe, SourceRecipe
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SPLITS = ("train", "valid", "test")
 _TIFF_SUFFIXES = (".tif", ".tiff")
+_WIDTH_TAG, _HEIGHT_TAG = 256, 257
 
 
 @dataclass(frozen=True)
@@ -151,11 +154,11 @@ def _header_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
-            size = image.size
+            size = _stored_size(image)
             pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
             if pages > 1:
                 image.seek(1)
-            is_stack = pages > 1 and image.size == size  # smaller pages are a pyramid
+            is_stack = pages > 1 and _stored_size(image) == size  # smaller pages are a pyramid
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, Image.DecompressionBombError):
             return _size_by_decoding(path)
@@ -169,6 +172,12 @@ def _header_size(path: Path) -> tuple[int, int]:
             hint="save the page that belongs to the image, or classes as numbers in one picture.",
         )
     return size
+
+
+def _stored_size(image: PillowImage) -> tuple[int, int]:
+    """Width and height as they are stored; Pillow turns a TIFF by its orientation."""
+    tags = getattr(image, "tag_v2", None)  # a TIFF's
+    return image.size if tags is None else (int(tags[_WIDTH_TAG]), int(tags[_HEIGHT_TAG]))
 
 
 def _size_by_decoding(path: Path) -> tuple[int, int]:

@@ -65,3 +65,21 @@ def test_a_stack_is_refused_before_training(tmp_path: Path, images: int, masks: 
         tifffile.imwrite(path, np.zeros((pages, 8, 8), np.uint8), photometric="minisblack")
     with pytest.raises(CellsegError, match="3 pages"):
         check_sizes([pair])
+
+
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])
+def test_sizes_are_those_that_are_stored_whatever_orientation_is_stated(
+    tmp_path: Path, tag: int
+) -> None:
+    pair = Pair("mine", tmp_path / "a.tif", tmp_path / "a_mask.tif")
+    turned = [(274, "H", 1, tag, True)]
+    for path in (pair.image, pair.mask):
+        assert path is not None
+        tifffile.imwrite(
+            path, np.zeros((8, 12), np.uint8), photometric="minisblack", extratags=turned
+        )
+    check_sizes([pair])
+    assert pair.mask is not None
+    tifffile.imwrite(pair.mask, np.zeros((12, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(DataError, match="image=12x8, mask=8x12"):
+        check_sizes([pair])
